@@ -1,0 +1,55 @@
+"""The `totes` command: all commands, registered in the order in which a newcomer meets them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from totes import __version__
+from totes.cli import demo, history, run, status, warehouse
+from totes.cli.session import ConfigOption, DebugOption, JsonOption, Session
+
+app = typer.Typer(
+    name="totes",
+    help="From a PostgreSQL database to a star schema with full history, through an immutable lake.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"totes {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def totes(
+    context: typer.Context,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """From a PostgreSQL database to a star schema with full history, through an immutable lake."""
+    context.obj = Session(config, as_json, debug)
+
+
+app.command("demo")(demo.demo)
+app.command("run")(run.run)
+app.command("ingest")(run.ingest)
+app.command("process")(run.process)
+app.command("load")(run.load)
+app.command("status")(status.status)
+app.command("history")(history.history)
+app.add_typer(warehouse.app, name="warehouse")
+
+
+def main() -> None:
+    """The console script."""
+    app()

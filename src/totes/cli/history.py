@@ -1,0 +1,61 @@
+"""`totes history`: every version of one row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from totes.cli.session import ConfigOption, DebugOption, JsonOption, session
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from totes.monitoring.history import Version
+
+_HISTORY = ("valid_from", "valid_to", "is_deleted", "_at", "_op")
+
+
+def history(
+    context: typer.Context,
+    table: Annotated[str, typer.Argument(help="A warehouse table, or a source table.")],
+    key: Annotated[list[str], typer.Argument(help="The row's key, one value a key column.")],
+    config: ConfigOption = None, as_json: JsonOption = False, debug: DebugOption = False,
+) -> None:  # fmt: skip
+    """Show every version of one row, newest last, with the lake objects it came from."""
+    from totes.monitoring.history import read_history
+
+    with session(context, config, as_json, debug) as current:
+        versions = read_history(current.pipeline(), table, key)
+        document = {
+            "table": table, "key": key,
+            "versions": [{**version.values, "batch_id": version.batch, "objects": version.objects} for version in versions],
+        }  # fmt: skip
+        current.show(document, lambda out: show_history(out, f"{table} {' '.join(key)}", versions))
+
+
+def show_history(out: Console, title: str, versions: list[Version]) -> None:
+    """One column a version, newest last; what has changed stands out."""
+    from rich.table import Table
+
+    table = Table(title=f"{title}: {len(versions)} version{'s' if len(versions) > 1 else ''}", title_justify="left")
+    table.add_column("")
+    for version in versions:
+        table.add_column(f"batch {version.batch}", overflow="fold")
+    names = list(versions[0].values)
+    for name in [n for n in names if n not in _HISTORY] + [n for n in _HISTORY if n in names]:
+        values = [version.values.get(name) for version in versions]
+        changed = [False, *(one != other for one, other in zip(values, values[1:], strict=False))]
+        table.add_row(
+            name, *(f"[bold yellow]{_text(v)}[/]" if new else _text(v) for v, new in zip(values, changed, strict=True))
+        )
+    out.print(table)
+    for version in versions:
+        for place in version.objects:
+            out.print(f"  batch {version.batch}  {place}", style="dim", markup=False)
+
+
+def _text(value: object) -> str:
+    from rich.markup import escape
+
+    return "-" if value is None else escape(str(value))

@@ -1,0 +1,88 @@
+"""What all commands share: their options, where their output goes, and how errors become lines and exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from totes.errors import TotesError
+from totes.redaction import redact
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from totes.pipeline import Pipeline
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="The settings file; totes.toml in the working directory by default.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Log more, and show the traceback of an error.")]
+
+
+@dataclass
+class Session:
+    """One invocation of a command."""
+
+    config: Path | None = None
+    json: bool = False
+    debug: bool = False
+
+    def pipeline(self) -> Pipeline:
+        """The pipeline that the settings describe."""
+        from totes.config import load_settings
+        from totes.pipeline import Pipeline
+
+        return Pipeline(load_settings(self.config))
+
+    def show(self, document: object, render: Callable[[Console], None]) -> None:
+        """Prints a result: the document with --json, and otherwise what `render` writes for a person."""
+        if self.json:
+            typer.echo(json.dumps(document, default=str))
+        else:
+            render(console())
+
+
+def console() -> Console:
+    """Standard output for a person; plain and unwrapped when it is no terminal."""
+    from rich.console import Console
+
+    terminal = sys.stdout.isatty()
+    return Console(highlight=False, soft_wrap=not terminal, width=None if terminal else 160)
+
+
+@contextmanager
+def session(context: typer.Context, config: Path | None, as_json: bool, debug: bool) -> Iterator[Session]:
+    """Sets up logging, and turns errors into one line on standard error and the exit code of the contract."""
+    from totes import log
+
+    outer: Session = context.obj or Session()
+    current = Session(config or outer.config, as_json or outer.json, debug or outer.debug)
+    log.configure(verbose=current.debug)
+    try:
+        yield current
+    except TotesError as error:
+        fail(str(error), error.exit_code, debug=current.debug)
+    except (typer.Exit, typer.Abort, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        fail(f"{type(error).__name__}: {error}. This is a fault of totes itself; --debug shows where",
+             TotesError.exit_code, debug=current.debug)  # fmt: skip
+
+
+def fail(message: str, exit_code: int, *, debug: bool = False) -> NoReturn:
+    """Prints an error and ends the command."""
+    if debug:
+        typer.echo(redact(traceback.format_exc()), err=True)
+    typer.echo(redact(f"error: {' '.join(message.split())}"), err=True)
+    raise typer.Exit(exit_code)
+
+

@@ -1,0 +1,30 @@
+"""`totes warehouse sql`: the warehouse's DDL."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from totes.cli.session import ConfigOption, DebugOption, JsonOption, session
+
+app = typer.Typer(help="The warehouse itself.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.callback()
+def warehouse() -> None:
+    """The warehouse itself."""
+
+
+@app.command("sql")
+def sql(
+    context: typer.Context,
+    dialect: Annotated[
+        str | None, typer.Option("--dialect", help="duckdb or postgresql; that of warehouse.url by default.")
+    ] = None,
+    config: ConfigOption = None, as_json: JsonOption = False, debug: DebugOption = False,
+) -> None:  # fmt: skip
+    """Print the warehouse's DDL, for people who create its tables themselves."""
+    with session(context, config, as_json, debug) as current:
+        statements = current.pipeline().warehouse_sql(dialect)
+        current.show({"statements": statements}, lambda _: typer.echo(";\n\n".join(statements) + ";"))

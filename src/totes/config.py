@@ -1,0 +1,202 @@
+"""Settings: `totes.toml`, overridden by environment variables, validated at once into frozen models."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+
+from totes.errors import ConfigurationError
+from totes.redaction import register_secret
+from totes.secrets import resolve_secret
+
+FILE_NAME = "totes.toml"
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def duration(value: object) -> timedelta:
+    """Reads `90s`, `15m`, `1h30m` or `2d`.
+
+    Raises:
+        ValueError: it is none of these, or not longer than zero.
+    """
+    if isinstance(value, timedelta):
+        return value
+    parts = re.findall(r"(\d+)\s*([smhd])", str(value).strip())
+    if not parts or re.sub(r"(\d+)\s*([smhd])\s*", "", str(value).strip()):
+        raise ValueError("write a duration such as 90s, 15m or 1h30m")
+    length = sum((timedelta(**{_UNITS[unit]: int(number)}) for number, unit in parts), timedelta())
+    if not length:
+        raise ValueError("a duration must be longer than zero")
+    return length
+
+
+Duration = Annotated[timedelta, BeforeValidator(duration)]
+
+
+class Section(BaseModel):
+    """What all sections share: they cannot be changed, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ProjectSettings(Section):
+    """Which star schema is built."""
+
+    name: str = Field("terrifictotes", description="The project's name, for logs and alerts.")
+    path: Path | None = Field(
+        None, description="The folder with `models/` and `reference/`; the built-in TerrificTotes project if unset."
+    )
+
+
+class SourceSettings(Section):
+    """The PostgreSQL database that is read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    url: SecretStr = Field(description="A PostgreSQL URL, or `secretsmanager:NAME`.")
+    schema_: str = Field("public", alias="schema", description="The schema whose tables are captured.")
+    capture: Literal["query"] = Field("query", description="How changes are found: `query` reads a snapshot a batch.")
+    tables: tuple[str, ...] = Field(
+        ("*",), description="Tables to capture, as names or patterns such as `sales_*`; all of the schema by default."
+    )
+    exclude: tuple[str, ...] = Field((), description="Tables to leave out, as names or patterns.")
+    keys: dict[str, tuple[str, ...]] = Field(
+        {}, description="Columns that identify a row, for a view or a table that has no primary key."
+    )
+    changed_at: str = Field(
+        "last_updated", description="The timestamp column that says when a row was last changed, where a table has it."
+    )
+    lock_timeout: Duration = Field(
+        timedelta(seconds=30), description="How long a batch waits for a table that a schema change holds locked."
+    )
+
+
+class LakeSettings(Section):
+    """Where the two stores are."""
+
+    ingestion: str = Field("lake/ingestion", description="The ingestion lake: a folder, or `s3://bucket/prefix`.")
+    processed: str = Field("lake/processed", description="The processed lake: a folder, or `s3://bucket/prefix`.")
+    compression: Literal["zstd", "gzip", "none"] = Field("zstd", description="Compression of the ingested JSON lines.")
+    cache: Path = Field(
+        Path(".totes"), description="A local folder for what can be made again from the lake at any time."
+    )
+    memory: str = Field("1GB", description="The most memory that the engine's buffers take before they spill to disk.")
+
+
+class WarehouseSettings(Section):
+    """The database that is loaded."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    url: SecretStr = Field(
+        SecretStr("duckdb:///warehouse.duckdb"),
+        description="`duckdb:///FILE`, a PostgreSQL URL, or `secretsmanager:NAME`.",
+    )
+    schema_: str = Field(
+        "", alias="schema", description="The schema of the warehouse's tables; `main` in DuckDB, `public` in PostgreSQL."
+    )
+
+
+class ScheduleSettings(Section):
+    """How often a batch is made."""
+
+    every: Duration = Field(timedelta(minutes=15), description="The time from one cycle's start to the next one's.")
+
+
+class AlertSettings(Section):
+    """Who hears of a failure."""
+
+    urls: tuple[SecretStr, ...] = Field((), description="Apprise URLs, such as `mailtos://user:password@host`.")
+    freshness: Duration = Field(
+        timedelta(minutes=30), description="An alert is sent when the warehouse is further behind the source than this."
+    )
+
+
+class Settings(BaseSettings):
+    """All settings of a pipeline; `base` is the folder that relative paths start from."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix="TOTES_", env_nested_delimiter="__", hide_input_in_errors=True
+    )
+
+    project: ProjectSettings = ProjectSettings()
+    source: SourceSettings
+    lake: LakeSettings = LakeSettings()
+    warehouse: WarehouseSettings = WarehouseSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    alerts: AlertSettings = AlertSettings()
+    base: Path = Field(Path("."), exclude=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource, **_: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment comes before the file."""
+        return env_settings, init_settings
+
+    def path(self, value: Path | str) -> Path:
+        """A path of the settings, taken from the settings file's folder."""
+        return self.base / Path(value).expanduser()
+
+    @property
+    def cache_folder(self) -> Path:
+        """The folder of the local cache."""
+        return self.path(self.lake.cache)
+
+    def source_url(self) -> str:
+        """The source's URL, fetched from Secrets Manager where it says so."""
+        return resolve_secret(self.source.url.get_secret_value(), "source.url")
+
+    def warehouse_url(self) -> str:
+        """The warehouse's URL, fetched from Secrets Manager where it says so."""
+        return resolve_secret(self.warehouse.url.get_secret_value(), "warehouse.url")
+
+
+def load_settings(file: Path | None) -> Settings:
+    """Reads the settings file and the environment.
+
+    Args:
+        file: the file given with `--config`; otherwise `totes.toml` in the working directory, if it is there.
+
+    Raises:
+        ConfigurationError: no file where one is needed, or a key that is unknown, missing or wrong.
+    """
+    path = file or Path(FILE_NAME)
+    values: dict[str, Any] = {}
+    if path.is_file():
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{path} is not valid TOML: {error}") from error
+    elif file or not os.environ.get("TOTES_SOURCE__URL"):
+        raise ConfigurationError(
+            f"there is no {path}",
+            hint="Write one (docs/start.md shows how), name one with --config, or try `totes demo`",
+        )
+    try:
+        settings = Settings(**values, base=path.parent)
+    except ValidationError as error:
+        raise ConfigurationError(f"{path}: {_explain(error)}") from error
+    except SettingsError as error:
+        raise ConfigurationError(f"the environment: {error}") from error
+    for secret in (settings.source.url, settings.warehouse.url, *settings.alerts.urls):
+        register_secret(secret.get_secret_value())
+    return settings
+
+
+def _explain(error: ValidationError) -> str:
+    problem = error.errors(include_input=False, include_url=False)[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"{key} is not a setting. docs/reference/settings.md lists them"
+    if problem["type"] == "missing":
+        return f"{key} is missing"
+    return f"{key}: {problem['msg'].removeprefix('Value error, ')}"

@@ -1,0 +1,102 @@
+"""Which rows a batch reads: the SQL that asks the source for what may be new. Pure text; nothing is executed here.
+
+A row is identified by its key and its *mark*, a value that differs between versions of the row: the id of the
+transaction that wrote it (`xmin`), or, where there is none (views, foreign tables), a digest of its content. Every
+version whose transaction is at or past the horizon of the last batch may be new; those whose (key, mark) is known
+already are left out afterwards. A late commit, whatever its timestamps say, has a transaction past that horizon,
+because the horizon does not pass a transaction that is still running. (`pg_visible_in_snapshot` would be wrong: it
+knows nothing of subtransactions, whose ids are what rows carry.)
+"""
+
+from __future__ import annotations
+
+from totes import engine
+from totes.errors import SourceRefused
+from totes.ingestion.catalog import SourceTable
+from totes.lake.manifest import Position
+
+MARK = "mark"
+_EPOCH = 1 << 32
+_FIRST_NORMAL_TRANSACTION = 3
+
+
+def position_column(position: int) -> str:
+    """The engine's name of the column at a position: names of the source may differ in case only, these do not."""
+    return f"c{position}"
+
+
+def key_column(position: int) -> str:
+    """The engine's name of the key column at a position of the key."""
+    return f"k{position}"
+
+
+def check_continues(previous: Position, current: Position) -> None:
+    """Makes sure that both positions are of one history.
+
+    Raises:
+        SourceRefused: the source is another database cluster than the one that was read before, or an older state
+            of it, so that its transaction ids say nothing about what was captured.
+    """
+    hint = "Point lake.ingestion at a new place to start a new history, or source.url at the database of before"
+    if previous.system_identifier != current.system_identifier:
+        raise SourceRefused("the source is another database cluster than the one this lake was captured from", hint=hint)
+    if current.next_transaction < previous.horizon:
+        raise SourceRefused("the source is in an older state than when it was last read: it was restored", hint=hint)
+    if current.next_transaction - previous.horizon >= _EPOCH:
+        raise SourceRefused("more than 2^32 transactions have passed since the last batch", hint=hint)
+
+
+def changed_since(previous: Position, current: Position) -> str:
+    """The condition on `xmin` that all rows written since the previous horizon meet.
+
+    A row carries the lower 32 bits of its transaction's id. Old rows that carry the same bits as new ones, from 2^32
+    transactions earlier, meet it too; their marks are known.
+    """
+    low, high = previous.horizon % _EPOCH, current.next_transaction % _EPOCH
+    transaction = "xmin::text::int8"
+    if previous.horizon == current.next_transaction:
+        return "false"
+    if low < high:
+        return f"{transaction} >= {low} AND {transaction} < {high}"
+    return f"({transaction} >= {low} OR {transaction} BETWEEN {_FIRST_NORMAL_TRANSACTION} AND {high - 1})"
+
+
+def select_rows(table: SourceTable, condition: str | None) -> str:
+    """Reads all columns of the rows that meet a condition, as `c0`, `c1`, … with the mark where the source has one."""
+    columns = [f"{column.expression} AS {position_column(number)}" for number, column in enumerate(table.columns)]
+    if table.has_transaction_ids:
+        columns.append(f"xmin::text::int8 AS {MARK}")
+    where = f" WHERE {condition}" if condition else ""
+    return f"SELECT {', '.join(columns)} FROM {table.reference}{where}"
+
+
+def select_keys(table: SourceTable) -> str:
+    """Reads the keys of all rows, as `k0`, `k1`, …."""
+    columns = (
+        f"{table.columns[position].expression} AS {key_column(number)}"
+        for number, position in enumerate(table.key_positions)
+    )
+    return f"SELECT {', '.join(columns)} FROM {table.reference}"
+
+
+def mark_expression(table: SourceTable) -> str:
+    """The mark of a row that has been read, for the engine: what the source gave, or a digest of all columns."""
+    if table.has_transaction_ids:
+        return MARK
+    parts = (f"coalesce(to_json({position_column(number)})::VARCHAR, '')" for number in range(len(table.columns)))
+    return f"md5(concat_ws(chr(0), {', '.join(parts)}))"
+
+
+def changed_at_expression(table: SourceTable, read_at: str) -> str:
+    """When a row was changed at the source, ISO 8601 in the source's wall-clock time, for the engine.
+
+    Args:
+        table: the table; without a `changed_at` column, and where that column holds NULL, an infinity or a year
+            outside 1 to 9999, the read time serves.
+        read_at: the read time in the same form.
+    """
+    if table.changed_at is None:
+        return engine.text(read_at)
+    column = position_column(table.columns.index(table.changed_at))
+    plain = f"regexp_matches({column}, '^\\d{{4}}-[^B]*$')"
+    return f"CASE WHEN {plain} THEN replace(replace({column}, ' ', 'T'), '+00', '') ELSE {engine.text(read_at)} END"

@@ -1,0 +1,208 @@
+"""What the source's catalog says of its tables: columns, types, keys, and whether the role may read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from importlib import resources
+
+import psycopg
+
+from totes import engine
+from totes.config import SourceSettings
+from totes.errors import SourceRefused
+from totes.lake.manifest import SourceColumn, TableChanges
+
+CATALOG_SQL = resources.files("totes.ingestion").joinpath("catalog.sql").read_text(encoding="utf-8")
+
+_NATIVE_INTEGERS = {"smallint", "integer", "bigint"}
+# Their text casts give what their output functions give; other types' casts need not (inet, bpchar, "char", …).
+_PLAIN_TEXT_CASTS = {
+    "text", "character varying", "numeric", "real", "double precision", "date", "time without time zone",
+    "time with time zone", "timestamp without time zone", "timestamp with time zone", "interval", "uuid", "bytea",
+}  # fmt: skip
+_RESERVED = ("_op", "_at")
+
+
+@dataclass(frozen=True)
+class TableColumn:
+    """A column with the SQL expression that reads it so that its exact value arrives."""
+
+    entry: SourceColumn
+    expression: str
+
+    @property
+    def name(self) -> str:
+        """The column's name at the source."""
+        return self.entry.name
+
+
+@dataclass(frozen=True)
+class SourceTable:
+    """A table that can be captured, as it was when the snapshot was taken."""
+
+    schema: str
+    name: str
+    has_transaction_ids: bool
+    only: bool
+    key: tuple[str, ...]
+    key_enforced: bool
+    columns: tuple[TableColumn, ...]
+    changed_at: TableColumn | None
+
+    @property
+    def reference(self) -> str:
+        """How a FROM clause names the table."""
+        return ("ONLY " if self.only else "") + engine.name(self.schema, self.name)
+
+    @property
+    def key_positions(self) -> tuple[int, ...]:
+        """Where the key columns stand among the columns."""
+        order = [column.name for column in self.columns]
+        return tuple(order.index(part) for part in self.key)
+
+
+    def description(self) -> TableChanges:
+        """The table as a manifest describes it, with no changes."""
+        return TableChanges(
+            columns=tuple(column.entry for column in self.columns),
+            key=self.key,
+            marked_by="transaction" if self.has_transaction_ids else "content",
+        )
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The tables of a batch, and those of the schema that are left out, each with the reason."""
+
+    tables: tuple[SourceTable, ...]
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+def select_tables(connection: psycopg.Connection, source: SourceSettings, needed: frozenset[str]) -> Selection:
+    """Reads the catalog and decides what is captured.
+
+    Args:
+        connection: an open connection to the source.
+        source: which schema, tables and keys.
+        needed: tables that models read; these are captured in any case, and an obstacle to it is an error.
+            Views and foreign tables are captured only when they are needed or named in `source.tables`.
+
+    Raises:
+        SourceRefused: a needed or named table cannot be captured; the hint says the way out.
+    """
+    rows = connection.execute(CATALOG_SQL, {"schema": source.schema_}).fetchall()
+    by_table: dict[str, list[tuple[object, ...]]] = {}
+    for row in rows:
+        by_table.setdefault(str(row[0]), []).append(row)
+    named = {pattern for pattern in source.tables if "*" not in pattern} | set(needed)
+    missing = sorted(named - set(by_table))
+    if missing:
+        raise SourceRefused(
+            f"the source has no table {source.schema_}.{missing[0]} that the role may see",
+            hint=_nearest(missing[0], by_table, source.schema_),
+        )
+    tables, left_out = [], {}
+    for table, columns in by_table.items():
+        if not _wanted(table, str(columns[0][1]), source, named):
+            continue
+        obstacle = _obstacle(table, columns, source)
+        if obstacle is None:
+            tables.append(_table(table, columns, source))
+        elif table in named:
+            raise SourceRefused(f"{source.schema_}.{table} {obstacle[0]}", hint=obstacle[1])
+        else:
+            left_out[table] = obstacle[0]
+    if not tables:
+        raise SourceRefused(
+            f"schema {source.schema_} of the source has no table that can be captured",
+            hint="Check source.schema, source.tables and the role's grants: GRANT USAGE ON SCHEMA, GRANT SELECT",
+        )
+    return Selection(tuple(tables), left_out)
+
+
+def _wanted(table: str, kind: str, source: SourceSettings, named: set[str]) -> bool:
+    if table in named:
+        return True
+    if kind not in ("r", "p") or any(fnmatchcase(table, pattern) for pattern in source.exclude):
+        return False
+    return any(fnmatchcase(table, pattern) for pattern in source.tables)
+
+
+def _obstacle(table: str, columns: list[tuple[object, ...]], source: SourceSettings) -> tuple[str, str] | None:
+    _, kind, readable, filtered, _, key, *_ = columns[0]
+    quoted = engine.name(source.schema_, table)
+    if not readable:
+        return "may not be read by this role", f"GRANT SELECT ON {quoted} TO the role of source.url"
+    if filtered:
+        return (
+            "hides rows from this role by row-level security",
+            "ALTER ROLE … BYPASSRLS for the role of source.url, or leave the table out with source.exclude",
+        )
+    names = {str(column[6]) for column in columns}
+    unknown = [part for part in source.keys.get(table, ()) if part not in names]
+    if unknown:
+        return f"has no column {unknown[0]}", f"Correct source.keys.{table}"
+    if not source.keys.get(table) and not key:
+        what = "has no primary key" if kind in ("r", "p") else "is not a table, so it has no primary key"
+        add = f"ALTER TABLE {quoted} ADD PRIMARY KEY (…), or " if kind in ("r", "p") else ""
+        return what, f'{add}name the columns that identify a row: [source.keys] "{table}" = ["…"]'
+    taken = [reserved for reserved in _RESERVED if reserved in names]
+    if taken:
+        return (
+            f"has a column {taken[0]}, a name that the lake uses itself",
+            "Rename the column, or capture a view that does",
+        )
+    return None
+
+
+def _table(table: str, rows: list[tuple[object, ...]], source: SourceSettings) -> SourceTable:
+    _, kind, _, _, has_children, key, *_ = rows[0]
+    columns = tuple(_column(row) for row in rows)
+    assert isinstance(key, list | None)
+    changed_at = next(
+        (
+            column
+            for column in columns
+            if column.name == source.changed_at and column.entry.type.startswith("timestamp")
+        ),
+        None,
+    )
+    return SourceTable(
+        schema=source.schema_,
+        name=table,
+        has_transaction_ids=kind in ("r", "p"),
+        only=kind == "r" and bool(has_children),
+        key=source.keys.get(table) or tuple(key or ()),
+        key_enforced=table not in source.keys,
+        columns=columns,
+        changed_at=changed_at,
+    )
+
+
+def _column(row: tuple[object, ...]) -> TableColumn:
+    column, type_with_modifiers, base_type, nullable = str(row[6]), str(row[7]), str(row[8]), bool(row[9])
+    quoted = engine.name(column)
+    if base_type in _NATIVE_INTEGERS:
+        kind, expression = "integer", f"{quoted}::int8"
+    elif base_type == "boolean":
+        kind, expression = "boolean", f"{quoted}::bool"
+    elif base_type in ("json", "jsonb"):
+        kind, expression = "json", f"{quoted}::text"
+    elif base_type in _PLAIN_TEXT_CASTS:
+        kind, expression = "text", f"{quoted}::text"
+    else:
+        # format() calls the type's output function, whatever casts to text the type may have; a composite of
+        # NULLs is not NULL itself, which only IS DISTINCT FROM tells.
+        kind, expression = "text", f"CASE WHEN {quoted} IS DISTINCT FROM NULL THEN format('%s', {quoted}) END"
+    entry = SourceColumn.model_validate(
+        {"name": column, "type": type_with_modifiers, "kind": kind, "nullable": nullable}
+    )
+    return TableColumn(entry, expression)
+
+
+def _nearest(wanted: str, tables: dict[str, list[tuple[object, ...]]], schema: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(wanted, list(tables), n=1)
+    return f"Did you mean {near[0]}?" if near else f"Check source.schema ({schema}) and the role's USAGE on it"

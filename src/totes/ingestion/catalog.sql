@@ -1,0 +1,45 @@
+-- One row a column of every table, partitioned table, view and foreign table of a schema that the role may see.
+-- A domain is described by its base type, with the domain's modifiers, since values are those of the base type.
+WITH RECURSIVE types AS (
+    SELECT oid AS type, oid AS base, typtypmod AS modifier FROM pg_catalog.pg_type
+    UNION ALL
+    SELECT types.type, domain.typbasetype, domain.typtypmod
+    FROM types JOIN pg_catalog.pg_type AS domain ON domain.oid = types.base
+    WHERE domain.typtype = 'd'
+),
+base_types AS (
+    SELECT types.type, types.base, types.modifier
+    FROM types JOIN pg_catalog.pg_type AS base ON base.oid = types.base
+    WHERE base.typtype <> 'd'
+)
+SELECT
+    relation.relname::text,
+    relation.relkind::text,
+    pg_catalog.has_table_privilege(relation.oid, 'SELECT'),
+    pg_catalog.row_security_active(relation.oid),
+    relation.relhassubclass,
+    ARRAY(
+        SELECT attribute.attname::text
+        FROM pg_catalog.pg_index AS index
+        CROSS JOIN LATERAL unnest(index.indkey::int2[]) WITH ORDINALITY AS part (number, place)
+        JOIN pg_catalog.pg_attribute AS attribute
+            ON attribute.attrelid = index.indrelid AND attribute.attnum = part.number
+        WHERE index.indrelid = relation.oid AND index.indisprimary AND part.place <= index.indnkeyatts
+        ORDER BY part.place
+    ),
+    attribute.attname::text,
+    pg_catalog.format_type(
+        base_types.base, CASE WHEN base_types.base = attribute.atttypid THEN attribute.atttypmod ELSE base_types.modifier END
+    ),
+    pg_catalog.format_type(base_types.base, NULL),
+    NOT attribute.attnotnull
+FROM pg_catalog.pg_class AS relation
+JOIN pg_catalog.pg_namespace AS namespace ON namespace.oid = relation.relnamespace
+JOIN pg_catalog.pg_attribute AS attribute ON attribute.attrelid = relation.oid
+JOIN base_types ON base_types.type = attribute.atttypid
+WHERE namespace.nspname = %(schema)s
+    AND relation.relkind IN ('r', 'p', 'v', 'm', 'f')
+    AND NOT relation.relispartition
+    AND attribute.attnum > 0
+    AND NOT attribute.attisdropped
+ORDER BY relation.relname, attribute.attnum

@@ -1,0 +1,150 @@
+"""The source at one instant: a read-only snapshot shared by a control connection and a bulk one.
+
+Everything that a batch reads, it reads through one Snapshot; nothing here decides what is new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import adbc_driver_manager
+import adbc_driver_postgresql
+import psycopg
+from adbc_driver_manager import dbapi
+
+from totes import engine
+from totes.config import SourceSettings
+from totes.errors import SourceError
+from totes.ingestion.catalog import Selection, SourceTable, select_tables
+from totes.lake.manifest import Position, TableChanges
+from totes.redaction import redact
+
+# What decides PostgreSQL's text forms, and what could cut a long read short.
+_SESSION = {
+    "TimeZone": "UTC",
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "lc_monetary": "C",
+    "client_encoding": "UTF8",
+    "search_path": "",
+    "row_security": "off",
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+}
+_BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+_POSITION_SQL = """
+    SELECT pg_export_snapshot(),
+           pg_snapshot_xmin(pg_current_snapshot())::text::int8,
+           pg_snapshot_xmax(pg_current_snapshot())::text::int8,
+           transaction_timestamp() AT TIME ZONE 'UTC',
+           (SELECT system_identifier::text FROM pg_control_system()),
+           (SELECT timeline_id FROM pg_control_checkpoint()),
+           current_database()
+"""
+
+
+class Snapshot:
+    """One instant of the source. All reads see it, and the tables cannot be changed or truncated while it is open."""
+
+    def __init__(self, control: psycopg.Connection, bulk: Any, selection: Selection, row: tuple[Any, ...]) -> None:
+        self._control = control
+        self._bulk = bulk
+        self.tables = selection.tables
+        self.left_out = selection.left_out
+        _, horizon, next_transaction, read_at, system_identifier, timeline, database = row
+        self.database: str = database
+        self.position = Position(
+            system_identifier=system_identifier, timeline=timeline, horizon=horizon,
+            next_transaction=next_transaction, read_at=read_at,
+        )  # fmt: skip
+
+    def stream(self, sql: str) -> Any:
+        """The rows of a query as an Arrow stream that DuckDB reads by name; it can be read once."""
+        with _source_errors("reading the source"):
+            self._bulk.execute(sql)
+            return self._bulk.fetch_arrow()
+
+    def count(self, table: SourceTable) -> int:
+        """How many rows the table has."""
+        with _source_errors(f"counting {table.name}"):
+            row = self._control.execute(f"SELECT count(*) FROM {table.reference}".encode()).fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+@contextmanager
+def open_snapshot(url: str, source: SourceSettings, needed: frozenset[str]) -> Iterator[Snapshot]:
+    """Opens the source at the present instant.
+
+    Locks (ACCESS SHARE, as any SELECT takes) come before the snapshot: a TRUNCATE or a rewriting ALTER TABLE that
+    came between the two would otherwise show tables empty that the snapshot should show full.
+
+    Args:
+        url: the PostgreSQL URL.
+        source: which schema, tables and keys.
+        needed: the tables that models read.
+
+    Raises:
+        SourceError: the source cannot be reached or read; the same call may succeed later.
+        SourceRefused: a needed table cannot be captured.
+    """
+    with _source_errors("connecting to the source"), psycopg.connect(url, autocommit=True) as control:
+        _prepare(control, source)
+        expected = select_tables(control, source, needed)
+        control.execute(_BEGIN)
+        for table in expected.tables:
+            with _source_errors(f"locking {table.name}"):
+                control.execute(f"LOCK TABLE {table.reference} IN ACCESS SHARE MODE".encode())
+        row = control.execute(_POSITION_SQL).fetchone()
+        assert row is not None
+        selection = select_tables(control, source, needed)
+        if {table.name for table in selection.tables} != {table.name for table in expected.tables}:
+            raise SourceError("tables came or went while the source was being opened", hint="Run it again")
+        with _bulk_cursor(url, str(row[0])) as bulk:
+            yield Snapshot(control, bulk, selection, row)
+
+
+def describe_source(url: str, source: SourceSettings, needed: frozenset[str]) -> dict[str, TableChanges]:
+    """The tables that a batch would capture, by name, without reading any row of them."""
+    with _source_errors("connecting to the source"), psycopg.connect(url, autocommit=True) as connection:
+        _prepare(connection, source)
+        return {table.name: table.description() for table in select_tables(connection, source, needed).tables}
+
+
+def _prepare(connection: psycopg.Connection, source: SourceSettings) -> None:
+    settings = _SESSION | {"lock_timeout": f"{int(source.lock_timeout.total_seconds() * 1000)}ms"}
+    for setting, value in settings.items():
+        connection.execute("SELECT set_config(%s, %s, false)", (setting, value))
+
+
+@contextmanager
+def _bulk_cursor(url: str, snapshot: str) -> Iterator[Any]:
+    driver = adbc_driver_postgresql._driver_path()
+    connection = dbapi.connect(driver=driver, db_kwargs={"uri": url}, autocommit=True)
+    try:
+        cursor = connection.cursor()
+        for setting, value in _SESSION.items():
+            cursor.execute(f"SET {setting} = {engine.text(value)}")
+        cursor.execute(_BEGIN)
+        cursor.execute(f"SET TRANSACTION SNAPSHOT {engine.text(snapshot)}")
+        yield cursor
+        cursor.close()
+    finally:
+        connection.close()
+
+
+@contextmanager
+def _source_errors(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except (psycopg.Error, adbc_driver_manager.Error) as error:
+        message = redact(" ".join(str(error).split()))
+        hint = "Check source.url and that the server is up" if isinstance(error, psycopg.OperationalError) else None
+        if isinstance(error, psycopg.errors.LockNotAvailable):
+            hint = "A schema change holds the table; run again when it is over, or raise source.lock_timeout"
+        raise SourceError(f"{doing} failed: {message}", hint=hint) from error

@@ -1,0 +1,1 @@
+"""What the stages hand one another: objects in stores, committed by manifests, remembered by a local cache."""

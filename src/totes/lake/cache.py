@@ -1,0 +1,143 @@
+"""A stage's local memory: a DuckDB file with what a batch must know of older ones.
+
+It holds nothing that the lake does not: when it is lost, damaged, or of another lake, it is made again from the
+manifests. When another process has it open, a private one is made for this run.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import duckdb
+
+from totes import __version__, engine
+from totes.errors import StoreError
+from totes.lake.journal import Journal
+from totes.log import logger
+
+_LOCK_PATIENCE_SECONDS = 5.0
+_log = logger()
+
+
+class Cache:
+    """An open cache; `engine` is in a transaction between `begin` and `commit` or `rollback`."""
+
+    def __init__(self, connection: engine.Engine, journal: Journal[Any], private: Path | None) -> None:
+        self.engine = connection
+        self._journal = journal
+        self._private = private
+
+    @classmethod
+    def open(cls, folder: Path, stage: str, journal: Journal[Any], memory: str) -> Cache:
+        """Opens the stage's cache below `folder`, empty if it is new or does not belong to the journal's lake."""
+        file = folder / f"{stage}.duckdb"
+        scratch = folder / "scratch"
+        try:
+            scratch.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"the cache folder {folder} cannot be made: {error}", hint="Set lake.cache") from error
+        private: Path | None = None
+        connection = _connect_patiently(file, memory, scratch)
+        if connection is None:
+            private = Path(tempfile.mkdtemp(prefix="totes-cache-"))
+            connection = engine.connect(private / file.name, memory=memory, scratch=private)
+        cache = cls(connection, journal, private)
+        if not cache._belongs():
+            connection.close()
+            _remove(private / file.name if private else file)
+            cache.engine = engine.connect(private / file.name if private else file, memory=memory, scratch=scratch)
+            cache.engine.execute(
+                "CREATE TABLE totes_position (store VARCHAR, version VARCHAR, batch BIGINT, manifest_sha256 VARCHAR)"
+            )
+            cache.engine.execute(
+                "INSERT INTO totes_position VALUES (?, ?, 0, NULL)", [journal.store.url, __version__]
+            )
+        return cache
+
+    def __enter__(self) -> Cache:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.engine.close()
+        if self._private:
+            shutil.rmtree(self._private, ignore_errors=True)
+
+    @property
+    def batch(self) -> int:
+        """The batch that the cache knows of."""
+        return int(engine.scalar(self.engine, "SELECT batch FROM totes_position"))
+
+    def begin(self) -> None:
+        """Starts a transaction; what follows happens wholly or not at all."""
+        self.engine.execute("BEGIN")
+
+    def commit(self, batch: int, manifest_sha256: str) -> None:
+        """Ends the transaction with the cache standing at `batch`."""
+        self.engine.execute("UPDATE totes_position SET batch = ?, manifest_sha256 = ?", [batch, manifest_sha256])
+        self.engine.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """Ends the transaction with the cache standing where it stood."""
+        self.engine.execute("ROLLBACK")
+
+    def advance(self, apply: Callable[[int], str]) -> None:
+        """Brings the cache to the journal's newest batch.
+
+        Args:
+            apply: takes a batch number, applies that batch to the tables of the cache, and gives the digest of the
+                batch's manifest.
+        """
+        last = self._journal.last()
+        for batch in range(self.batch + 1, last + 1):
+            self.begin()
+            try:
+                digest = apply(batch)
+            except BaseException:
+                self.rollback()
+                raise
+            self.commit(batch, digest)
+
+    def _belongs(self) -> bool:
+        try:
+            [(store, version, batch, digest)] = self.engine.execute(
+                "SELECT store, version, batch, manifest_sha256 FROM totes_position"
+            ).fetchall()
+        except (duckdb.Error, ValueError):
+            return False
+        if (store, version) != (self._journal.store.url, __version__):
+            return False
+        if batch == 0:
+            return True
+        return bool(batch <= self._journal.last() and self._journal.read(batch).sha256() == digest)
+
+
+def _connect_patiently(file: Path, memory: str, scratch: Path) -> engine.Engine | None:
+    """Opens the file, or gives None when another process keeps it for longer than a few seconds."""
+    deadline = time.monotonic() + _LOCK_PATIENCE_SECONDS
+    unreadable: duckdb.Error | None = None
+    while time.monotonic() < deadline:
+        try:
+            return engine.connect(file, memory=memory, scratch=scratch)
+        except duckdb.Error as error:
+            if isinstance(error, duckdb.IOException) and "lock" in str(error).lower():
+                time.sleep(0.05)
+            elif unreadable:
+                raise StoreError(f"the cache {file} cannot be written: {error}", hint="Set lake.cache") from error
+            else:
+                unreadable = error
+                _log.warning("the cache cannot be read and is made again from the lake", file=str(file))
+                _remove(file)
+    return None
+
+
+def _remove(file: Path) -> None:
+    for path in (file, file.with_name(file.name + ".wal")):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,83 @@
+"""The sequence of a store's manifests: gapless from 1, each written once, by whoever comes first."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+from pydantic import ValidationError
+
+from totes.errors import BatchTaken, LakeDamaged
+from totes.lake.layout import manifest_batch, manifest_path
+from totes.lake.manifest import IngestionManifest, Manifest, ProcessedManifest
+from totes.lake.store import ObjectExists, Store
+
+M = TypeVar("M", bound=Manifest)
+
+
+class Journal(Generic[M]):
+    """The manifests of one store."""
+
+    def __init__(self, store: Store, kind: type[M]) -> None:
+        self.store = store
+        self._kind = kind
+        self._last = 0
+
+    def last(self) -> int:
+        """The number of the newest committed batch, 0 before the first.
+
+        The first call lists the manifests; later ones ask for the next number only.
+        """
+        if self._last == 0:
+            listed = (manifest_batch(path) for path in self.store.list("batches/"))
+            self._last = max((batch for batch in listed if batch), default=0)
+        while self.store.read(manifest_path(self._last + 1)) is not None:
+            self._last += 1
+        return self._last
+
+    def read(self, batch: int) -> M:
+        """The manifest of a committed batch.
+
+        Raises:
+            LakeDamaged: it is not there, or is no manifest of this store.
+        """
+        place = self.store.location(manifest_path(batch))
+        content = self.store.read(manifest_path(batch))
+        if content is None:
+            raise LakeDamaged(f"{place} is missing, though later batches are there", hint="Restore it from a backup")
+        try:
+            return self._kind.model_validate_json(content)
+        except ValidationError as error:
+            raise LakeDamaged(
+                f"{place} is not a manifest that this version of totes can read ({error.error_count()} problems)",
+                hint="Restore it from a backup, or use the version of totes that wrote it",
+            ) from error
+
+    def newest(self) -> M | None:
+        """The newest manifest, or None before the first batch."""
+        last = self.last()
+        return self.read(last) if last else None
+
+    def commit(self, manifest: M) -> None:
+        """Writes a manifest: this is the moment at which the batch exists.
+
+        Raises:
+            BatchTaken: another runner has committed this number; what was prepared is not data.
+        """
+        path = manifest_path(manifest.batch)
+        try:
+            self.store.put_new(path, manifest.content())
+        except ObjectExists as error:
+            # A put whose answer was lost is sent again by the storage client and then meets its own object.
+            if self.store.read(path) != manifest.content():
+                raise BatchTaken(f"batch {manifest.batch} was committed by another runner") from error
+        self._last = max(self._last, manifest.batch)
+
+
+def ingestion_journal(store: Store) -> Journal[IngestionManifest]:
+    """The journal of an ingestion store."""
+    return Journal(store, IngestionManifest)
+
+
+def processed_journal(store: Store) -> Journal[ProcessedManifest]:
+    """The journal of a processed store."""
+    return Journal(store, ProcessedManifest)

@@ -1,0 +1,33 @@
+"""Where objects are in a store. All paths of the lake are made here and nowhere else."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from uuid import uuid4
+
+BATCH_DIGITS = 12
+MANIFESTS = "batches"
+_UNSAFE = re.compile(r'[\x00-\x1f/\\%*?\[\]"<>|:#]|^\.')
+
+
+def folder_name(table: str) -> str:
+    """A table's name as one path segment: as it is, but for characters that paths and globs give a meaning."""
+    return _UNSAFE.sub(lambda match: "".join(f"%{byte:02X}" for byte in match.group().encode()), table)
+
+
+def manifest_path(batch: int) -> str:
+    """`batches/000000000007.json`."""
+    return f"{MANIFESTS}/{batch:0{BATCH_DIGITS}d}.json"
+
+
+def manifest_batch(path: str) -> int | None:
+    """The batch whose manifest is at `path`, or None if no manifest is."""
+    match = re.fullmatch(rf"{MANIFESTS}/(\d{{{BATCH_DIGITS}}})\.json", path)
+    return int(match.group(1)) if match else None
+
+
+def new_object_path(*folders: str, batch: int, part: int, read_at: datetime, ending: str) -> str:
+    """A path that no other runner makes: `<folders>/date=YYYY-MM-DD/<batch>-<part>-<random>.<ending>`."""
+    place = "/".join(folder_name(folder) for folder in folders)
+    return f"{place}/date={read_at:%Y-%m-%d}/{batch:0{BATCH_DIGITS}d}-{part:04d}-{uuid4().hex[:8]}.{ending}"

@@ -1,0 +1,50 @@
+"""Structured logs on standard error: lines for a person on a terminal, JSON elsewhere, the same fields in both.
+
+Fields that recur have one name everywhere: stage, batch, table, rows, bytes, seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+from totes.redaction import redact
+
+
+def _mask_secrets(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    return {name: redact(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def configure(*, verbose: bool = False, terminal: bool | None = None) -> None:
+    """Sets up logging for a process.
+
+    Args:
+        verbose: also show debug lines.
+        terminal: write for a person; by default, whether standard error is a terminal.
+    """
+    person = sys.stderr.isatty() if terminal is None else terminal
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer(pad_event_to=28) if person else structlog.processors.JSONRenderer(default=str)
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="%H:%M:%S" if person else "iso", utc=not person),
+            structlog.processors.format_exc_info,
+            _mask_secrets,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+def logger(**fields: object) -> structlog.typing.FilteringBoundLogger:
+    """A logger that adds `fields` to each of its lines."""
+    bound: structlog.typing.FilteringBoundLogger = structlog.get_logger(**fields)
+    return bound

@@ -1,0 +1,99 @@
+"""A pipeline's health as its runners last saw it: which stages fail and since when, and how fresh the warehouse is.
+
+It is kept in the cache folder, so that an incident that outlives a process is still the same incident.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from totes.pipeline import STAGES, Cycle
+from totes.redaction import redact
+
+FRESHNESS = "freshness"
+
+
+class Incident(BaseModel):
+    """Something that is wrong: since when, what was last said of it, and how often it was seen."""
+
+    model_config = ConfigDict(frozen=True)
+
+    since: datetime
+    what: str
+    next_step: str | None = None
+    times: int = 1
+
+
+class Change(BaseModel):
+    """An incident that began or ended, to be told once."""
+
+    model_config = ConfigDict(frozen=True)
+
+    subject: str
+    incident: Incident
+    over: bool
+
+
+class Health(BaseModel):
+    """The state of a pipeline.
+
+    `fresh_at` is the last moment at which the warehouse was known to hold all that the source then held; before the
+    first such moment, when the pipeline was first run. `incidents` are those that are open, by stage, or `freshness`.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    fresh_at: datetime | None = None
+    checked_at: datetime | None = None
+    incidents: dict[str, Incident] = {}
+
+    def after(self, cycle: Cycle, now: datetime, freshness: timedelta) -> tuple[Health, list[Change]]:
+        """The health after a cycle, and what there is to tell. Pure."""
+        done = all(result is not None for result in (cycle.ingested, cycle.processed, cycle.loaded))
+        fresh_at = now if done else self.fresh_at or now
+        seen: dict[str, tuple[str, str | None]] = {
+            stage: (redact(error.what), error.hint) for stage, error in cycle.failures.items()
+        }
+        if now - fresh_at > freshness:
+            behind = timedelta(seconds=int((now - fresh_at).total_seconds()))
+            seen[FRESHNESS] = (f"the warehouse is {behind} behind the source, more than the {freshness} allowed",
+                               "See which stage fails: totes status")  # fmt: skip
+        incidents, changes = {}, []
+        for subject in (*STAGES, FRESHNESS):
+            open_before = self.incidents.get(subject)
+            if subject in seen:
+                what, next_step = seen[subject]
+                since, times = (open_before.since, open_before.times + 1) if open_before else (now, 1)
+                incidents[subject] = Incident(since=since, what=what, next_step=next_step, times=times)
+                if not open_before:
+                    changes.append(Change(subject=subject, incident=incidents[subject], over=False))
+            elif open_before and (subject == FRESHNESS or subject in cycle.seconds):
+                changes.append(Change(subject=subject, incident=open_before, over=True))
+            elif open_before:
+                incidents[subject] = open_before
+        return Health(fresh_at=fresh_at, checked_at=now, incidents=incidents), changes
+
+
+def read_health(folder: Path) -> Health:
+    """The health that was last written, or a new one."""
+    try:
+        return Health.model_validate_json((folder / "health.json").read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return Health()
+
+
+def write_health(folder: Path, health: Health) -> None:
+    """Replaces what was written, at once."""
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = folder / f"health.json.{os.getpid()}"
+    aside.write_text(health.model_dump_json(indent=1), encoding="utf-8")
+    aside.replace(folder / "health.json")
+
+
+def utc_now() -> datetime:
+    """The present moment."""
+    return datetime.now(UTC)

@@ -1,0 +1,166 @@
+"""Every version of one row, with the lake objects that each came from."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Any
+
+from totes import engine
+from totes.errors import CommandFailed, ConfigurationError
+from totes.lake.journal import Journal, ingestion_journal, processed_journal
+from totes.lake.manifest import IngestionManifest, ProcessedManifest, StoredObject
+from totes.lake.store import Store
+from totes.pipeline import Pipeline
+from totes.processing.model import Model
+from totes.processing.relation import raw_columns_spec, source_relation
+from totes.warehouse.connection import schema_of
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version: its values by column, the batch that brought it, and the objects in both lakes that hold it."""
+
+    batch: int
+    values: dict[str, Any]
+    objects: tuple[str, ...]
+
+
+def read_history(pipeline: Pipeline, table: str, key: list[str]) -> list[Version]:
+    """All versions of a row, newest last.
+
+    Args:
+        pipeline: the pipeline.
+        table: a warehouse table that keeps versions (read from the warehouse), another warehouse table, or a source
+            table (both read from the lake, which has every change of them).
+        key: the row's key, one value a key column.
+
+    Raises:
+        ConfigurationError: there is no such table, or the key has another number of columns.
+        CommandFailed: there is no such row.
+    """
+    model = pipeline.project.model(table)
+    processed = processed_journal(pipeline.processed_store)
+    ingested = ingestion_journal(pipeline.ingestion_store)
+    newest = ingested.newest()
+    if model is None and (newest is None or table not in newest.tables):
+        names = [m.name for m in pipeline.project.models] + list(newest.tables if newest else ())
+        near = difflib.get_close_matches(table, names, n=1)
+        raise ConfigurationError(
+            f"there is no table {table}", hint=f"Did you mean {near[0]}?" if near else f"There are {', '.join(names)}"
+        )
+    if newest is None or (model is not None and not processed.last()):
+        raise CommandFailed("nothing has been captured and processed yet", hint="Run `totes run` first")
+    if model is None:
+        versions = _from_ingestion(ingested, newest, table, key)
+    else:
+        columns = processed.read(processed.last()).models[model.name].key
+        _check_key(table, columns, key)
+        versions = (
+            _from_warehouse(pipeline, model, columns, key)
+            if model.versioned
+            else _from_processed(processed, model, columns, key)
+        )
+        versions = [_with_objects(version, model, processed, ingested, columns, key) for version in versions]
+    if not versions:
+        raise CommandFailed(f"{table} has no row {', '.join(key)} and never had one")
+    return versions
+
+
+def _check_key(table: str, columns: tuple[str, ...], key: list[str]) -> None:
+    if len(columns) != len(key):
+        raise ConfigurationError(
+            f"a row of {table} is identified by {', '.join(columns)}; {len(key)} values were given",
+            hint=f"totes history {table} {' '.join(column.upper() for column in columns)}",
+        )
+
+
+def _from_warehouse(pipeline: Pipeline, model: Model, columns: tuple[str, ...], key: list[str]) -> list[Version]:
+    schema = schema_of(pipeline.settings.warehouse_url(), pipeline.settings.warehouse.schema_)
+    # An untyped literal takes the column's type, so that the index on the key serves.
+    condition = " AND ".join(
+        f"{engine.name(column)} = {engine.text(value)}" for column, value in zip(columns, key, strict=True)
+    )
+    with pipeline.warehouse() as warehouse:
+        if warehouse.newest() is None:
+            raise CommandFailed("the warehouse is empty", hint="Run `totes load` first")
+        names, rows = warehouse.query(
+            f"SELECT * FROM {engine.name(schema, model.name)} WHERE {condition} ORDER BY valid_from"
+        )
+    return [_version(names, row) for row in rows]
+
+
+def _version(names: list[str], row: tuple[Any, ...]) -> Version:
+    values = dict(zip(names, row, strict=True))
+    return Version(int(values["batch_id"]), {n: v for n, v in values.items() if n != "batch_id"}, ())
+
+
+def _from_processed(
+    journal: Journal[ProcessedManifest], model: Model, columns: tuple[str, ...], key: list[str]
+) -> list[Version]:
+    versions = []
+    for batch in range(1, journal.last() + 1):
+        changes = journal.read(batch).models.get(model.name)
+        for objects, gone in ((changes.objects, False), (changes.removed, True)) if changes else ():
+            for values in _find(journal.store, objects, columns, key):
+                versions.append(Version(batch, values | {"is_deleted": gone}, ()))
+    return versions
+
+
+def _from_ingestion(
+    journal: Journal[IngestionManifest], newest: IngestionManifest, table: str, key: list[str]
+) -> list[Version]:
+    _check_key(table, newest.tables[table].key, key)
+    versions, connection = [], engine.connect(None, memory="1GB")
+    for batch in range(1, journal.last() + 1):
+        manifest = journal.read(batch)
+        changes = manifest.tables.get(table)
+        for entry in changes.objects if changes else ():
+            assert changes is not None
+            relation = source_relation(table, changes)
+            with journal.store.local([entry]) as files:
+                lines = engine.json_lines(files, raw_columns_spec(relation), manifest.compression)
+                result = connection.execute(f"SELECT * FROM {lines} WHERE {_matches(changes.key, key)}")
+                names = [column[0] for column in result.description or []]
+                versions += [
+                    Version(batch, dict(zip(names, row, strict=True)), (journal.store.location(entry.path),))
+                    for row in result.fetchall()
+                ]
+    return versions
+
+
+def _with_objects(
+    version: Version, model: Model, processed: Journal[ProcessedManifest], ingested: Journal[IngestionManifest],
+    columns: tuple[str, ...], key: list[str],
+) -> Version:  # fmt: skip
+    """Adds the objects: the Parquet part that holds the row, and the packets of the tables that the model reads."""
+    changes = processed.read(version.batch).models[model.name]
+    held = [
+        processed.store.location(entry.path)
+        for entry in (*changes.objects, *changes.removed)
+        if len(changes.objects) + len(changes.removed) == 1 or _find(processed.store, (entry,), columns, key)
+    ]
+    read = {relation.lower() for relation in model.relations}
+    packets = [
+        ingested.store.location(entry.path)
+        for name, table in ingested.read(version.batch).tables.items()
+        if name.lower() in read
+        for entry in table.objects
+    ]
+    return Version(version.batch, version.values, (*packets, *held))
+
+
+def _find(store: Store, objects: tuple[StoredObject, ...], columns: tuple[str, ...], key: list[str]) -> list[dict[str, Any]]:
+    if not objects:
+        return []
+    connection = engine.connect(None, memory="1GB")
+    with store.local(list(objects)) as files:
+        result = connection.execute(f"SELECT * FROM {engine.parquet(files)} WHERE {_matches(columns, key)}")
+        names = [column[0] for column in result.description or []]
+        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+
+def _matches(columns: tuple[str, ...], key: list[str]) -> str:
+    return " AND ".join(
+        f"CAST({engine.name(column)} AS VARCHAR) = {engine.text(value)}" for column, value in zip(columns, key, strict=True)
+    )

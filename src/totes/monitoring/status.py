@@ -1,0 +1,104 @@
+"""Where each stage stands, out of the manifests, the warehouse's ledger and the health file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+from totes.errors import TotesError
+from totes.lake.journal import ingestion_journal, processed_journal
+from totes.monitoring.health import Health, Incident, read_health, utc_now
+from totes.pipeline import Pipeline
+
+
+@dataclass(frozen=True)
+class StageStatus:
+    """A stage: its newest batch, when that was made, how many batches it is behind the stage before, and rows in it.
+
+    `rows` are those of the newest batch; `failing` is the open incident; `unreachable` says why nothing is known.
+    """
+
+    batch: int
+    at: datetime | None
+    lag_batches: int
+    rows: int
+    failing: Incident | None
+    unreachable: str | None = None
+
+
+@dataclass(frozen=True)
+class Status:
+    """A pipeline's status. `fresh_seconds` is how far the warehouse may be behind the source."""
+
+    project: str
+    stages: dict[str, StageStatus]
+    fresh_seconds: float | None
+    not_fresh: Incident | None
+    tables: dict[str, int]
+    quarantine: dict[str, int]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether no incident is open and no stage unknown."""
+        stages = self.stages.values()
+        return not self.not_fresh and all(not stage.failing and not stage.unreachable for stage in stages)
+
+    def as_json(self) -> dict[str, object]:
+        """The object that `totes status --json` prints."""
+
+        def incident(open_incident: Incident | None) -> object:
+            return open_incident.model_dump(mode="json") if open_incident else None
+
+        stages = {
+            name: asdict(stage) | {"at": stage.at.isoformat() if stage.at else None, "failing": incident(stage.failing)}
+            for name, stage in self.stages.items()
+        }
+        return {
+            "project": self.project, "healthy": self.healthy, "stages": stages,
+            "freshness_seconds": self.fresh_seconds, "not_fresh": incident(self.not_fresh),
+            "tables": self.tables, "quarantine": self.quarantine,
+        }  # fmt: skip
+
+
+def read_status(pipeline: Pipeline) -> Status:
+    """Reads where the pipeline stands; what cannot be reached is told in its stage, and does not hide the others."""
+    health = read_health(pipeline.settings.cache_folder)
+    ingested = ingestion_journal(pipeline.ingestion_store).newest()
+    processed = processed_journal(pipeline.processed_store).newest()
+    stages = {
+        "ingest": StageStatus(
+            batch=ingested.batch if ingested else 0, at=ingested.finished_at if ingested else None, lag_batches=0,
+            rows=sum(table.upserts + table.deletes for table in ingested.tables.values()) if ingested else 0,
+            failing=health.incidents.get("ingest"),
+        ),
+        "process": StageStatus(
+            batch=processed.batch if processed else 0, at=processed.finished_at if processed else None,
+            lag_batches=(ingested.batch if ingested else 0) - (processed.batch if processed else 0),
+            rows=sum(model.written for model in processed.models.values()) if processed else 0,
+            failing=health.incidents.get("process"),
+        ),
+    }  # fmt: skip
+    stages["load"] = _load_status(pipeline, processed.batch if processed else 0, health)
+    return Status(
+        project=pipeline.settings.project.name,
+        stages=stages,
+        fresh_seconds=(utc_now() - health.fresh_at).total_seconds() if health.fresh_at else None,
+        not_fresh=health.incidents.get("freshness"),
+        tables={name: table.rows for name, table in ingested.tables.items()} if ingested else {},
+        quarantine={
+            name: model.quarantine_open for name, model in processed.models.items() if model.quarantine_open
+        } if processed else {},
+    )  # fmt: skip
+
+
+def _load_status(pipeline: Pipeline, processed: int, health: Health) -> StageStatus:
+    failing = health.incidents.get("load")
+    try:
+        with pipeline.warehouse() as warehouse:
+            newest = warehouse.newest()
+    except TotesError as error:
+        return StageStatus(0, None, 0, 0, failing, unreachable=str(error))
+    if newest is None:
+        return StageStatus(0, None, processed, 0, failing)
+    loaded_at = newest.loaded_at.replace(tzinfo=UTC)
+    return StageStatus(newest.batch, loaded_at, processed - newest.batch, newest.rows, failing)

@@ -1,0 +1,154 @@
+"""The whole pipeline on one page: ingest, then process, then load. Each stage takes up where it stopped, alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TypeVar
+
+from totes.config import Settings
+from totes.errors import TotesError
+from totes.ingestion.source import describe_source
+from totes.ingestion.stage import Ingested, ingest
+from totes.lake.journal import ingestion_journal
+from totes.lake.store import Store
+from totes.processing.batch import bind
+from totes.processing.project import Project, load_project
+from totes.processing.stage import Processed, process
+from totes.warehouse.adapter import Warehouse
+from totes.warehouse.connection import dialect_of, open_warehouse, schema_of
+from totes.warehouse.ddl import statements
+from totes.warehouse.stage import Loaded, load
+from totes.warehouse.table import warehouse_tables
+
+STAGES = ("ingest", "process", "load")
+T = TypeVar("T")
+
+
+@dataclass
+class Cycle:
+    """What one pass through the stages did. A stage that failed has its error in `failures` and no result."""
+
+    ingested: Ingested | None = None
+    processed: Processed | None = None
+    loaded: Loaded | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    failures: dict[str, TotesError] = field(default_factory=dict)
+
+    @property
+    def quarantined(self) -> int:
+        """How many rows were set aside in this cycle."""
+        batches = self.processed.batches.values() if self.processed else ()
+        return sum(changes.quarantined for batch in batches for changes in batch.values())
+
+    def as_json(self) -> dict[str, object]:
+        """The object that `totes run --json` prints."""
+        ingested = self.ingested.changes if self.ingested else {}
+        loaded: dict[str, int] = {}
+        for rows in self.loaded.batches.values() if self.loaded else ():
+            for table, count in rows.items():
+                loaded[table] = loaded.get(table, 0) + count
+        report: dict[str, object] = {
+            "batch": self.ingested.batch if self.ingested else None,
+            "ingested": {t: {"upserts": c.upserts, "deletes": c.deletes} for t, c in ingested.items()},
+            "loaded": loaded,
+            "quarantined": self.quarantined,
+            "seconds": self.seconds,
+        }
+        if self.failures:
+            report["failures"] = {stage: str(error) for stage, error in self.failures.items()}
+        return report
+
+
+class Pipeline:
+    """The stages wired to the places that the settings name. Nothing is opened before it is used."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @cached_property
+    def project(self) -> Project:
+        """The star schema."""
+        path = self.settings.project.path
+        return load_project(self.settings.project.name, self.settings.path(path) if path else None)
+
+    @cached_property
+    def ingestion_store(self) -> Store:
+        """The ingestion lake."""
+        return Store.open(self.settings.lake.ingestion, self.settings.base)
+
+    @cached_property
+    def processed_store(self) -> Store:
+        """The processed lake."""
+        return Store.open(self.settings.lake.processed, self.settings.base)
+
+    def warehouse(self) -> AbstractContextManager[Warehouse]:
+        """Opens the warehouse."""
+        settings = self.settings.warehouse
+        return open_warehouse(
+            self.settings.warehouse_url(), settings.schema_, base=self.settings.base, memory=self.settings.lake.memory
+        )
+
+    def ingest(self) -> Ingested:
+        """Captures what is new at the source as one batch."""
+        return ingest(
+            self.settings.source_url(), self.settings.source, self.ingestion_store,
+            needed=self.project.source_tables, compression=self.settings.lake.compression,
+            cache=self.settings.cache_folder, memory=self.settings.lake.memory,
+        )  # fmt: skip
+
+    def process(self) -> Processed:
+        """Processes every ingested batch that is not processed."""
+        return process(
+            self.project, self.ingestion_store, self.processed_store,
+            cache=self.settings.cache_folder, memory=self.settings.lake.memory,
+        )  # fmt: skip
+
+    def load(self) -> Loaded:
+        """Loads every processed batch that is not in the warehouse."""
+        with self.warehouse() as warehouse:
+            return load(self.project, self.processed_store, warehouse)
+
+    def run(self, only: str | None = None) -> Cycle:
+        """Runs all stages, or one. A stage that fails does not keep the others from the work that is there for them."""
+        _ = self.project  # a project that is wrong is wrong for every stage
+        cycle = Cycle()
+        if only in (None, "ingest"):
+            cycle.ingested = _timed(cycle, "ingest", self.ingest)
+        if only in (None, "process"):
+            cycle.processed = _timed(cycle, "process", self.process)
+        if only in (None, "load"):
+            cycle.loaded = _timed(cycle, "load", self.load)
+        return cycle
+
+    def warehouse_sql(self, dialect: str | None = None) -> list[str]:
+        """The warehouse's DDL, statement by statement.
+
+        What identifies a row of a table that keeps versions is the first source table's primary key; it is looked up
+        in the newest ingested batch, or before the first batch at the source.
+
+        Args:
+            dialect: `duckdb` or `postgresql`; by default that of the warehouse's URL.
+        """
+        url, schema = self.settings.warehouse_url(), self.settings.warehouse.schema_
+        chosen = dialect_of(f"{dialect}:///warehouse" if dialect else url)
+        newest = ingestion_journal(self.ingestion_store).newest()
+        tables = newest.tables if newest else describe_source(
+            self.settings.source_url(), self.settings.source, self.project.source_tables
+        )  # fmt: skip
+        keys = {query.model.name: query.key for query in bind(self.project, tables)}
+        return statements(warehouse_tables(self.project.models, keys), schema_of(f"{chosen}:///w", schema), chosen)
+
+
+def _timed(cycle: Cycle, stage: str, work: Callable[[], T]) -> T | None:
+    began = time.perf_counter()
+    try:
+        return work()
+    except TotesError as error:
+        cycle.failures[stage] = error
+        return None
+    finally:
+        cycle.seconds[stage] = round(time.perf_counter() - began, 3)

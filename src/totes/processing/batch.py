@@ -1,0 +1,207 @@
+"""One batch of the star: all models over one ingestion batch, in the order in which they depend on one another."""
+
+from __future__ import annotations
+
+from totes import engine
+from totes.errors import ModelError, ModelFailed
+from totes.lake.journal import Journal
+from totes.lake.manifest import IngestionManifest, ModelChanges, ProcessedManifest, TableChanges
+from totes.lake.store import Store
+from totes.processing.calendar import calendar_relation, calendar_rows, covered_years
+from totes.processing.changes import changes_table, load_changes, load_rows, table_name
+from totes.processing.model import Model
+from totes.processing.output import RowWriter
+from totes.processing.project import CALENDAR, Project
+from totes.processing.query import PROBLEM, BoundQuery
+from totes.processing.relation import Relation, RelationColumn, source_relation
+from totes.processing.scope import Leaf
+from totes.processing.state import StarState, source_table
+from totes.processing.transform import Transformation
+
+
+def bind(project: Project, tables: dict[str, TableChanges]) -> list[BoundQuery]:
+    """Binds all models of a project, in load order, to the tables that a manifest describes.
+
+    Raises:
+        ModelFailed: a model names what is not there, or declares types that its query does not give.
+    """
+    relations = {name: source_relation(name, table) for name, table in tables.items()}
+    for name, reference in project.references.items():
+        columns = tuple(RelationColumn(column, "VARCHAR", "VARCHAR") for column in reference.columns)
+        relations[name] = Relation(name, columns, (), is_source=False)
+    relations[CALENDAR] = calendar_relation()
+
+    def find(name: str) -> Relation | None:
+        if name in relations:
+            return relations[name]
+        return next((found for key, found in relations.items() if key.lower() == name.lower()), None)
+
+    connection = engine.connect(None, memory="1GB")
+    try:
+        return [BoundQuery(model, find, list(relations), connection) for model in project.models]
+    except ModelError as error:
+        raise ModelFailed(error.what, hint=error.hint) from error
+    finally:
+        connection.close()
+
+
+class StarBatch:
+    """The computation of one processed batch; `run` leaves its objects in the store and its rows in the state."""
+
+    def __init__(
+        self, project: Project, state: StarState, journal: Journal[IngestionManifest], store: Store,
+        manifest: IngestionManifest, previous: ProcessedManifest | None,
+    ) -> None:  # fmt: skip
+        self._project = project
+        self._state = state
+        self._engine = state.engine
+        self._journal = journal
+        self._manifest = manifest
+        self._previous = previous
+        self._writer = RowWriter(state.engine, store, manifest.batch, manifest.position.read_at)
+        self._incoming: set[str] = set()
+        self.years: tuple[int, ...] = previous.calendar_years if previous else ()
+
+    def run(self) -> dict[str, ModelChanges]:
+        """Computes all models, and gives what changed in each warehouse table.
+
+        Raises:
+            ModelFailed: a model does not fit the tables as they were read, or is not the one of earlier batches.
+        """
+        queries = bind(self._project, self._manifest.tables)
+        self._load_references()
+        self._load(queries)
+        on_calendar = {query.model.name for query in queries if self._reads_calendar(query)}
+        parts = {query.model.name: self._compute(query) for query in queries if query.model.name not in on_calendar}
+        self._extend_calendar(list(parts.values()), on_calendar)
+        parts |= {query.model.name: self._compute(query) for query in queries if query.model.name in on_calendar}
+        models = {model.name: model for model in self._project.models}
+        changes: dict[str, ModelChanges] = {}
+        for query in queries:
+            part = parts[query.model.name]
+            if part is None:
+                changes[query.model.name] = self._unchanged(query)
+                continue
+            part.note_orphans(models)
+            part.merge(self._manifest.position.read_at)
+            changes[query.model.name] = self._write(part)
+        return changes
+
+    def _load_references(self) -> None:
+        for name, reference in self._project.references.items():
+            self._engine.execute(
+                f"CREATE OR REPLACE TEMP TABLE {_local_table(name)} AS SELECT * FROM read_csv("
+                f"{engine.text(str(reference.path))}, header = true, all_varchar = true, delim = ',')"
+            )
+
+    def _load(self, queries: list[BoundQuery]) -> None:
+        used = {leaf.relation.name: leaf.relation for query in queries for leaf in query.leaves if leaf.relation.is_source}
+        for name, relation in used.items():
+            if self._manifest.tables[name].objects:
+                load_changes(self._engine, self._journal, self._manifest, relation)
+                self._incoming.add(name)
+            if self._state.keeps(name):
+                if not self._state.has_source(name):
+                    self._build_source(relation)
+                elif name in self._incoming:
+                    self._state.apply_changes(relation)
+        self._engine.execute(f"CREATE OR REPLACE TEMP TABLE {_local_table(CALENDAR)} AS {calendar_rows(self.years)}")
+
+    def _build_source(self, relation: Relation) -> None:
+        """Makes the kept rows of a table that is joined for the first time, out of the lake."""
+        load_rows(self._engine, self._journal, relation, self._manifest.batch, "built_rows")
+        columns = engine.names([*(column.name for column in relation.columns), "_at"])
+        self._engine.execute(f"CREATE TABLE {source_table(relation.name)} AS SELECT {columns} FROM built_rows")
+
+    def _rows(self, leaf: Leaf) -> str:
+        relation = leaf.relation
+        if not relation.is_source:
+            return _local_table(relation.name)
+        if self._state.keeps(relation.name):
+            return source_table(relation.name)
+        whole = engine.name(table_name("whole", relation.name))
+        load_rows(self._engine, self._journal, relation, self._manifest.batch, whole)
+        return whole
+
+    def _compute(self, query: BoundQuery) -> Transformation | None:
+        """The model's new rows, or None when nothing that it reads has changed."""
+        whole = self._recomputed_wholly(query.model)
+        if not whole and not any(leaf.relation.name in self._incoming for leaf in query.leaves):
+            return None
+        rows = self._rows
+        if whole and not query.model.joins and self._manifest.batch == 1 and query.base.relation.is_source:
+            whole = False
+            if query.base.relation.name not in self._incoming:
+                return None
+        part = Transformation(self._state, query, frozenset(self._incoming), rows, whole=whole)
+        part.compute()
+        return part
+
+    def _recomputed_wholly(self, model: Model) -> bool:
+        before = self._previous.models.get(model.name) if self._previous else None
+        if before is None:
+            return True
+        if before.table_sha256 != model.table_sha256():
+            raise ModelFailed(
+                f"{model.path.parent.name}/{model.path.name}: the columns of {model.name} are not those of earlier batches",
+                hint="Set lake.processed and warehouse.url to new places: all history is computed again from the "
+                "ingestion lake. Or declare the columns as they were",
+            )
+        return before.query_sha256 != model.query_sha256(self._project.reference_content())
+
+    def _reads_calendar(self, query: BoundQuery) -> bool:
+        return any(leaf.relation.name == CALENDAR for leaf in query.leaves)
+
+    def _extend_calendar(self, parts: list[Transformation | None], on_calendar: set[str]) -> None:
+        years = set(self.years)
+        for part in parts:
+            columns = [c for c, target in part.model.references.items() if target in on_calendar] if part else []
+            for column in columns:
+                assert part is not None
+                quoted = engine.name(column)
+                rows = self._engine.execute(
+                    f"SELECT DISTINCT year({quoted}) FROM {part.new}"
+                    f" WHERE {engine.name(PROBLEM)} IS NULL AND {quoted} IS NOT NULL AND isfinite({quoted})"
+                ).fetchall()
+                years.update(int(year) for (year,) in rows)
+        covered = covered_years(years)
+        added = sorted(set(covered) - set(self.years))
+        if added:
+            self._engine.execute(f"CREATE OR REPLACE TEMP TABLE {changes_table(CALENDAR)} AS {calendar_rows(added)}")
+            self._engine.execute(f"CREATE OR REPLACE TEMP TABLE {_local_table(CALENDAR)} AS {calendar_rows(covered)}")
+            self._incoming.add(CALENDAR)
+            self.years = covered
+
+    def _write(self, part: Transformation) -> ModelChanges:
+        model, before = part.model, self._unchanged(part.query)
+        quarantined = part.note_quarantine(self._manifest.batch)
+        objects, removed = self._writer.write_rows(part, before.surrogates), self._writer.write_removed(part)
+        state, quarantine = self._writer.write_state(part), self._writer.write_quarantine(part)
+        self._state.apply_rows(model, part.query.key, part.merged_rows)
+        self._state.apply_quarantine(part.quarantine)
+        written = sum(entry.rows for entry in objects)
+        return before.model_copy(
+            update={
+                "written": written, "objects": objects, "removed": removed, "state": state,
+                "deleted": part.count_deleted(), "quarantine": quarantine, "quarantined": quarantined,
+                "surrogates": before.surrogates + (written if model.versioned else 0),
+                "quarantine_open": self._state.quarantined(model.name),
+            }
+        )  # fmt: skip
+
+    def _unchanged(self, query: BoundQuery) -> ModelChanges:
+        model = query.model
+        before = self._previous.models.get(model.name) if self._previous else None
+        return ModelChanges(
+            kind="versioned" if model.versioned else "latest",
+            table_sha256=model.table_sha256(),
+            query_sha256=model.query_sha256(self._project.reference_content()),
+            columns=model.output,
+            key=query.key,
+            surrogates=before.surrogates if before else 0,
+            quarantine_open=before.quarantine_open if before else 0,
+        )
+
+
+def _local_table(relation: str) -> str:
+    return engine.name(table_name("local", relation))

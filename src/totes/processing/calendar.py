@@ -1,0 +1,37 @@
+"""The calendar that models can read: whole years around the dates that the star's rows refer to. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from totes.processing.project import CALENDAR, CALENDAR_COLUMN
+from totes.processing.relation import Relation, RelationColumn
+
+# Years between these are filled without gaps; one outside them (a slip of the pen, or 9999 for "never") stands alone.
+ORDINARY_YEARS = range(1900, 2200)
+
+
+def covered_years(years: Iterable[int]) -> tuple[int, ...]:
+    """All years that a calendar has which must have these."""
+    wanted = set(years)
+    ordinary = [year for year in wanted if year in ORDINARY_YEARS]
+    filled = set(range(min(ordinary), max(ordinary) + 1)) if ordinary else set()
+    return tuple(sorted(wanted | filled))
+
+
+def calendar_relation() -> Relation:
+    """The calendar as models see it."""
+    column = RelationColumn(CALENDAR_COLUMN, "DATE", "DATE")
+    return Relation(CALENDAR, (column,), (CALENDAR_COLUMN,), is_source=False)
+
+
+def calendar_rows(years: Iterable[int]) -> str:
+    """A query for all dates of these years, in the shape of a relation's changes."""
+    listed = ", ".join(str(year) for year in years)
+    dates = (
+        "SELECT unnest(generate_series(make_date(year, 1, 1)::TIMESTAMP, make_date(year, 12, 31)::TIMESTAMP,"
+        f" INTERVAL 1 DAY))::DATE AS \"{CALENDAR_COLUMN}\" FROM (SELECT unnest([{listed}]::INTEGER[]) AS year)"
+    )
+    return f"SELECT *, 'upsert' AS _op, NULL::TIMESTAMP AS _at, 0 AS _batch FROM ({dates})"
+
+

@@ -1,0 +1,128 @@
+"""Refuses models whose output rows cannot be recomputed one by one from the source rows that each depends on."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import duckdb
+from sqlglot import exp
+
+from totes.errors import ModelError
+from totes.processing.model import Model, line_of, output_name
+
+_CLAUSES: dict[str, tuple[str, str]] = {
+    "group": ("GROUP BY", "an output row would depend on many source rows"),
+    "having": ("HAVING", "an output row would depend on many source rows"),
+    "distinct": ("DISTINCT", "a row would have to be counted before it may go"),
+    "order": ("ORDER BY", "a table has no order"),
+    "limit": ("LIMIT", "which rows are in it would depend on all others"),
+    "offset": ("OFFSET", "which rows are in it would depend on all others"),
+    "qualify": ("QUALIFY", "an output row would depend on many source rows"),
+    "windows": ("WINDOW", "an output row would depend on many source rows"),
+    "sample": ("USING SAMPLE", "the result would differ each time"),
+    "pivots": ("PIVOT", "an output row would depend on many source rows"),
+    "laterals": ("LATERAL", "the rows that it depends on cannot be told"),
+}
+_HINT = "Compute it in a view of the warehouse over the star's tables"
+
+
+def check_maintainable(model: Model) -> None:
+    """Makes sure that the model can be kept up to date incrementally.
+
+    Raises:
+        ModelError: it cannot; the message has the line, the clause and the reason.
+    """
+    for node in model.query.walk():
+        _check_node(model, node)
+    for select in model.query.find_all(exp.Select):
+        _check_select(model, select)
+
+
+def _check_select(model: Model, select: exp.Select) -> None:
+    for argument, (clause, reason) in _CLAUSES.items():
+        node = select.args.get(argument)
+        if node:
+            _refuse(model, node if isinstance(node, exp.Expression) else node[0], clause, reason)
+    if not select.args.get("from_"):
+        _refuse(model, select, "SELECT without FROM", "it depends on no table")
+    for join in select.args.get("joins") or []:
+        side, kind, method = join.side.upper(), join.kind.upper(), join.method.upper()
+        if side in ("RIGHT", "FULL"):
+            _refuse(model, join, f"{side} JOIN", "a row of the first table would not be in every output row",
+                    hint="Put the tables in the other order, with LEFT JOIN")  # fmt: skip
+        if kind in ("SEMI", "ANTI") or method in ("ASOF", "POSITIONAL", "NATURAL"):
+            _refuse(model, join, f"{method or kind} JOIN", "the rows that an output row depends on cannot be told")
+    for projection in select.expressions:
+        if projection.find(exp.Star) and not projection.find(exp.Count):
+            _refuse(model, projection, "SELECT *", "a model says which columns it has", hint="Name the columns")
+        if not output_name(projection):
+            raise ModelError(model.path, line_of(projection),
+                             f"the expression {projection.sql('duckdb')} has no name", hint="Write … AS column")  # fmt: skip
+
+
+def _check_node(model: Model, node: exp.Expression) -> None:
+    if isinstance(node, exp.SetOperation):
+        _refuse(model, node, node.key.upper(), "a row would have to be counted before it may go")
+    elif isinstance(node, exp.With) and node.recursive:
+        _refuse(model, node, "WITH RECURSIVE", "the rows that an output row depends on cannot be told")
+    elif isinstance(node, exp.Window):
+        _refuse(model, node, "a window function", "an output row would depend on many source rows")
+    elif isinstance(node, exp.Subquery | exp.Exists | exp.In) and _is_nested_query(node):
+        _refuse(model, node, "a subquery in an expression", "the rows that it depends on cannot be told",
+                hint="Join the table instead")  # fmt: skip
+    elif isinstance(node, exp.Unnest | exp.Lateral | exp.TableFromRows | exp.Values):
+        _refuse(model, node, node.key.upper(), "it gives rows that no source row stands for")
+    elif isinstance(node, exp.Placeholder | exp.Parameter):
+        _refuse(model, node, node.sql("duckdb"), "a model has no parameters", hint="Write the value")
+    elif isinstance(node, exp.Table):
+        _check_table(model, node)
+    elif isinstance(node, exp.Func) and not isinstance(node, exp.And | exp.Or | exp.Xor | exp.Case | exp.Cast):
+        _check_function(model, node)
+
+
+def _check_table(model: Model, table: exp.Table) -> None:
+    if not isinstance(table.this, exp.Identifier):
+        _refuse(model, table, table.sql("duckdb"), "table functions read what the pipeline does not capture",
+                hint="Name a source table, a reference file or calendar")  # fmt: skip
+    if table.db or table.catalog:
+        raise ModelError(model.path, line_of(table), f"{table.sql('duckdb')} names a schema",
+                         hint="Write the table's name alone; source.schema says which schema is captured")  # fmt: skip
+    alias = table.args.get("alias")
+    if alias and alias.args.get("columns"):
+        raise ModelError(model.path, line_of(table), "columns are renamed in FROM", hint="Rename them in SELECT")
+
+
+def _check_function(model: Model, function: exp.Func) -> None:
+    text = function.sql("duckdb")
+    name = text.partition("(")[0].strip().lower()
+    aggregates, varying = _known_functions()
+    if isinstance(function, exp.AggFunc) or name in aggregates:
+        _refuse(model, function, f"the aggregate {name.upper()}()", "an output row would depend on many source rows")
+    if name in varying:
+        _refuse(model, function, f"{name.upper()}", "its value would change without any source row changing",
+                hint="Use a column of the source, or compute it in a view of the warehouse")  # fmt: skip
+
+
+@cache
+def _known_functions() -> tuple[frozenset[str], frozenset[str]]:
+    """DuckDB's aggregate and window functions, and those whose value is not decided by their arguments."""
+    rows = duckdb.connect().execute(
+        "SELECT function_name, function_type, stability, bool_or(function_type = 'scalar') OVER (PARTITION BY function_name)"
+        " FROM duckdb_functions()"
+    ).fetchall()
+    aggregates = {name for name, kind, _, scalar in rows if kind in ("aggregate", "window") and not scalar}
+    varying = {name for name, _, stability, _ in rows if stability in ("VOLATILE", "CONSISTENT_WITHIN_QUERY")}
+    return frozenset(aggregates), frozenset(varying | {"current_time", "current_timestamp", "localtime", "localtimestamp"})
+
+
+def _is_nested_query(node: exp.Expression) -> bool:
+    if isinstance(node, exp.Exists):
+        return True
+    if isinstance(node, exp.In):
+        return node.args.get("query") is not None
+    return not isinstance(node.parent, exp.From | exp.Join) and isinstance(node.this, exp.Query)
+
+
+def _refuse(model: Model, node: exp.Expression, clause: str, reason: str, *, hint: str = _HINT) -> None:
+    line = line_of(node) or line_of(node.parent or node)
+    raise ModelError(model.path, line, f"{clause} cannot be maintained incrementally: {reason}", hint=hint)

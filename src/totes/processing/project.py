@@ -1,0 +1,122 @@
+"""A project: the models and reference files of one star schema, checked against one another when they are loaded."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from totes.errors import ConfigurationError, ModelError
+from totes.processing.maintainable import check_maintainable
+from totes.processing.model import Model, check_columns, parse_model
+
+CALENDAR = "calendar"
+CALENDAR_COLUMN = "date"
+BUILT_IN = "terrifictotes"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A CSV file of the project that models can join; all its columns are text."""
+
+    name: str
+    path: Path
+    columns: tuple[str, ...]
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Project:
+    """The models in load order (a table after those that it refers to), and the reference files by name."""
+
+    name: str
+    models: tuple[Model, ...]
+    references: dict[str, Reference]
+
+    def model(self, name: str) -> Model | None:
+        """The model of a warehouse table, if there is one."""
+        return next((model for model in self.models if model.name == name), None)
+
+    @property
+    def source_tables(self) -> frozenset[str]:
+        """The names of all source tables that the models read, as the models write them."""
+        read = {relation for model in self.models for relation in model.relations}
+        return frozenset(name for name in read if name.lower() not in self.built_in_relations)
+
+    @property
+    def built_in_relations(self) -> frozenset[str]:
+        """The names, in lower case, of relations that are not source tables."""
+        return frozenset({CALENDAR, *(name.lower() for name in self.references)})
+
+    def reference_content(self) -> dict[str, bytes]:
+        """Each reference file's content."""
+        return {name: reference.content for name, reference in self.references.items()}
+
+
+def load_project(name: str, path: Path | None) -> Project:
+    """Loads and checks a project.
+
+    Args:
+        name: the project's name.
+        path: its folder, or None for the built-in one.
+
+    Raises:
+        ConfigurationError: there are no models, or two claim one name.
+        ModelError: a model is wrong, cannot be maintained, or refers to what is not there.
+    """
+    if path is None and name != BUILT_IN:
+        raise ConfigurationError(f"project.path is missing for the project {name}", hint="Name the folder of models/")
+    folder = path if path is not None else Path(str(resources.files("totes.terrifictotes")))
+    files = sorted((folder / "models").glob("*.sql"))
+    if not files:
+        raise ConfigurationError(f"there is no model in {folder / 'models'}", hint="A model is a file NAME.sql there")
+    models: dict[str, Model] = {}
+    for file in files:
+        model = parse_model(file)
+        if model.name in models:
+            raise ModelError(file, 1, f"{model.name} is defined in {models[model.name].path.name} already")
+        check_maintainable(model)
+        check_columns(model)
+        models[model.name] = model
+    references = {file.stem: _reference(file) for file in sorted((folder / "reference").glob("*.csv"))}
+    _check_references(models)
+    return Project(name, tuple(_load_order(models)), references)
+
+
+def _reference(file: Path) -> Reference:
+    content = file.read_bytes()
+    try:
+        header = next(csv.reader(content.decode("utf-8-sig").splitlines()), [])
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{file} is not UTF-8 text") from error
+    if not header or len({column.lower() for column in header}) < len(header):
+        raise ConfigurationError(f"{file} needs a first line with a different name for each column")
+    return Reference(file.stem, file, tuple(header), content)
+
+
+def _check_references(models: dict[str, Model]) -> None:
+    for model in models.values():
+        for column, target in model.references.items():
+            if target not in models:
+                raise ModelError(model.path, None, f"{column} REFERENCES {target}, which no model defines")
+            if models[target].versioned or len(models[target].primary_key) != 1:
+                raise ModelError(
+                    model.path, None, f"{column} REFERENCES {target}, whose primary key is not one column of its query",
+                    hint="Refer to a table that keeps one row a key",
+                )  # fmt: skip
+
+
+def _load_order(models: dict[str, Model]) -> list[Model]:
+    ordered: dict[str, Model] = {}
+    while len(ordered) < len(models):
+        ready = [
+            model
+            for model in models.values()
+            if model.name not in ordered and set(model.references.values()) - {model.name} <= ordered.keys()
+        ]
+        if not ready:
+            circle = sorted(models.keys() - ordered.keys())
+            raise ModelError(models[circle[0]].path, None, f"{' and '.join(circle)} refer to each other in a circle")
+        ordered.update((model.name, model) for model in ready)
+    return list(ordered.values())

@@ -1,0 +1,252 @@
+"""A bound model as SQL for the engine: rows of the warehouse table, each with its problem if it has one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import duckdb
+from sqlglot import exp
+
+from totes import engine
+from totes.errors import ModelError
+from totes.processing.model import WIDEST_DECIMAL, Column, Model, line_of
+from totes.processing.relation import Relation, RelationColumn, loses_digits, parse_text
+from totes.processing.scope import AT, BAD, Binder, Leaf, carry_hidden, origin, raw_reference
+
+PROBLEM = "~problem"
+_SHOWN_MAX = 100
+_WHOLE = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}
+_FLOATING = {"FLOAT", "DOUBLE"}
+
+
+@dataclass(frozen=True)
+class _Output:
+    """A declared column with how its value arrives.
+
+    `natural` is the value's own type; when that is the text form of a source column, `origin` is the type which that
+    column has. `wrapped` says that the value is the result of an expression, which may fail for a row.
+    """
+
+    column: Column
+    natural: str
+    origin: str
+    wrapped: bool
+
+
+class BoundQuery:
+    """A model over the relations of one moment.
+
+    `key` are the output columns that identify a row of the table over time: the primary key of a latest table, and
+    of a versioned one the columns that carry the first table's primary key; `key_is_base_key` says that it is just
+    the first table's, `key_is_exact` that its values are kept in the same form as the lake's. `leaves` are the tables that the query names, the first table first. `keeps_lineage` says that
+    the star table has the hidden key columns too, because its own key does not tell which rows it comes from.
+    """
+
+    def __init__(self, model: Model, find: Callable[[str], Relation | None], known: list[str], connection: engine.Engine):
+        binder = Binder(model, find, known)
+        self.model = model
+        self._scope = binder.bind()
+        self.leaves: tuple[Leaf, ...] = tuple(binder.leaves)
+        self.base = self.leaves[0]
+        expressions = self._scope.outputs()
+        self.key = self._natural_key(expressions) if model.versioned else model.primary_key
+        carriers = self._base_key_carriers(expressions)
+        self._base_carriers = tuple(carriers.get(part, "") for part in self.base.relation.key)
+        self.key_is_base_key = bool(self.base.relation.key) and set(self._base_carriers) == set(self.key)
+        self.key_is_exact = self.key_is_base_key and self._carried_exactly()
+        self.keeps_lineage = len(self.leaves) > 1 or not self.key_is_exact
+        self._outputs = self._prepare(expressions, self._natural_types(connection))
+        self._hidden = carry_hidden(self._scope)
+
+    @property
+    def lineage(self) -> tuple[str, ...]:
+        """The hidden columns with the keys of all leaves' rows."""
+        return tuple(name for leaf in self.leaves for name in leaf.key)
+
+    def key_of(self, leaf: Leaf) -> tuple[str, ...]:
+        """The columns of the star table with the key of a leaf's row, in the order of the leaf's key."""
+        return leaf.key if self.keeps_lineage else self._base_carriers
+
+    def key_of_base(self) -> tuple[str, ...]:
+        """The output columns that carry the first table's key, in the order of that key."""
+        return self._base_carriers
+
+    def sql(self, rows: Callable[[Leaf], str]) -> str:
+        """A query for the model's rows: produced columns, `~problem`, the lineage, and `~at`, the first table's time.
+
+        Args:
+            rows: gives, for each leaf, the relation that it reads.
+        """
+        leaves = ", ".join(f"{engine.name(leaf.name)} AS ({leaf.sql(rows(leaf))})" for leaf in self.leaves)
+        hidden = engine.names(self._hidden)
+        values, columns, conditions = [], [], []
+        for number, output in enumerate(self._outputs):
+            value, failed = f'"~v{number}"', f'"~e{number}"'
+            wrapped = f"{value}.v" if output.wrapped else value
+            values.append(f"{wrapped} AS {value}")
+            if output.wrapped:
+                values.append(f"{value} IS NULL AS {failed}")
+            columns.append(f"{_cast(value, output)} AS {engine.name(output.column.name)}")
+            conditions += _problems(value, failed if output.wrapped else None, output)
+        keep = [f'"~v{number}"' for number in range(len(self._outputs))]
+        keep += [f'"~e{number}"' for number, output in enumerate(self._outputs) if output.wrapped]
+        produced = engine.names(output.column.name for output in self._outputs)
+        return (
+            f"WITH {leaves}, \"~rows\" AS ({self._scope.select.sql('duckdb')}), "
+            f'"~values" AS (SELECT {", ".join(values)}, {hidden} FROM "~rows"), '
+            f'"~cast" AS (SELECT {", ".join([*columns, *keep])}, {hidden} FROM "~values") '
+            f'SELECT {produced}, {self._problem(conditions)} AS "{PROBLEM}", '
+            f"{engine.names([*self.lineage, AT])} FROM \"~cast\""
+        )
+
+    def _problem(self, conditions: list[tuple[str, str]]) -> str:
+        bad = [engine.name(f"{BAD}{leaf.index}") for leaf in self.leaves]
+        conditions = [*conditions, *((f"{column} IS NOT NULL", column) for column in bad)]
+        messages = ", ".join(f"CASE WHEN {condition} THEN {message} END" for condition, message in conditions)
+        return f"CASE WHEN {' OR '.join(condition for condition, _ in conditions)} THEN concat_ws('; ', {messages}) END"
+
+    def _natural_types(self, connection: engine.Engine) -> list[str]:
+        """Asks the engine for the type of each expression, over relations without rows."""
+        select = self._scope.select.copy()
+        leaves = ", ".join(f"{engine.name(leaf.name)} AS ({leaf.sql(_no_rows(leaf.relation))})" for leaf in self.leaves)
+        try:
+            described = connection.execute(f"DESCRIBE WITH {leaves} {select.sql('duckdb')}").fetchall()
+        except duckdb.Error as error:
+            message = str(error).partition("\n")[0].replace("~leaf", "leaf ")
+            raise ModelError(self.model.path, line_of(self.model.query), message) from error
+        return [str(row[1]) for row in described]
+
+    def _prepare(self, expressions: dict[str, exp.Expression], types: list[str]) -> list[_Output]:
+        declared = {column.name: column for column in self.model.produced}
+        outputs, projections = [], []
+        for number, ((name, expression), natural) in enumerate(zip(expressions.items(), types, strict=True)):
+            column, passed_on = declared[name], origin(self._scope, expression)
+            self._check_type(column, natural, expression, passed_on[1] if passed_on else None)
+            wrapped = passed_on is None and not isinstance(expression, exp.Literal)
+            source_type = natural
+            if passed_on and passed_on[1].carried_as_text:
+                assert isinstance(expression, exp.Column)
+                expression, natural, source_type = raw_reference(self._scope, expression), "VARCHAR", passed_on[1].typed
+            if wrapped:
+                # TRY turns an error in one row into NULL for that row; in a struct, a value that is NULL is told apart.
+                field = exp.PropertyEQ(this=exp.to_identifier("v"), expression=expression.copy())
+                expression = exp.Anonymous(this="TRY", expressions=[exp.Struct(expressions=[field])])
+            projections.append(exp.alias_(expression.copy(), f"~v{number}", quoted=True))
+            outputs.append(_Output(column, natural, source_type, wrapped))
+        self._scope.select.set("expressions", projections)
+        return outputs
+
+    def _check_type(
+        self, column: Column, natural: str, expression: exp.Expression, passed_on: RelationColumn | None
+    ) -> None:
+        kinds = {_kind(natural), _kind(column.type)}
+        if len(kinds) == 1 or "text" in kinds or isinstance(expression, exp.Null):
+            return
+        if kinds <= {"number", "floating"} or (_kind(natural), column.type) == ("DATE", "TIMESTAMP"):
+            return
+        what = f"{passed_on.name} is a {natural}" if passed_on else f"its expression gives a {natural}"
+        raise ModelError(
+            self.model.path, line_of(expression), f"{column.name} is declared {column.type}, but {what}",
+            hint=f"Declare it {natural}, or write CAST(… AS {column.type})",
+        )  # fmt: skip
+
+    def _natural_key(self, expressions: dict[str, exp.Expression]) -> tuple[str, ...]:
+        carriers = self._base_key_carriers(expressions)
+        missing = [key for key in self.base.relation.key if key not in carriers]
+        if not self.base.relation.key:
+            raise ModelError(self.model.path, line_of(self.model.query),
+                             f"every version is kept, so the first table must be a source table, not {self.base.relation.name}")  # fmt: skip
+        if missing:
+            raise ModelError(
+                self.model.path, line_of(self.model.query),
+                f"every version is kept, but the query does not give {self.base.relation.name}.{missing[0]}, "
+                "a part of the first table's primary key",
+                hint="Declare and select it: it tells which row a version is of",
+            )  # fmt: skip
+        return tuple(carriers[key] for key in self.base.relation.key)
+
+    def _carried_exactly(self) -> bool:
+        """Whether the key columns hold what the lake holds, so that they serve as lineage themselves."""
+        types = {column.name: column.type for column in self.model.produced}
+        raw = [self.base.relation.raw_type(part) for part in self.base.relation.key]
+        return all(
+            (kind == "BIGINT" and types[carrier] in _WHOLE) or (kind == types[carrier] == "VARCHAR")
+            for kind, carrier in zip(raw, self._base_carriers, strict=True)
+        )
+
+    def _base_key_carriers(self, expressions: dict[str, exp.Expression]) -> dict[str, str]:
+        carriers: dict[str, str] = {}
+        for name, expression in expressions.items():
+            passed_on = origin(self._scope, expression)
+            if passed_on and passed_on[0] is self.base:
+                carriers.setdefault(passed_on[1].name, name)
+        return carriers
+
+
+def _cast(value: str, output: _Output) -> str:
+    if output.natural == output.column.type:
+        return value
+    if output.natural == "VARCHAR":
+        return value if output.column.type == "VARCHAR" else parse_text(value, output.column.type)
+    return f"TRY_CAST({value} AS {output.column.type})"
+
+
+def _problems(value: str, failed: str | None, output: _Output) -> list[tuple[str, str]]:
+    """The conditions under which a value does not meet its column's declaration, each with the SQL of the message."""
+    column = output.column
+    cast = engine.name(column.name)
+    shown = f"left({value}::VARCHAR, {_SHOWN_MAX})"
+    article = f"{engine.text(column.name + ': ')} || '''' || {shown} || "
+    found: list[tuple[str, str]] = []
+    if failed:
+        found.append((failed, engine.text(f"{column.name}: its expression cannot be computed")))
+    if output.natural != column.type and column.type != "VARCHAR":
+        kind = "NUMERIC" if column.unbounded else column.type
+        found.append((f"({value} IS NOT NULL AND {cast} IS NULL)", article + engine.text(f"' is not a valid {kind}")))
+        lost = _lost_digits(value, cast, output)
+        if lost:
+            found.append((f"({cast} IS NOT NULL AND {lost})", article + engine.text(f"' has more digits than {kind} keeps")))
+    if column.length_max is not None:
+        found.append((f"length({cast}) > {column.length_max}",
+                      article + engine.text(f"' is longer than {column.length_max} characters")))  # fmt: skip
+    if column.not_null:
+        missing = f"{value} IS NULL" + (f" AND NOT {failed}" if failed else "")
+        found.append((f"({missing})", engine.text(f"{column.name} is NULL, and is declared NOT NULL")))
+    return found
+
+
+def _lost_digits(value: str, cast: str, output: _Output) -> str | None:
+    target = output.column.type
+    if output.natural == "VARCHAR":
+        origin_scale, target_scale = _scale(output.origin), _scale(target)
+        bounded = output.origin != WIDEST_DECIMAL and origin_scale is not None and target_scale is not None
+        if bounded and origin_scale <= target_scale:
+            return None
+        return loses_digits(value, target)
+    natural_scale, target_scale = _scale(output.natural), _scale(target)
+    if natural_scale is None or target_scale is None or natural_scale <= target_scale:
+        return None
+    return f"TRY_CAST({cast} AS {output.natural}) IS DISTINCT FROM {value}"
+
+
+def _scale(kind: str) -> int | None:
+    if kind in _WHOLE:
+        return 0
+    match = re.match(r"DECIMAL\(\d+, ?(\d+)\)", kind)
+    return int(match.group(1)) if match else None
+
+
+def _kind(type_name: str) -> str:
+    if type_name in _WHOLE or type_name.startswith("DECIMAL"):
+        return "number"
+    if type_name in _FLOATING:
+        return "floating"
+    return "text" if type_name in ("VARCHAR", "JSON") or type_name.startswith("ENUM") else type_name.replace(
+        "TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ")  # fmt: skip
+
+
+def _no_rows(relation: Relation) -> str:
+    columns = ", ".join(f"NULL::{column.raw_type} AS {engine.name(column.name)}" for column in relation.columns)
+    return f"(SELECT {columns}, NULL::TIMESTAMP AS _at WHERE false)"

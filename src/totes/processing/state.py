@@ -1,0 +1,160 @@
+"""What processing must know of older batches, kept in its cache: the rows of tables that are joined, the newest version
+of every row of the star, and which rows are in quarantine.
+"""
+
+from __future__ import annotations
+
+from totes import engine
+from totes.lake.cache import Cache
+from totes.lake.journal import Journal
+from totes.lake.manifest import IngestionManifest, ModelChanges, ProcessedManifest, StoredObject
+from totes.processing.changes import changes_table, load_changes, table_name
+from totes.processing.model import Model
+from totes.processing.project import Project
+from totes.processing.relation import Relation, source_relation
+
+QUARANTINE = "quarantine_rows"
+_QUARANTINE_COLUMNS = "model VARCHAR, row_key VARCHAR, reason VARCHAR, source_row VARCHAR, batch BIGINT"
+
+
+def source_table(relation: str) -> str:
+    """The quoted name of the table with the present rows of a source table."""
+    return engine.name(table_name("source", relation))
+
+
+def star_table(model: str) -> str:
+    """The quoted name of the table with the newest version of each row of a warehouse table.
+
+    It has the produced columns, the lineage where the model joins, `valid_from` and `is_deleted`.
+    """
+    return engine.name(table_name("star", model))
+
+
+class StarState:
+    """The cache of the processing stage."""
+
+    def __init__(
+        self, cache: Cache, project: Project, ingestion: Journal[IngestionManifest], processed: Journal[ProcessedManifest]
+    ) -> None:
+        self.engine = cache.engine
+        self._cache = cache
+        self._project = project
+        self._ingestion = ingestion
+        self._processed = processed
+        self._joined = {name.lower() for model in project.models if model.joins for name in model.relations}
+        self.engine.execute(f"CREATE TABLE IF NOT EXISTS {QUARANTINE} ({_QUARANTINE_COLUMNS})")
+
+    def catch_up(self) -> None:
+        """Takes in batches that another runner has processed, or that were processed before the cache was lost."""
+        self._cache.advance(self._apply_batch)
+
+    def keeps(self, table: str) -> bool:
+        """Whether the rows of a source table are kept, because a model joins it."""
+        return table.lower() in self._joined
+
+    def has_star(self, model: str) -> bool:
+        """Whether rows of the warehouse table are known."""
+        return self._exists(table_name("star", model))
+
+    def has_source(self, table: str) -> bool:
+        """Whether the rows of the source table are known."""
+        return self._exists(table_name("source", table))
+
+    def apply_changes(self, relation: Relation) -> None:
+        """Brings the rows of a joined table up to the loaded changes."""
+        target, changes = source_table(relation.name), changes_table(relation.name)
+        columns = engine.names([*(column.name for column in relation.columns), "_at"])
+        if not self.has_source(relation.name):
+            self.engine.execute(f"CREATE TABLE {target} AS SELECT {columns} FROM {changes} WHERE false")
+        self._follow_columns(relation)
+        self.engine.execute(
+            f"DELETE FROM {target} AS old USING {changes} AS new WHERE {engine.same('old', 'new', relation.key)}"
+        )
+        self.engine.execute(
+            f"INSERT INTO {target} BY NAME SELECT {columns} FROM {changes} WHERE _op = 'upsert'"
+        )
+
+    def apply_rows(self, model: Model, key: tuple[str, ...], merged: str) -> None:
+        """Takes in the recomputed rows of a warehouse table.
+
+        Args:
+            model: the table's model.
+            key: the columns that identify a row.
+            merged: a relation with the columns of the star table.
+        """
+        target = star_table(model.name)
+        kept = merged if model.versioned else f"(SELECT * FROM {merged} WHERE NOT is_deleted)"
+        if not self.has_star(model.name):
+            self.engine.execute(f"CREATE TABLE {target} AS SELECT * FROM {kept}")
+            return
+        self.engine.execute(
+            f"DELETE FROM {target} AS old USING {merged} AS new WHERE {engine.same('old', 'new', key)}"
+        )
+        self.engine.execute(f"INSERT INTO {target} BY NAME SELECT * FROM {kept}")
+
+    def apply_quarantine(self, rows: str) -> None:
+        """Takes in a relation of quarantine rows; one without a reason says that its row is in quarantine no more."""
+        self.engine.execute(
+            f"DELETE FROM {QUARANTINE} AS old USING {rows} AS new"
+            " WHERE old.model = new.model AND old.row_key = new.row_key"
+        )
+        self.engine.execute(f"INSERT INTO {QUARANTINE} BY NAME SELECT * FROM {rows} WHERE reason IS NOT NULL")
+
+    def quarantined(self, model: str) -> int:
+        """How many rows of a warehouse table are in quarantine."""
+        return int(engine.scalar(self.engine, f"SELECT count(*) FROM {QUARANTINE} WHERE model = {engine.text(model)}"))
+
+    def _apply_batch(self, batch: int) -> str:
+        manifest, ingested = self._processed.read(batch), self._ingestion.read(batch)
+        for table, changes in ingested.tables.items():
+            if self.keeps(table) and changes.objects:
+                relation = source_relation(table, changes)
+                load_changes(self.engine, self._ingestion, ingested, relation)
+                self.apply_changes(relation)
+        for name, rows in manifest.models.items():
+            model = self._project.model(name)
+            if model:
+                self._apply_model(model, rows)
+        return manifest.sha256()
+
+    def _apply_model(self, model: Model, changes: ModelChanges) -> None:
+        if changes.state:
+            self._take_in(changes.state, "SELECT *")
+            self.apply_rows(model, changes.key, "taken_in")
+        elif changes.objects or changes.removed:
+            casts = ", ".join(f"CAST({engine.name(c.name)} AS {c.type}) AS {engine.name(c.name)}" for c in model.produced)
+            history = "valid_from, is_deleted" if model.versioned else "NULL::TIMESTAMP AS valid_from, false AS is_deleted"
+            if changes.objects:
+                self._take_in(changes.objects, f"SELECT {casts}, {history}")
+                self.apply_rows(model, changes.key, "taken_in")
+            if changes.removed:
+                self._take_in(changes.removed, "SELECT *, true AS is_deleted")
+                self.apply_rows(model, changes.key, "taken_in")
+        if changes.quarantine:
+            self._take_in(changes.quarantine, "SELECT *")
+            self.apply_quarantine("taken_in")
+
+    def _take_in(self, objects: tuple[StoredObject, ...], select: str) -> None:
+        with self._processed.store.local(list(objects)) as files:
+            self.engine.execute(f"CREATE OR REPLACE TEMP TABLE taken_in AS {select} FROM {engine.parquet(files)}")
+
+    def _follow_columns(self, relation: Relation) -> None:
+        """Gives the kept table the columns that the source table has now."""
+        target = source_table(relation.name)
+        present = {row[0]: row[1] for row in self.engine.execute(f"DESCRIBE {target}").fetchall()}
+        wanted = {column.name: column.raw_type for column in relation.columns} | {"_at": "TIMESTAMP"}
+        if present == wanted:
+            return
+        kept = ", ".join(
+            f"{f'TRY_CAST({engine.name(name)} AS {kind})' if name in present else f'NULL::{kind}'} AS {engine.name(name)}"
+            for name, kind in wanted.items()
+        )
+        self.engine.execute(f"CREATE OR REPLACE TABLE {target} AS SELECT {kept} FROM {target}")
+
+    def _exists(self, table: str) -> bool:
+        return bool(
+            engine.scalar(
+                self.engine,
+                f"SELECT count(*) FROM duckdb_tables() WHERE NOT temporary AND table_name = {engine.text(table)}",
+            )
+        )

@@ -1,0 +1,279 @@
+"""What a batch changes in one warehouse table: the rows that it touches, recomputed, compared, and put into history.
+
+Three temporary tables a model, in this order: the *affected* keys, the *new* rows of these keys with their problems,
+and the *merged* rows, which are new or gone, each marked whether it differs from the version of before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from totes import engine
+from totes.processing.changes import changes_table, table_name
+from totes.processing.model import Model
+from totes.processing.query import PROBLEM, BoundQuery
+from totes.processing.scope import AT, Leaf
+from totes.processing.state import QUARANTINE, StarState, star_table
+
+CHANGED = "~changed"
+_SHORTEST_VERSION = "1 microsecond"
+
+
+class Transformation:
+    """One model's part in one batch.
+
+    `incoming` are the relations that have changes in this batch, by name; `rows` gives the relation with all present
+    rows of a leaf. With `whole`, every row of the table is recomputed: the model is new, or its query has changed.
+    """
+
+    def __init__(
+        self, state: StarState, query: BoundQuery, incoming: frozenset[str], rows: Callable[[Leaf], str], *, whole: bool
+    ) -> None:
+        self.query = query
+        self.model: Model = query.model
+        self._state = state
+        self._engine = state.engine
+        self._incoming = incoming
+        self._rows = rows
+        self._whole = whole
+        self.new = self._table("new")
+        self.merged = self._table("merged")
+        self.quarantine = self._table("quarantine")
+        self._affected = self._table("affected")
+
+    def compute(self) -> None:
+        """Computes the new rows; afterwards `new` holds them with their problems, and the affected keys are known."""
+        if self._whole:
+            self._create(self.new, self.query.sql(self._rows))
+        elif not self.model.joins:
+            self._create(self.new, self.query.sql(lambda leaf: _upserts(leaf.relation.name)))
+        else:
+            self._create(self._affected, self._touched())
+            self._create(self.new, self._recomputed())
+        if not (self.query.key_is_base_key and not self.model.joins):
+            self._note_double_keys()
+        if self._whole or not self.model.joins:
+            self._create(self._affected, self._touched_rows_before())
+
+    def note_orphans(self, parents: dict[str, Model]) -> None:
+        """Notes as a problem where a new row refers to a row that the other table does not have."""
+        for column, target in self.model.references.items():
+            [key] = parents[target].primary_key
+            present = f"SELECT {engine.name(key)} AS k FROM {star_table(target)}" if self._state.has_star(target) else ""
+            if target == self.model.name:
+                own = f"SELECT {engine.name(key)} AS k FROM {self.new} WHERE {engine.name(PROBLEM)} IS NULL"
+                present = f"{present} UNION ALL {own}" if present else own
+            quoted = engine.name(column)
+            missing = f"NOT EXISTS (SELECT 1 FROM ({present}) AS parent WHERE parent.k = row.{quoted})" if present else "true"
+            message = f"{engine.text(f'{column}: ')} || {quoted} || {engine.text(f' is not in {target}')}"
+            self._note_problem(f"row.{quoted} IS NOT NULL AND {engine.name(PROBLEM)} IS NULL AND {missing}", message)
+
+    def merge(self, read_at: datetime) -> None:
+        """Compares new rows with the versions of before; afterwards `merged` holds the result.
+
+        A version begins at the source's own time when that is later than the version before it began, and otherwise
+        when the batch read the source, or a microsecond after the version before it if that is later still.
+        """
+        produced = [column.name for column in self.model.produced]
+        lineage = list(self.query.lineage) if self.query.keeps_lineage else []
+        columns = [*produced, *lineage]
+        new = f"(SELECT * FROM {self.new} WHERE {engine.name(PROBLEM)} IS NULL)"
+        read = f"TIMESTAMP {engine.text(read_at.isoformat(sep=' ', timespec='microseconds'))}"
+        keys = self.query.key
+        if not self._state.has_star(self.model.name):
+            at = f"coalesce(new.{engine.name(AT)}, {read})" if self.model.versioned else "NULL::TIMESTAMP"
+            self._create(
+                self.merged,
+                f"SELECT {engine.names(columns, 'new')}, {at} AS valid_from, false AS is_deleted, true AS \"{CHANGED}\""
+                f" FROM {new} AS new",
+            )
+            return
+        old = (
+            f"(SELECT star.* FROM {star_table(self.model.name)} AS star SEMI JOIN {self._affected} AS affected"
+            f" ON {engine.same('star', 'affected', keys)})"
+        )
+        differs = " OR ".join(f"new.{engine.name(c)} IS DISTINCT FROM old.{engine.name(c)}" for c in produced)
+        first = f"old.{engine.name(keys[0])} IS NULL AND old.is_deleted IS NULL"
+        changed = f"({first} OR old.is_deleted OR {differs})"
+        begins = self._begins(f"new.{engine.name(AT)}", read)
+        self._create(
+            self.merged,
+            f"SELECT {engine.names(columns, 'new')}, CASE WHEN {changed} THEN {begins} ELSE old.valid_from END AS valid_from,"
+            f' false AS is_deleted, {changed} AS "{CHANGED}"'
+            f" FROM {new} AS new LEFT JOIN {old} AS old ON {engine.same('new', 'old', keys)}",
+        )
+        gone_at = self._base_change_time()
+        self._engine.execute(
+            f"INSERT INTO {self.merged} SELECT {engine.names(columns, 'old')}, {self._begins(gone_at, read)}, true, true"
+            f" FROM {old} AS old {self._base_changes_join()}"
+            f" WHERE NOT old.is_deleted AND NOT EXISTS (SELECT 1 FROM {self.new} AS new"
+            f" WHERE ({engine.same('new', 'old', keys)}) OR {self._same_base('new', 'old')})"
+        )
+
+    def note_quarantine(self, batch: int) -> int:
+        """Collects what goes into quarantine and what leaves it; gives how many rows were set aside."""
+        problem = engine.name(PROBLEM)
+        key = self._row_key("row")
+        source_row = "NULL::VARCHAR"
+        join = ""
+        if not self.model.joins and self.query.base.relation.name in self._incoming and not self._whole:
+            base = self.query.base.relation
+            columns = ", ".join(f"{engine.text(c.name)}, source.{engine.name(c.name)}" for c in base.columns)
+            source_row = f"json_object({columns}, '_at', source._at)::VARCHAR"
+            join = (
+                f" LEFT JOIN {_upserts(base.name)} AS source"
+                f" ON {engine.same('row', 'source', self.query.base.key, base.key)}"
+            )
+        model = engine.text(self.model.name)
+        self._create(
+            self.quarantine,
+            f"SELECT {model} AS model, {key} AS row_key, row.{problem} AS reason, {source_row} AS source_row,"
+            f" {batch}::BIGINT AS batch FROM {self.new} AS row{join} WHERE row.{problem} IS NOT NULL",
+        )
+        self._clear_mended(model, key, batch)
+        return int(engine.scalar(self._engine, f"SELECT count(*) FROM {self.quarantine} WHERE reason IS NOT NULL"))
+
+    @property
+    def merged_rows(self) -> str:
+        """The merged rows in the shape of the star table."""
+        return f'(SELECT * EXCLUDE ("{CHANGED}") FROM {self.merged})'
+
+    def count_deleted(self) -> int:
+        """How many rows left the table, or ended in a deleted version."""
+        return int(engine.scalar(self._engine, f"SELECT count(*) FROM {self.merged} WHERE is_deleted"))
+
+    def _clear_mended(self, model: str, key: str, batch: int) -> None:
+        if not engine.scalar(self._engine, f"SELECT count(*) FROM {QUARANTINE} WHERE model = {model}"):
+            return
+        problem, base = engine.name(PROBLEM), self.query.base.relation
+        done = f"SELECT {key} AS row_key FROM {self.new} AS row WHERE row.{problem} IS NULL"
+        if base.name in self._incoming:
+            parts = ", ".join(f"{engine.text(part)}, row.{engine.name(part)}" for part in base.key)
+            done += (
+                f" UNION ALL SELECT json_object({parts})::VARCHAR FROM {changes_table(base.name)} AS row"
+                " WHERE row._op = 'delete'"
+            )
+        self._engine.execute(
+            f"INSERT INTO {self.quarantine} SELECT DISTINCT {model}, row_key, NULL, NULL, {batch} FROM ({done})"
+            f" SEMI JOIN (SELECT row_key FROM {QUARANTINE} WHERE model = {model}) USING (row_key)"
+            f" ANTI JOIN (SELECT row_key FROM {self.quarantine}) USING (row_key)"
+        )
+
+    def _touched(self) -> str:
+        """The keys of rows that come, or came, from a changed row of any table of the query."""
+        parts = []
+        for leaf in self.query.leaves:
+            if leaf.relation.name not in self._incoming:
+                continue
+            if self._state.has_star(self.model.name):
+                parts.append(self._came_from(leaf))
+            found = " AND ".join(f"{engine.name(part)} IS NOT NULL" for part in leaf.key)
+            changed = self.query.sql(self._only(leaf, changes_table(leaf.relation.name), leaf.relation.key))
+            parts.append(f"SELECT {engine.names(self.query.key)} FROM ({changed}) WHERE {found}")
+        return " UNION ".join(parts)
+
+    def _came_from(self, leaf: Leaf) -> str:
+        return (
+            f"SELECT {engine.names(self.query.key, 'star')} FROM {star_table(self.model.name)} AS star"
+            f" SEMI JOIN {changes_table(leaf.relation.name)} AS changes"
+            f" ON {_equal('star', 'changes', self.query.key_of(leaf), leaf.relation.key)}"
+        )
+
+    def _recomputed(self) -> str:
+        keys = self.query.key
+        rows = self._rows
+        if self.query.key_is_exact:
+            order = dict(zip(self.query.key_of_base(), self.query.base.relation.key, strict=True))
+            affected = f"(SELECT {', '.join(f'{engine.name(k)} AS {engine.name(order[k])}' for k in keys)} FROM {self._affected})"
+            rows = self._only(self.query.base, affected, self.query.base.relation.key)
+        return (
+            f"SELECT computed.* FROM ({self.query.sql(rows)}) AS computed SEMI JOIN {self._affected} AS affected"
+            f" ON {engine.same('computed', 'affected', keys)}"
+        )
+
+    def _only(self, chosen: Leaf, relation: str, columns: tuple[str, ...]) -> Callable[[Leaf], str]:
+        """All rows of each leaf, but of one only those that a relation has."""
+
+        def rows(leaf: Leaf) -> str:
+            if leaf is not chosen:
+                return self._rows(leaf)
+            return f"(SELECT r.* FROM {self._rows(leaf)} AS r SEMI JOIN {relation} AS o ON {_equal('r', 'o', columns, columns)})"
+
+        return rows
+
+    def _touched_rows_before(self) -> str:
+        keys = engine.names(self.query.key)
+        computed = f"SELECT {keys} FROM {self.new}"
+        if not self._state.has_star(self.model.name):
+            return f"{computed} LIMIT 0"
+        if self._whole:
+            return f"{computed} UNION SELECT {keys} FROM {star_table(self.model.name)}"
+        return f"{computed} UNION {self._came_from(self.query.base)}"
+
+    def _note_double_keys(self) -> None:
+        keys = engine.names(self.query.key)
+        double = self._engine.execute(
+            f"SELECT count(*) FROM (SELECT 1 FROM {self.new} GROUP BY {keys} HAVING count(*) > 1)"
+        ).fetchall()[0][0]
+        if double:
+            several = f"(SELECT {keys} FROM {self.new} GROUP BY {keys} HAVING count(*) > 1)"
+            self._note_problem(
+                f"EXISTS (SELECT 1 FROM {several} AS several WHERE {engine.same('row', 'several', self.query.key)})",
+                engine.text(f"several rows have this {', '.join(self.query.key)}: a join gives more than one row"),
+            )
+
+    def _note_problem(self, condition: str, message: str) -> None:
+        if engine.scalar(self._engine, f"SELECT count(*) FROM {self.new} AS row WHERE {condition}"):
+            problem = engine.name(PROBLEM)
+            self._engine.execute(
+                f"UPDATE {self.new} AS row SET {problem} = concat_ws('; ', {problem}, {message}) WHERE {condition}"
+            )
+
+    def _begins(self, source_time: str, read: str) -> str:
+        if not self.model.versioned:
+            return "NULL::TIMESTAMP"
+        advanced = f"{source_time} IS NOT NULL AND (old.valid_from IS NULL OR {source_time} > old.valid_from)"
+        return (
+            f"CASE WHEN {advanced} THEN {source_time} ELSE"
+            f" greatest({read}, coalesce(old.valid_from + INTERVAL '{_SHORTEST_VERSION}', {read})) END"
+        )
+
+    def _base_change_time(self) -> str:
+        return "base_change._at" if self._base_changes_join() else "NULL::TIMESTAMP"
+
+    def _base_changes_join(self) -> str:
+        base = self.query.base
+        if base.relation.name not in self._incoming or not base.relation.key:
+            return ""
+        return (
+            f"LEFT JOIN {changes_table(base.relation.name)} AS base_change"
+            f" ON {_equal('old', 'base_change', self.query.key_of(base), base.relation.key)}"
+        )
+
+    def _same_base(self, new: str, old: str) -> str:
+        base = self.query.base
+        if not base.key:
+            return "false"
+        return f"({new}.{engine.name(PROBLEM)} IS NOT NULL AND {_equal(new, old, base.key, self.query.key_of(base))})"
+
+    def _row_key(self, alias: str) -> str:
+        base = self.query.base
+        pairs = zip(base.relation.key, base.key, strict=True) if base.key else ((k, k) for k in self.query.key)
+        return f"json_object({', '.join(f'{engine.text(shown)}, {alias}.{engine.name(column)}' for shown, column in pairs)})::VARCHAR"
+
+    def _table(self, kind: str) -> str:
+        return engine.name(table_name(kind, self.model.name))
+
+    def _create(self, table: str, query: str) -> None:
+        self._engine.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {query}")
+
+
+def _upserts(relation: str) -> str:
+    return f"(SELECT * FROM {changes_table(relation)} WHERE _op = 'upsert')"
+
+
+def _equal(left: str, right: str, columns: tuple[str, ...], others: tuple[str, ...]) -> str:
+    return " AND ".join(
+        f"{engine.name(left, one)} = {engine.name(right, other)}" for one, other in zip(columns, others, strict=True)
+    )

@@ -1,0 +1,56 @@
+"""Settings whose value is kept in AWS Secrets Manager, written as `secretsmanager:NAME`."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import quote
+
+from totes.errors import ConfigurationError
+from totes.redaction import register_secret
+
+PREFIX = "secretsmanager:"
+_PARTS = ("PG_USER", "PG_PASSWORD", "PG_HOST", "PG_PORT", "PG_DATABASE")
+
+
+def resolve_secret(value: str, setting: str) -> str:
+    """Gives `value` itself, or the URL that the secret it names holds.
+
+    Args:
+        value: a URL, or `secretsmanager:NAME`; the secret is a URL, or JSON with PG_USER, PG_PASSWORD, PG_HOST,
+            PG_PORT and PG_DATABASE.
+        setting: the setting's name, for the message.
+
+    Raises:
+        ConfigurationError: the secret cannot be fetched, or holds neither.
+    """
+    if not value.startswith(PREFIX):
+        return value
+    secret_name = value.removeprefix(PREFIX)
+    try:
+        import boto3
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"{setting} names a secret of AWS Secrets Manager, and boto3 is not installed",
+            hint="pip install 'totes[aws]'",
+        ) from error
+    try:
+        secret = boto3.client("secretsmanager").get_secret_value(SecretId=secret_name)["SecretString"]
+    except Exception as error:
+        raise ConfigurationError(
+            f"{setting}: the secret {secret_name} could not be fetched ({type(error).__name__}: {error})",
+            hint="Check its name, the region (AWS_REGION) and that secretsmanager:GetSecretValue is allowed",
+        ) from error
+    url = secret if "://" in secret else _url_from_parts(secret, setting, secret_name)
+    register_secret(url)
+    return url
+
+
+def _url_from_parts(secret: str, setting: str, secret_name: str) -> str:
+    try:
+        parts = json.loads(secret)
+        user, password, host, port, database = (quote(str(parts[part]), safe="") for part in _PARTS)
+    except (ValueError, KeyError, TypeError):
+        raise ConfigurationError(
+            f"{setting}: the secret {secret_name} is neither a URL nor JSON with {', '.join(_PARTS)}"
+        ) from None
+    return f"postgresql://{user}:{password}@{host}:{port}/{database}"

@@ -1,0 +1,105 @@
+"""Fills a PostgreSQL database with TerrificTotes' commercial data, and lets it trade for another day.
+
+The rows are believable and always the same: they depend on nothing but the arguments.
+"""
+
+import datetime
+import importlib.resources
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import class_row
+
+from totes.errors import ConfigurationError
+
+ORDERS_MIN = 20
+
+
+@dataclass(frozen=True)
+class TradingDay:
+    """What happened in the source on one day. Each new order has a new transaction and payment too."""
+
+    day: datetime.date
+    new_order_ids: list[int]
+    changed_order_ids: list[int]
+    deleted_order_id: int
+    new_purchase_order_ids: list[int]
+    paid_payment_ids: list[int]
+    department_id: int
+    department_moved_from: str
+    department_moved_to: str
+    counterparty_id: int
+    counterparty_moved_from_address_id: int
+    counterparty_moved_to_address_id: int
+    new_currency_code: str
+
+
+def create(url: str, orders: int, seed: int = 1) -> None:
+    """Creates the eleven tables of `totesys` in the schema `public` of an empty database, and fills them.
+
+    Args:
+        url: the database, as a user who may create tables.
+        orders: how many sales orders; every fourth comes with a purchase order, and each of both with a
+            transaction and a payment.
+        seed: another number gives other rows of the same kind.
+    """
+    if orders < ORDERS_MIN:
+        raise ConfigurationError(
+            f"{orders} orders are too few for a day of trade", hint=f"Ask for {ORDERS_MIN} or more"
+        )
+    designs = min(max(10, orders // 100), 300)
+    with psycopg.connect(url) as connection:
+        connection.execute("SET LOCAL maintenance_work_mem = '256MB'")
+        for script in ("schema", "company", "orders", "keys"):
+            connection.execute(_script(script, orders=orders, seed=seed, designs=designs))
+
+
+def trade(url: str) -> TradingDay:
+    """Lets the company trade for one more day, in one transaction, and says what happened.
+
+    The day is 2026-11-02, or the one after the newest order where that is later.
+    """
+    with psycopg.connect(url) as connection, connection.cursor(row_factory=class_row(TradingDay)) as cursor:
+        cursor.execute(_script("trading_day"))
+        cursor.set_result(-1)
+        day = cursor.fetchone()
+        if day is None:  # and then the transaction is rolled back
+            raise ConfigurationError(
+                "the company has used every currency it knows and cannot trade for another day",
+                hint="Create the source afresh",
+            )
+    return day
+
+
+def create_reader(admin_url: str, database: str, role: str, password: str) -> None:
+    """Creates a role that can connect to `database` and select from its schema `public`, and no more.
+
+    Args:
+        admin_url: any database of the server, as a superuser.
+        database: the one to be read. Every account loses what PostgreSQL grants to PUBLIC there by default.
+        role: the role's name.
+        password: its password; the server is only ever sent the hash.
+    """
+    with psycopg.connect(admin_url, dbname=database) as connection:
+        hashed = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
+        names = {"role": sql.Identifier(role), "database": sql.Identifier(database)}
+        for statement in (
+            sql.SQL("CREATE ROLE {role} LOGIN PASSWORD {hash}").format(**names, hash=hashed.decode()),
+            sql.SQL("REVOKE ALL ON DATABASE {database} FROM PUBLIC").format(**names),
+            sql.SQL("GRANT CONNECT ON DATABASE {database} TO {role}").format(**names),
+            sql.SQL("GRANT USAGE ON SCHEMA public TO {role}").format(**names),
+            sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}").format(**names),
+            sql.SQL("ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO {role}").format(
+                **names
+            ),
+        ):
+            connection.execute(statement)
+
+
+def _script(name: str, **values: int) -> sql.Composed:
+    """A file of `source/`, each `{name}` in it replaced by the value's literal."""
+    text = (
+        importlib.resources.files("totes.terrifictotes").joinpath("source", f"{name}.sql").read_text("utf-8")
+    )
+    return sql.SQL(text).format(**values)

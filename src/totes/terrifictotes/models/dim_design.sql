@@ -1,0 +1,13 @@
+-- Tote bag designs, and where their artwork is kept.
+CREATE TABLE dim_design (
+    design_id      INTEGER PRIMARY KEY,
+    design_name    VARCHAR NOT NULL,
+    file_location  VARCHAR NOT NULL,
+    file_name      VARCHAR NOT NULL
+) AS
+SELECT
+    design.design_id,
+    design.design_name,
+    design.file_location,
+    design.file_name
+FROM design

@@ -1,0 +1,13 @@
+-- Transactions: each belongs to a sales order or to a purchase order.
+CREATE TABLE dim_transaction (
+    transaction_id     INTEGER PRIMARY KEY,
+    transaction_type   VARCHAR NOT NULL,
+    sales_order_id     INTEGER,
+    purchase_order_id  INTEGER
+) AS
+SELECT
+    transaction.transaction_id,
+    transaction.transaction_type,
+    transaction.sales_order_id,
+    transaction.purchase_order_id
+FROM transaction

@@ -1,0 +1,211 @@
+"""A real PostgreSQL server on this machine, for the demo, the tests and the benchmarks.
+
+It lives as long as the Python process, or the `with` block, that started it; it is not for data that matters.
+"""
+
+import atexit
+import importlib.resources
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+
+from totes.errors import ConfigurationError
+from totes.terrifictotes.binaries import Account, find_binaries, prepare_folder, server_account
+
+DEFAULT_SETTINGS = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "128MB",
+    "max_connections": "100",
+    "autovacuum": "on",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+
+START_SECONDS_MAX = 60
+STOP_SECONDS_MAX = 60
+PORT_ATTEMPTS = 5
+LOG_LINES_SHOWN = 4
+
+
+class LocalServer:
+    """One running server. Several may run at once; each has its own folder, port and password.
+
+    Attributes:
+        folder: everything the server owns: `data`, `postgresql.log` and the administrator's password.
+        data: the data directory.
+        binaries: the folder of `psql`, `pg_dump` and the other programs.
+        port: where it listens, on 127.0.0.1 only.
+        password: of the administrator, `postgres`.
+    """
+
+    def __init__(self, folder: Path, binaries: Path, account: Account | None, *, temporary: bool) -> None:
+        """Describes a server without starting it; use `LocalServer.start`."""
+        self.folder = folder
+        self.data = folder / "data"
+        self.log = folder / "postgresql.log"
+        self.binaries = binaries
+        self.port = 0
+        self.password = ""
+        self._account = account
+        self._temporary = temporary
+        self._process: subprocess.Popen[bytes] | None = None
+        self._owner_process_id = os.getpid()
+
+    @classmethod
+    def start(cls, directory: Path | None = None, settings: dict[str, str] | None = None) -> "LocalServer":
+        """Starts a server and returns once it accepts connections, after one or two seconds.
+
+        Args:
+            directory: a folder for this server alone. It is kept, and where it holds a server's data already,
+                that server is started again. Without one, a temporary folder is used and removed at the end.
+            settings: PostgreSQL settings, over `DEFAULT_SETTINGS`.
+
+        Raises:
+            ConfigurationError: the wheel is missing, or PostgreSQL did not start; the message has the reason.
+        """
+        if os.name != "posix":
+            raise ConfigurationError(
+                "the demo's PostgreSQL runs on Linux and macOS only", hint="Use WSL on Windows"
+            )
+        account = server_account()
+        binaries = find_binaries(account)
+        folder = prepare_folder(directory, account)
+        server = cls(folder, binaries, account, temporary=directory is None)
+        try:
+            server._start({**DEFAULT_SETTINGS, **(settings or {})})
+        except BaseException:
+            server.stop()
+            raise
+        atexit.register(server.stop)
+        return server
+
+    def url(self, database: str = "postgres", user: str = "postgres", password: str | None = None) -> str:
+        """The connection URL; `password` defaults to the administrator's, so any other user needs one."""
+        return f"postgresql://{user}:{password or self.password}@127.0.0.1:{self.port}/{database}"
+
+    def stop(self) -> None:
+        """Stops the server and removes its folder if that is a temporary one; may be called twice."""
+        if self._owner_process_id != os.getpid():  # a fork of the process that started it
+            return
+        self._end()
+        if self._temporary:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        atexit.unregister(self.stop)
+
+    def __enter__(self) -> "LocalServer":
+        """Returns the server itself, which runs already."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stops the server."""
+        self.stop()
+
+    def _start(self, settings: dict[str, str]) -> None:
+        self.password = self._settle_password()
+        for _ in range(PORT_ATTEMPTS):
+            self.port = _free_port()
+            self._process = self._launch(settings)
+            if self._becomes_ready(self._process):
+                return
+            self._end()
+            if "Address already in use" not in self._last_words():
+                break
+        raise ConfigurationError(
+            f"PostgreSQL did not start: {self._last_words() or 'it logged nothing'}",
+            hint="The message is PostgreSQL's own; check the settings and the space left on the disk",
+        )
+
+    def _settle_password(self) -> str:
+        """The password of a folder that was used before, or a new one."""
+        path = self.folder / "password"
+        if path.exists():
+            return path.read_text()
+        password = secrets.token_hex(16)
+        path.touch(mode=0o600)
+        path.write_text(password)
+        if self._account is not None:
+            os.chown(path, self._account.user_id, self._account.group_id)
+        return password
+
+    def _launch(self, settings: dict[str, str]) -> subprocess.Popen[bytes]:
+        # SIGQUIT leaves at once; SIGINT writes everything to the data directory first.
+        stop_signal, afterwards = ("QUIT", "remove") if self._temporary else ("INT", "keep")
+        # No Unix socket: its path has a short maximum, and the loopback address is enough.
+        fixed = {"listen_addresses": "127.0.0.1", "port": str(self.port), "unix_socket_directories": ""}
+        options = [f"--{name.replace('_', '-')}={value}" for name, value in {**settings, **fixed}.items()]
+        # The script goes in as text, since another account may not be able to read this package.
+        script = importlib.resources.files("totes.terrifictotes").joinpath("server.sh").read_text()
+        command = ["/bin/sh", "-c", script, "server.sh", str(self.folder), str(self.binaries), stop_signal]
+        account = self._account
+        with self.log.open("ab") as log:
+            try:
+                return subprocess.Popen(
+                    [*command, afterwards, *options],
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=log,
+                    cwd=self.folder,
+                    env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "HOME": str(self.folder)},
+                    umask=0o077,
+                    start_new_session=True,  # so that Ctrl-C reaches Python alone, which then stops it
+                    user=None if account is None else account.user_id,
+                    group=None if account is None else account.group_id,
+                    extra_groups=None if account is None else [],
+                )
+            except OSError as error:
+                raise ConfigurationError(
+                    f"starting PostgreSQL in {self.folder}: {error}",
+                    hint="As root, PostgreSQL has to run as another account; run totes as an ordinary user",
+                ) from error
+
+    def _becomes_ready(self, process: subprocess.Popen[bytes]) -> bool:
+        """Waits until the server's own status line, the eighth of `postmaster.pid`, says that it is ready."""
+        deadline = time.monotonic() + START_SECONDS_MAX
+        while process.poll() is None and time.monotonic() < deadline:
+            try:
+                lines = (self.data / "postmaster.pid").read_text().splitlines()
+            except FileNotFoundError:
+                lines = []
+            # A folder that was killed may hold an older server's file: its port tells.
+            if len(lines) >= 8 and lines[3] == str(self.port) and lines[7].strip() == "ready":
+                return True
+            time.sleep(0.01)
+        return False
+
+    def _end(self) -> None:
+        """Tells `server.sh` to stop, waits for it, and after a minute kills what is left."""
+        process, self._process = self._process, None
+        if process is None or process.stdin is None:
+            return
+        try:
+            # A line, not the pipe's end alone: a forked child may hold the other copy of the pipe open.
+            process.stdin.write(b"stop\n")
+            process.stdin.close()
+        except BrokenPipeError:  # it has stopped already
+            pass
+        try:
+            process.wait(STOP_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def _last_words(self) -> str:
+        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        return " | ".join(lines[-LOG_LINES_SHOWN:])
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+    return port

@@ -1,0 +1,49 @@
+"""Which adapter a warehouse URL means."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from totes.errors import ConfigurationError
+from totes.warehouse.adapter import Warehouse
+from totes.warehouse.ddl import Dialect
+from totes.warehouse.duckdb_file import SCHEMA as DUCKDB_SCHEMA
+from totes.warehouse.duckdb_file import open_duckdb
+from totes.warehouse.postgresql import SCHEMA as POSTGRESQL_SCHEMA
+from totes.warehouse.postgresql import open_postgresql
+
+
+def open_warehouse(url: str, schema: str, *, base: Path, memory: str) -> AbstractContextManager[Warehouse]:
+    """Opens a warehouse.
+
+    Args:
+        url: `duckdb:///FILE` (relative to `base`; with four slashes absolute) or a PostgreSQL URL.
+        schema: the schema of its tables; empty for the dialect's own.
+        base: the folder of the settings file.
+        memory: the most memory for the engine.
+
+    Raises:
+        ConfigurationError: the URL is of neither kind.
+        WarehouseError: it cannot be opened.
+    """
+    if dialect_of(url) == "duckdb":
+        return open_duckdb(base / unquote(urlsplit(url).path.removeprefix("/")), schema, memory)
+    return open_postgresql(url, schema, memory)
+
+
+def dialect_of(url: str) -> Dialect:
+    """The dialect of a warehouse URL."""
+    scheme = url.partition(":")[0]
+    if scheme in ("postgresql", "postgres"):
+        return "postgresql"
+    if scheme == "duckdb" and urlsplit(url).path.strip("/") and not urlsplit(url).netloc:
+        return "duckdb"
+    raise ConfigurationError("warehouse.url is neither duckdb:///FILE nor postgresql://…",
+                             hint="A DuckDB file beside totes.toml is duckdb:///warehouse.duckdb")  # fmt: skip
+
+
+def schema_of(url: str, schema: str) -> str:
+    """The schema of the warehouse's tables."""
+    return schema or (DUCKDB_SCHEMA if dialect_of(url) == "duckdb" else POSTGRESQL_SCHEMA)

@@ -1,0 +1,254 @@
+"""The warehouse in PostgreSQL. Rows go in as Arrow over binary COPY; statements run on the same connection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+from zlib import crc32
+
+import adbc_driver_manager
+import adbc_driver_postgresql
+from adbc_driver_manager import dbapi
+
+from totes import engine
+from totes.errors import WarehouseError, WarehouseRefused
+from totes.processing.model import Column
+from totes.redaction import redact
+from totes.warehouse import ddl
+from totes.warehouse.adapter import LoadedBatch
+from totes.warehouse.duckdb_file import still_referred
+from totes.warehouse.table import BatchLoad, TableLoad, WarehouseTable
+
+SCHEMA = "public"
+_LOCK_PATIENCE = "60s"
+_STAGED_ROWS, _STAGED_KEYS = "totes_staged_rows", "totes_staged_keys"
+# What ADBC writes exactly as it is; all else goes as text that PostgreSQL reads.
+_NATIVE = {"BOOLEAN", "SMALLINT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE", "DATE", "TIME", "TIMESTAMP", "VARCHAR", "BLOB"}
+_WITH_INFINITY = {"DATE", "TIMESTAMP"}
+
+
+class PostgreSQLWarehouse:
+    """A warehouse in PostgreSQL; see the Warehouse protocol for what each method promises."""
+
+    dialect: ddl.Dialect = "postgresql"
+
+    def __init__(self, connection: Any, schema: str, memory: str) -> None:
+        self._connection = connection
+        self._cursor = connection.cursor()
+        self._schema = schema
+        self._engine = engine.connect(None, memory=memory)
+
+    def newest(self) -> LoadedBatch | None:
+        """See Warehouse."""
+        with self._transaction("reading the ledger"):
+            return self._newest()
+
+    def load(self, tables: tuple[WarehouseTable, ...], batch: BatchLoad) -> bool:
+        """See Warehouse."""
+        with self._transaction(f"loading batch {batch.batch}"):
+            # Loaders take turns; the ledger's primary key would refuse the second in any case.
+            self._execute(f"SET LOCAL lock_timeout = '{_LOCK_PATIENCE}'")
+            self._execute(f"SELECT pg_advisory_xact_lock({crc32(f'totes.{self._schema}'.encode())})")
+            newest = self._newest()
+            if newest and newest.batch >= batch.batch:
+                return False
+            if (newest.batch if newest else 0) != batch.batch - 1:
+                raise WarehouseRefused(f"batch {batch.batch - 1} must be loaded before batch {batch.batch}")
+            created = self._create(tables)
+            for load in batch.loads:
+                self._write(load, fresh=load.table.name in created)
+            for load in reversed(batch.loads):
+                self._remove(load)
+            for part in (ddl.create_keys, ddl.create_foreign_keys):
+                for table in (table for table in tables if table.name in created):
+                    for statement in part(table, self._schema, "postgresql"):
+                        self._execute(statement)
+            loaded_at = datetime.now(UTC).replace(tzinfo=None).isoformat(sep=" ")
+            values = f"{batch.batch}, {engine.text(batch.manifest_sha256)}, {engine.text(batch.read_at)}::timestamp"
+            self._execute(
+                f"INSERT INTO {self._name(ddl.LEDGER)} VALUES ({values}, {engine.text(loaded_at)}::timestamp, {batch.rows})"
+            )
+        return True
+
+    def query(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """See Warehouse."""
+        with self._transaction("querying the warehouse"):
+            return self._query(sql)
+
+    def _newest(self) -> LoadedBatch | None:
+        if ddl.LEDGER not in self._present():
+            return None
+        _, rows = self._query(
+            f"SELECT batch_id, manifest_sha256, loaded_at, rows FROM {self._name(ddl.LEDGER)} ORDER BY batch_id DESC LIMIT 1"
+        )
+        return LoadedBatch(*rows[0]) if rows else None
+
+    def _create(self, tables: tuple[WarehouseTable, ...]) -> set[str]:
+        """Creates what is missing, without keys, and gives the names of the new tables."""
+        present = self._present()
+        missing = [table for table in tables if table.name not in present]
+        if not missing and ddl.LEDGER in present:
+            return set()
+        try:
+            _, schemas = self._query(f"SELECT 1 FROM pg_namespace WHERE nspname = {engine.text(self._schema)}")
+            if not schemas:
+                self._execute(f"CREATE SCHEMA {engine.name(self._schema)}")
+            if ddl.LEDGER not in present:
+                self._execute(ddl.create_ledger(self._schema))
+            for table in missing:
+                self._execute(ddl.create_table(table, self._schema, "postgresql"))
+                for statement in (*ddl.create_view(table, self._schema), *ddl.comments(table, self._schema)):
+                    self._execute(statement)
+        except adbc_driver_manager.Error as error:
+            if getattr(error, "sqlstate", None) != "42501":
+                raise
+            names = ", ".join(table.name for table in missing) or ddl.LEDGER
+            raise WarehouseRefused(
+                f"the warehouse lacks {names}, and the role may not create tables in {self._schema}",
+                hint="Have its owner run the output of `totes warehouse sql`",
+            ) from error
+        return {table.name for table in missing}
+
+    def _write(self, load: TableLoad, *, fresh: bool) -> None:
+        if not load.rows:
+            return
+        table, target = load.table, self._name(load.table.name)
+        rows = engine.parquet(load.rows)
+        sent, received = self._conversions(table, rows)
+        columns = engine.names(table.columns)
+        if fresh and all(sent[column] == received[column] == engine.name(column) for column in table.columns):
+            relation = self._engine.sql(f"SELECT {columns} FROM {rows}")
+            self._cursor.adbc_ingest(table.name, relation, mode="append", db_schema_name=self._schema)
+            return
+        selected = ", ".join(f"{sent[column]} AS {engine.name(column)}" for column in table.columns)
+        self._stage(_STAGED_ROWS, f"SELECT {selected} FROM {rows}")
+        staged = f"pg_temp.{_STAGED_ROWS}"
+        values = ", ".join(received[column] for column in table.columns)
+        if table.model.versioned:
+            if not fresh:
+                self._execute(
+                    f"UPDATE {target} AS old SET valid_to = {self._of('new', received['valid_from'], 'valid_from')}"
+                    f" FROM {staged} AS new WHERE old.valid_to IS NULL AND {self._keys_equal(table, received)}"
+                )
+            self._execute(f"INSERT INTO {target} ({columns}) SELECT {values} FROM {staged}")
+        else:
+            keys = table.model.primary_key
+            others = [column for column in table.columns if column not in keys]
+            replaced = ", ".join(f"{engine.name(c)} = excluded.{engine.name(c)}" for c in others)
+            conflict = f" ON CONFLICT ({engine.names(keys)}) DO {f'UPDATE SET {replaced}' if others else 'NOTHING'}"
+            self._execute(f"INSERT INTO {target} ({columns}) SELECT {values} FROM {staged}{'' if fresh else conflict}")
+        self._execute(f"DROP TABLE {staged}")
+
+    def _remove(self, load: TableLoad) -> None:
+        if not load.removed:
+            return
+        keys, rows = load.table.key, engine.parquet(load.removed)
+        sent, received = self._conversions(load.table, rows, keys)
+        self._stage(_STAGED_KEYS, f"SELECT {', '.join(f'{sent[key]} AS {engine.name(key)}' for key in keys)} FROM {rows}")
+        equal = " AND ".join(f"gone.{engine.name(key)} = {self._of('new', received[key], key)}" for key in keys)
+        self._execute(
+            f"DELETE FROM {self._name(load.table.name)} AS gone USING pg_temp.{_STAGED_KEYS} AS new"
+            f" WHERE {equal}{still_referred(load.table, self._schema)}"
+        )
+        self._execute(f"DROP TABLE pg_temp.{_STAGED_KEYS}")
+
+    def _stage(self, table: str, rows: str) -> None:
+        self._cursor.adbc_ingest(table, self._engine.sql(rows), mode="create", temporary=True)
+
+    def _conversions(
+        self, table: WarehouseTable, rows: str, columns: tuple[str, ...] | None = None
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        """For each column, the engine's SQL for what is sent, and PostgreSQL's for what becomes of it."""
+        declared = {column.name: column for column in table.model.columns}
+        sent, received = {}, {}
+        for name in columns or table.columns:
+            kind = next(output.type for output in table.model.output if output.name == name)
+            column = declared.get(name) or Column(name, kind, not_null=False)
+            quoted = engine.name(name)
+            sent[name] = received[name] = quoted
+            if column.unbounded:
+                received[name] = f"trim_scale({quoted})"
+            elif kind not in _NATIVE and not kind.startswith("DECIMAL"):
+                sent[name] = f"{quoted}::VARCHAR"
+                received[name] = f"{quoted}::{ddl.column_type(column, 'postgresql')}"
+            elif kind in _WITH_INFINITY and self._has_infinity(rows, quoted):
+                # ADBC would write an infinity as a date 292,000 years away.
+                era = f"regexp_replace({quoted}::VARCHAR, '^(\\S+) \\(BC\\)(.*)$', '\\1\\2 BC')"
+                sent[name], received[name] = era, f"{quoted}::{kind}"
+        return sent, received
+
+    def _has_infinity(self, rows: str, quoted: str) -> bool:
+        return bool(engine.scalar(self._engine, f"SELECT coalesce(bool_or(isinf({quoted})), false) FROM {rows}"))
+
+    def _keys_equal(self, table: WarehouseTable, received: dict[str, str]) -> str:
+        return " AND ".join(f"old.{engine.name(key)} = {self._of('new', received[key], key)}" for key in table.key)
+
+    def _of(self, alias: str, received: str, column: str) -> str:
+        return received.replace(engine.name(column), engine.name(alias, column))
+
+    def _present(self) -> set[str]:
+        _, rows = self._query(
+            "SELECT relname::text FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace"
+            f" WHERE nspname = {engine.text(self._schema)} AND relkind IN ('r', 'p')"
+        )
+        return {name for (name,) in rows}
+
+    def _query(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+        self._cursor.execute(sql)
+        incoming = self._cursor.fetch_arrow()
+        self._engine.register("incoming", incoming)
+        try:
+            result = self._engine.execute("SELECT * FROM incoming")
+            return [column[0] for column in result.description or []], result.fetchall()
+        finally:
+            self._engine.unregister("incoming")
+
+    def _execute(self, sql: str) -> None:
+        self._cursor.execute(sql)
+
+    def _name(self, table: str) -> str:
+        return engine.name(self._schema, table)
+
+    @contextmanager
+    def _transaction(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+            self._connection.commit()
+        except adbc_driver_manager.Error as error:
+            self._roll_back()
+            message = redact(" ".join(str(error).split()))
+            raise WarehouseError(f"{doing} failed: {message}") from error
+        except BaseException:
+            self._roll_back()
+            raise
+
+    def _roll_back(self) -> None:
+        try:
+            self._connection.rollback()
+        except adbc_driver_manager.Error:
+            return  # the connection is gone, and the transaction with it
+
+
+@contextmanager
+def open_postgresql(url: str, schema: str, memory: str) -> Iterator[PostgreSQLWarehouse]:
+    """Connects to a PostgreSQL warehouse.
+
+    Raises:
+        WarehouseError: it cannot be reached.
+    """
+    try:
+        connection = dbapi.connect(
+            driver=adbc_driver_postgresql._driver_path(), db_kwargs={"uri": url}, autocommit=False
+        )
+    except adbc_driver_manager.Error as error:
+        message = redact(" ".join(str(error).split()))
+        raise WarehouseError(f"connecting to the warehouse failed: {message}",
+                             hint="Check warehouse.url and that the server is up") from error  # fmt: skip
+    try:
+        yield PostgreSQLWarehouse(connection, schema or SCHEMA, memory)
+    finally:
+        connection.close()
+
+

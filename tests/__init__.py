@@ -1,0 +1,1 @@
+"""The tests mirror `src`; contracts/ hold one suite for every backend, acceptance/ runs the command as a subprocess."""
