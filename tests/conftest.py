@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
 import itertools
+import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult
 
 from totes import log
 from totes.config import Settings
@@ -52,6 +63,42 @@ class Command:
     code: int
     out: str
     err: str
+
+
+@dataclass
+class Bucket:
+    """A place of the test's own in a bucket of a real S3 server."""
+
+    prefix: str
+
+    def url(self, store: str) -> str:
+        """The URL of a store."""
+        return f"{self.prefix}/{store}"
+
+
+@dataclass
+class Mailbox:
+    """What a real SMTP server has taken in; `url` is the Apprise URL that sends to it, with `password` in it."""
+
+    url: str = ""
+    password: str = "opensesame-4711"
+    mails: list[EmailMessage] = field(default_factory=list)
+
+    async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802
+        """Takes a mail in."""
+        self.mails.append(email.message_from_bytes(envelope.content, policy=email.policy.default))  # type: ignore[arg-type]
+        return "250 OK"
+
+    @property
+    def subjects(self) -> list[str]:
+        """The subjects of all mails, in the order in which they came."""
+        return [str(mail["Subject"]) for mail in self.mails]
+
+    def text(self, number: int) -> str:
+        """The text of a mail."""
+        body = self.mails[number].get_body(("plain",))
+        assert body is not None
+        return str(body.get_content())
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -107,6 +154,68 @@ def warehouse_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return made.url
 
 
+@pytest.fixture(scope="session")
+def _s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """SeaweedFS with one bucket, `lakes`; gives the environment in which clients find it."""
+    folder = tmp_path_factory.mktemp("seaweedfs")
+    services = ("master", "volume", "filer", "s3", "admin")
+    flags = [f"{service}.port{kind}" for service in services for kind in ("", ".grpc")]
+    ports = dict(zip(flags, _free_ports(len(flags)), strict=True))
+    identity = {"name": "tests", "actions": ["Admin"], "credentials": [{"accessKey": "tests", "secretKey": "s3-secret"}]}
+    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}), encoding="utf-8")
+    with (folder / "log").open("wb") as output:
+        process = subprocess.Popen(
+            [
+                Path(sys.executable).with_name("weed"), "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+                "-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
+                "-master.telemetry=false", "-bucket=lakes", f"-s3.config={folder / 's3.json'}",
+                *(f"-{flag}={port}" for flag, port in ports.items()),
+            ],
+            stdout=output, stderr=output, cwd=folder,
+        )  # fmt: skip
+    url = f"http://127.0.0.1:{ports['s3.port']}"
+    try:
+        _wait_for_bucket(process, f"{url}/lakes", folder / "log")
+        yield {"AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "s3-secret",
+               "AWS_REGION": "us-east-1"}  # fmt: skip
+    finally:
+        process.kill()
+        process.wait()
+        for port in ports.values():  # killed, it leaves its sockets in a place of its own choice
+            for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                left.unlink()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def s3(_s3_server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """A real S3 server, which the environment points to."""
+    for variable, value in _s3_server.items():
+        monkeypatch.setenv(variable, value)
+    return Bucket(f"s3://lakes/test-{next(_numbers)}")
+
+
+@pytest.fixture
+def smtp() -> Iterator[Mailbox]:
+    """A real SMTP server that asks for a password."""
+    mailbox = Mailbox()
+
+    def authenticate(*arguments: Any) -> AuthResult:
+        return AuthResult(success=arguments[-1].password == mailbox.password.encode())
+
+    [port] = _free_ports(1)
+    controller = Controller(
+        mailbox, hostname="127.0.0.1", port=port, authenticator=authenticate, auth_require_tls=False
+    )
+    controller.start()
+    mailbox.url = (
+        f"mailto://robot:{mailbox.password}@127.0.0.1:{port}"
+        "?mode=insecure&from=robot@totes.example&to=people@totes.example"
+    )
+    yield mailbox
+    controller.stop()
+
+
 @pytest.fixture
 def make_pipeline(tmp_path: Path) -> Callable[..., Pipeline]:
     """Makes a pipeline with its lake in the test's folder.
@@ -150,6 +259,32 @@ def totes(tmp_path: Path) -> Callable[..., Command]:
         return Command(done.returncode, done.stdout, done.stderr)
 
     return run
+
+
+def _free_ports(number: int) -> list[int]:
+    listeners = [socket.socket() for _ in range(number)]
+    for listener in listeners:
+        listener.bind(("127.0.0.1", 0))
+    ports = [listener.getsockname()[1] for listener in listeners]
+    for listener in listeners:
+        listener.close()
+    return ports
+
+
+def _wait_for_bucket(process: subprocess.Popen[bytes], url: str, output: Path) -> None:
+    """Waits until the bucket is there, which the server says by refusing a request without a signature."""
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code == 403:
+                return
+        except OSError:
+            pass
+        time.sleep(0.05)
+    raise RuntimeError(f"SeaweedFS did not start: {output.read_text(errors='replace')[-2000:]}")
 
 
 def rows_of(pipeline: Pipeline, sql: str) -> list[tuple[Any, ...]]:

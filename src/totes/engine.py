@@ -8,6 +8,8 @@ from typing import Any
 
 import duckdb
 
+from totes.errors import EngineFault
+
 Engine = duckdb.DuckDBPyConnection
 
 
@@ -26,6 +28,9 @@ def connect(path: Path | None, *, memory: str, scratch: Path | None = None) -> E
         "memory_limit": memory,
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
+        # With the order kept, DuckDB 2.0.0 loses sight, until the transaction ends, of rows that a parallel
+        # INSERT … SELECT put into a table within it. Nothing here relies on an order that is not asked for.
+        "preserve_insertion_order": "false",
     }
     if scratch is not None:
         options["temp_directory"] = str(scratch)
@@ -84,3 +89,14 @@ def scalar(engine: Engine, sql: str) -> Any:
     # All of the result is fetched: DuckDB keeps a connection busy that has an unfinished one.
     [[value]] = engine.execute(sql).fetchall()
     return value
+
+
+def copy_out(engine: Engine, statement: str, rows: int) -> None:
+    """Runs a COPY to a file, and makes sure that it wrote what it should have.
+
+    Raises:
+        EngineFault: it wrote another number of rows.
+    """
+    written = scalar(engine, statement)
+    if written != rows:
+        raise EngineFault(f"the engine wrote {written} rows where there were {rows}")

@@ -74,6 +74,10 @@ class WarehouseRefused(TotesError):
     """The warehouse is reachable, but is not one that this lake may be loaded into."""
 
 
+class EngineFault(TotesError):
+    """The engine contradicted itself; the batch was given up, and nothing of it is data."""
+
+
 class BatchTaken(TotesError):
     """Another runner committed this batch number first; its batch is as good as ours."""
 

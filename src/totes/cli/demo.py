@@ -1,3 +1,85 @@
+"""`totes demo`: the whole pipeline over a PostgreSQL of its own, which is gone when the command ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
 import typer
-def demo(context: typer.Context) -> None:
-    "x"
+
+from totes.cli.session import DebugOption, JsonOption, session
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def demo(
+    context: typer.Context,
+    folder: Annotated[
+        Path, typer.Option("--dir", help="The folder that is made; one that an earlier demo made is started afresh.")
+    ] = Path("demo"),
+    orders: Annotated[int, typer.Option("--orders", help="How many sales orders there are.")] = 20_000,
+    as_json: JsonOption = False, debug: DebugOption = False,
+) -> None:  # fmt: skip
+    """Try it all: a PostgreSQL with TerrificTotes' data, two batches with a day of trade between them, and history."""
+    from totes.cli.demo_show import Screen, as_document, show_story
+    from totes.cli.demo_story import tell
+
+    with session(context, None, as_json, debug) as current, _Stoppable() as stoppable:
+        if not current.debug:
+            _silence_logs()
+        _forget_environment()
+        screen = Screen(as_json=current.json)
+        screen.introduce()
+        story = tell(folder, orders, screen.show_step)
+        stoppable.check()
+        current.show(as_document(story), lambda _: show_story(screen, story))
+
+
+class _Stoppable:
+    """Ends the command on SIGINT and SIGTERM, once the server has been stopped, with the exit code of the signal.
+
+    A first signal interrupts; more of them do not keep the server from being stopped.
+    """
+
+    def __init__(self) -> None:
+        self._number: int | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def check(self) -> None:
+        """Interrupts if that was asked for and went unheard: DuckDB turns an exception in its calls into its own."""
+        if self._number is not None:
+            raise KeyboardInterrupt
+
+    def __enter__(self) -> _Stoppable:
+        self._before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        if self._number is not None and error is not None:
+            typer.echo("stopped", err=True)
+            raise typer.Exit(128 + self._number) from None
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if self._number is None:
+            self._number = number
+            raise KeyboardInterrupt
+
+
+def _silence_logs() -> None:
+    """The steps and tables say it all; warnings are still shown."""
+    import logging
+
+    import structlog
+
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+
+
+def _forget_environment() -> None:
+    """Keeps settings for another pipeline, or another PostgreSQL, away from the demo's own."""
+    for name in [name for name in os.environ if name.upper().startswith(("TOTES_", "PG"))]:
+        del os.environ[name]

@@ -24,6 +24,8 @@ class KnownRows:
         self.engine = cache.engine
         self._cache = cache
         self._journal = journal
+        rows = self.engine.execute("SELECT table_name FROM duckdb_tables() WHERE NOT temporary").fetchall()
+        self._tables = {name for (name,) in rows}
 
     def catch_up(self) -> None:
         """Learns what batches of other runners, or before the cache was lost, have captured."""
@@ -118,6 +120,7 @@ class KnownRows:
             self.engine.execute(f"INSERT INTO {known} {new}")
         else:
             self.engine.execute(f"CREATE TABLE {known} AS {new}")
+            self._tables.add(_name(table))
 
     def _receive(self, table: str, stream: object) -> None:
         self.engine.register("incoming", stream)
@@ -130,12 +133,7 @@ class KnownRows:
         return int(engine.scalar(self.engine, f"SELECT count(*) FROM {relation}"))
 
     def _exists(self, table: str) -> bool:
-        return bool(
-            engine.scalar(
-                self.engine,
-                f"SELECT count(*) FROM duckdb_tables() WHERE NOT temporary AND table_name = {engine.text(_name(table))}",
-            )
-        )
+        return _name(table) in self._tables
 
     def _check_unique(self, table: SourceTable) -> None:
         keys = engine.names(_keys(table))

@@ -103,5 +103,5 @@ class PacketWriter:
     def _copy(self, statement: str, rows: int, path: str) -> StoredObject:
         with tempfile.TemporaryDirectory(prefix="totes-") as scratch:
             file = Path(scratch) / "part"
-            self._engine.execute(statement.replace("{file}", engine.text(str(file))))
+            engine.copy_out(self._engine, statement.replace("{file}", engine.text(str(file))), rows)
             return self._store.put_file(path, file, rows)

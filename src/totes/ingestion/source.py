@@ -5,8 +5,8 @@ Everything that a batch reads, it reads through one Snapshot; nothing here decid
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -51,9 +51,12 @@ _POSITION_SQL = """
 class Snapshot:
     """One instant of the source. All reads see it, and the tables cannot be changed or truncated while it is open."""
 
-    def __init__(self, control: psycopg.Connection, bulk: Any, selection: Selection, row: tuple[Any, ...]) -> None:
+    def __init__(
+        self, control: psycopg.Connection, open_bulk: Callable[[], Any], selection: Selection, row: tuple[Any, ...]
+    ) -> None:
         self._control = control
-        self._bulk = bulk
+        self._open_bulk = open_bulk
+        self._bulk: Any = None
         self.tables = selection.tables
         self.left_out = selection.left_out
         _, horizon, next_transaction, read_at, system_identifier, timeline, database = row
@@ -66,15 +69,18 @@ class Snapshot:
     def stream(self, sql: str) -> Any:
         """The rows of a query as an Arrow stream that DuckDB reads by name; it can be read once."""
         with _source_errors("reading the source"):
+            if self._bulk is None:  # an idle batch never needs it
+                self._bulk = self._open_bulk()
             self._bulk.execute(sql)
             return self._bulk.fetch_arrow()
 
-    def count(self, table: SourceTable) -> int:
-        """How many rows the table has."""
+    def survey(self, table: SourceTable, condition: str) -> tuple[int, int]:
+        """How many rows the table has, and how many of these meet a condition, in one pass over it."""
+        sql = f"SELECT count(*), count(*) FILTER (WHERE {condition}) FROM {table.reference}"
         with _source_errors(f"counting {table.name}"):
-            row = self._control.execute(f"SELECT count(*) FROM {table.reference}".encode()).fetchone()
+            row = self._control.execute(sql.encode()).fetchone()
         assert row is not None
-        return int(row[0])
+        return int(row[0]), int(row[1])
 
 
 @contextmanager
@@ -105,8 +111,8 @@ def open_snapshot(url: str, source: SourceSettings, needed: frozenset[str]) -> I
         selection = select_tables(control, source, needed)
         if {table.name for table in selection.tables} != {table.name for table in expected.tables}:
             raise SourceError("tables came or went while the source was being opened", hint="Run it again")
-        with _bulk_cursor(url, str(row[0])) as bulk:
-            yield Snapshot(control, bulk, selection, row)
+        with ExitStack() as opened:
+            yield Snapshot(control, lambda: opened.enter_context(_bulk_cursor(url, str(row[0]))), selection, row)
 
 
 def describe_source(url: str, source: SourceSettings, needed: frozenset[str]) -> dict[str, TableChanges]:

@@ -107,8 +107,12 @@ def _capture_table(
     condition = None
     if previous and table.has_transaction_ids and known.captured(table):
         condition = changed_since(previous, snapshot.position)
+        rows, candidates = snapshot.survey(table, condition)
+        if not candidates and rows == known.rows(table):
+            return table.description().model_copy(update={"rows": rows})
     upserts = known.read(snapshot, table, condition)
-    rows = known.count_read() if condition is None else snapshot.count(table)
+    if condition is None:
+        rows = known.count_read()
     if condition is not None and rows > known.rows(table) + known.added(table):
         # Rows are there that neither were captured nor carry a new transaction's id. That ought not to be; what is
         # certain is that they are not in the lake.

@@ -111,7 +111,7 @@ class StarBatch:
         """Makes the kept rows of a table that is joined for the first time, out of the lake."""
         load_rows(self._engine, self._journal, relation, self._manifest.batch, "built_rows")
         columns = engine.names([*(column.name for column in relation.columns), "_at"])
-        self._engine.execute(f"CREATE TABLE {source_table(relation.name)} AS SELECT {columns} FROM built_rows")
+        self._state.create_source(relation.name, f"SELECT {columns} FROM built_rows")
 
     def _rows(self, leaf: Leaf) -> str:
         relation = leaf.relation

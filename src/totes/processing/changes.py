@@ -7,6 +7,7 @@ from zlib import crc32
 import duckdb
 
 from totes import engine
+from totes.errors import LakeDamaged
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest
 from totes.processing.relation import Relation, raw_columns_spec
@@ -32,7 +33,11 @@ def load_changes(
     target = changes_table(relation.name)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {target} AS {_empty_rows(relation)}")
     _append(connection, journal, manifest, relation, target)
-    return sum(entry.rows for entry in manifest.tables[relation.name].objects)
+    expected = sum(entry.rows for entry in manifest.tables[relation.name].objects)
+    found = int(engine.scalar(connection, f"SELECT count(_op) FROM {target}"))
+    if found != expected:
+        raise LakeDamaged(f"batch {manifest.batch} has {expected} changes of {relation.name}, but {found} were read")
+    return found
 
 
 def load_rows(

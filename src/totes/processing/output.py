@@ -74,12 +74,15 @@ class RowWriter:
             path = new_object_path(*folders, batch=self._batch, part=part, read_at=self._read_at, ending="parquet")
             with tempfile.TemporaryDirectory(prefix="totes-") as scratch:
                 file = Path(scratch) / "part"
-                self._engine.execute(
+                rows_here = min(PART_ROWS_MAX, count - first)
+                engine.copy_out(
+                    self._engine,
                     "COPY (SELECT * FROM output_rows WHERE rowid - (SELECT min(rowid) FROM output_rows)"
                     f" BETWEEN {first} AND {first + PART_ROWS_MAX - 1})"
-                    f" TO {engine.text(str(file))} (FORMAT parquet, COMPRESSION zstd)"
+                    f" TO {engine.text(str(file))} (FORMAT parquet, COMPRESSION zstd)",
+                    rows_here,
                 )
-                objects.append(self._store.put_file(path, file, min(PART_ROWS_MAX, count - first)))
+                objects.append(self._store.put_file(path, file, rows_here))
         self._engine.execute("DROP TABLE output_rows")
         return tuple(objects)
 

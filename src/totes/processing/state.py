@@ -41,11 +41,14 @@ class StarState:
         self._project = project
         self._ingestion = ingestion
         self._processed = processed
+        self._tables: set[str] = set()
         self._joined = {name.lower() for model in project.models if model.joins for name in model.relations}
         self.engine.execute(f"CREATE TABLE IF NOT EXISTS {QUARANTINE} ({_QUARANTINE_COLUMNS})")
 
     def catch_up(self) -> None:
         """Takes in batches that another runner has processed, or that were processed before the cache was lost."""
+        rows = self.engine.execute("SELECT table_name FROM duckdb_tables() WHERE NOT temporary").fetchall()
+        self._tables = {name for (name,) in rows}
         self._cache.advance(self._apply_batch)
 
     def keeps(self, table: str) -> bool:
@@ -54,18 +57,23 @@ class StarState:
 
     def has_star(self, model: str) -> bool:
         """Whether rows of the warehouse table are known."""
-        return self._exists(table_name("star", model))
+        return table_name("star", model) in self._tables
 
     def has_source(self, table: str) -> bool:
         """Whether the rows of the source table are known."""
-        return self._exists(table_name("source", table))
+        return table_name("source", table) in self._tables
+
+    def create_source(self, table: str, rows: str) -> None:
+        """Begins to keep the rows of a source table with the result of a query."""
+        self.engine.execute(f"CREATE TABLE {source_table(table)} AS {rows}")
+        self._tables.add(table_name("source", table))
 
     def apply_changes(self, relation: Relation) -> None:
         """Brings the rows of a joined table up to the loaded changes."""
         target, changes = source_table(relation.name), changes_table(relation.name)
         columns = engine.names([*(column.name for column in relation.columns), "_at"])
         if not self.has_source(relation.name):
-            self.engine.execute(f"CREATE TABLE {target} AS SELECT {columns} FROM {changes} WHERE false")
+            self.create_source(relation.name, f"SELECT {columns} FROM {changes} WHERE false")
         self._follow_columns(relation)
         self.engine.execute(
             f"DELETE FROM {target} AS old USING {changes} AS new WHERE {engine.same('old', 'new', relation.key)}"
@@ -86,6 +94,7 @@ class StarState:
         kept = merged if model.versioned else f"(SELECT * FROM {merged} WHERE NOT is_deleted)"
         if not self.has_star(model.name):
             self.engine.execute(f"CREATE TABLE {target} AS SELECT * FROM {kept}")
+            self._tables.add(table_name("star", model.name))
             return
         self.engine.execute(
             f"DELETE FROM {target} AS old USING {merged} AS new WHERE {engine.same('old', 'new', key)}"
@@ -150,11 +159,3 @@ class StarState:
             for name, kind in wanted.items()
         )
         self.engine.execute(f"CREATE OR REPLACE TABLE {target} AS SELECT {kept} FROM {target}")
-
-    def _exists(self, table: str) -> bool:
-        return bool(
-            engine.scalar(
-                self.engine,
-                f"SELECT count(*) FROM duckdb_tables() WHERE NOT temporary AND table_name = {engine.text(table)}",
-            )
-        )

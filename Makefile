@@ -1,0 +1,107 @@
+# What people do with this repository. On a machine with Python 3.11 or newer and make, each target installs what it
+# needs into .venv first, once. Another Python: `make test PYTHON=python3.13`.
+
+PYTHON ?= python3
+ORDERS ?= 20000
+TESTS ?= tests
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+
+# Coverage tells something only where all tests have run.
+ifeq ($(TESTS),tests)
+COVERAGE := --cov --cov-report=term-missing:skip-covered
+endif
+
+.PHONY: help demo test check lint types structure security audit bench docs package pins clean
+
+help:
+	@echo 'make demo      the pipeline on a PostgreSQL of its own (ORDERS=20000)'
+	@echo 'make test      all tests, with coverage (TESTS=tests/processing for some, without)'
+	@echo 'make check     lint, types, structure, docs up to date, security'
+	@echo 'make bench     the benchmarks'
+	@echo 'make docs      write docs/reference/ anew'
+	@echo 'make package   wheel and source archive, into dist/'
+	@echo 'make pins      choose the newest versions that pyproject.toml allows, into requirements/'
+	@echo 'make clean     remove what was made here, .venv too'
+
+demo: .venv/demo.stamp
+	@$(BIN)/totes demo --orders $(ORDERS)
+
+test: .venv/dev.stamp
+	@$(BIN)/python -m pytest -n 2 $(COVERAGE) $(TESTS)
+
+check: lint types structure security audit
+
+lint: .venv/dev.stamp
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: .venv/dev.stamp
+	@$(BIN)/mypy
+
+structure: .venv/dev.stamp
+	@$(BIN)/python -m pytest --quiet tests/test_architecture.py tests/test_docs.py
+
+security: .venv/dev.stamp
+	@$(BIN)/bandit --quiet --configfile pyproject.toml --recursive src
+
+# pip-audit writes its report only when it could ask: without a network there is no answer, good or bad.
+audit: .venv/dev.stamp
+	@mkdir -p build && rm -f build/audit.json
+	@if $(BIN)/pip-audit --progress-spinner off --disable-pip --no-deps --timeout 10 \
+	    --requirement requirements/runtime.txt --format json --output build/audit.json 2> build/audit.log; then \
+	    echo 'audit: no known vulnerability in requirements/runtime.txt'; \
+	elif [ -s build/audit.json ]; then \
+	    cat build/audit.log build/audit.json; exit 1; \
+	else \
+	    echo 'audit: SKIPPED, the database of vulnerabilities cannot be reached (build/audit.log)'; \
+	fi
+
+bench: .venv/dev.stamp
+	@if [ -f benchmarks/run.py ]; then $(BIN)/python benchmarks/run.py; \
+	else echo 'There are no benchmarks yet. To time a large run: make demo ORDERS=1000000'; fi
+
+docs: .venv/dev.stamp
+	@$(BIN)/python docs/generate.py
+
+package: .venv/dev.stamp
+	@rm -rf dist
+	@$(BIN)/hatchling build -d dist
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "totes needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1)."; \
+	    echo 'Name another: make PYTHON=python3.13 …'; exit 1; }
+	@$(PYTHON) -m venv .venv
+
+.venv/demo.stamp: .venv/bin/python pyproject.toml requirements/runtime.txt requirements/demo.txt requirements/build.txt
+	@echo 'Installing into .venv …'
+	@$(PIP) --requirement requirements/demo.txt --requirement requirements/build.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/dev.stamp: .venv/demo.stamp requirements/dev.txt
+	@echo 'Installing what tests and checks need into .venv …'
+	@$(PIP) --requirement requirements/dev.txt
+	@touch $@
+
+# Each file holds what the ones before it do not.
+pins:
+	@rm -rf build/pins && mkdir -p build && $(PYTHON) -m venv build/pins && : > build/pins/known.txt
+	@build/pins/bin/python -m pip install --quiet --upgrade pip
+	@set -e; freeze() { \
+	    { echo "# $$2: exact versions, written by \`make pins\` (see README.md in this folder)."; \
+	      if [ -n "$$3" ]; then echo "-r $$3"; fi; \
+	      build/pins/bin/python -m pip freeze --exclude totes | grep -vxFf build/pins/known.txt; } > requirements/$$1.txt; \
+	    build/pins/bin/python -m pip freeze --exclude totes > build/pins/known.txt; }; \
+	build/pins/bin/python -m pip install --quiet .; freeze runtime 'What totes needs to run'; \
+	build/pins/bin/python -m pip install --quiet '.[demo]'; freeze demo 'What `totes demo` needs besides' runtime.txt; \
+	build/pins/bin/python -m pip install --quiet '.[aws]' --group dev; \
+	freeze dev 'What tests and checks need besides' demo.txt; \
+	rm -rf build/pins; $(PYTHON) -m venv build/pins; : > build/pins/known.txt; \
+	build/pins/bin/python -m pip install --quiet hatchling editables; freeze build 'What builds the package'
+	@rm -rf build/pins
+
+clean:
+	@rm -rf .venv build dist demo htmlcov .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

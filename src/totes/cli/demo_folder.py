@@ -1,0 +1,117 @@
+"""The demo's folder: made, recognised and cleared by its settings file, and listed at the end. Others' files stay."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from totes.config import FILE_NAME
+from totes.errors import ConfigurationError
+
+MARKER = "# Made by `totes demo`, which starts this folder afresh when it is run again."
+
+_SETTINGS = """\
+{marker}
+# These are the settings of a pipeline. Paths start from this file's folder.
+
+[project]
+# Which star schema is built: TerrificTotes is built in. For one of your own, `path` names the folder that
+# holds its models/ and reference/.
+name = "terrifictotes"
+
+[source]
+# The PostgreSQL database that is read, with a role that can read and nothing else. The demo's own server has
+# stopped. For another database make another folder: a lake holds the history of one source.
+url = "{url}"
+schema = "public"
+
+[lake]
+# What was captured, as immutable JSON lines, and what was made of it, as immutable Parquet files: folders, or
+# s3://bucket/prefix.
+ingestion = "lake/ingestion"
+processed = "lake/processed"
+
+[warehouse]
+# The star schema: a DuckDB file, or postgresql://...
+url = "duckdb:///warehouse.duckdb"
+"""
+
+# What the demo makes, with what each is, in the order in which data passes through.
+_MADE = (
+    (FILE_NAME, "the settings"),
+    ("lake/ingestion", "what was captured, as JSON lines"),
+    ("lake/processed", "rows of the star, as Parquet"),
+    ("warehouse.duckdb", "the star schema, with its history"),
+    (".totes", "a cache, made again when it is lost"),
+)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A file, or a folder with how many files are in it; `size` is in bytes."""
+
+    path: str
+    files: int
+    size: int
+    description: str
+
+
+def clear(folder: Path) -> None:
+    """Makes the folder, or removes from it what an earlier demo made, but for the settings that mark it as a demo's.
+
+    Raises:
+        ConfigurationError: something else is in the folder, and then nothing is removed; or it cannot be written.
+    """
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise ConfigurationError(f"{folder} is a file", hint="Name another folder with --dir")
+        if folder.exists() and any(folder.iterdir()) and not _is_demo(folder):
+            raise ConfigurationError(
+                f"{folder} is not empty, and it was not a demo that filled it",
+                hint="Nothing was changed; name another folder with --dir",
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in (folder / "lake", folder / ".totes", *folder.glob("warehouse.duckdb*")):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+
+
+def write_settings(folder: Path, source_url: str) -> Path:
+    """Writes the settings file, which only its owner can read, and gives its path."""
+    path = folder / FILE_NAME
+    try:
+        path.unlink(missing_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(_SETTINGS.format(marker=MARKER, url=source_url), encoding="utf-8")
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+    return path
+
+
+def list_made(folder: Path) -> list[Made]:
+    """What the demo has made in the folder."""
+    listed = []
+    for name, description in _MADE:
+        path = folder / name
+        files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+        size = sum(file.stat().st_size for file in files)
+        listed.append(Made(f"{name}/" if path.is_dir() else name, len(files), size, description))
+    return listed
+
+
+def _is_demo(folder: Path) -> bool:
+    try:
+        return MARKER in (folder / FILE_NAME).read_text(encoding="utf-8", errors="replace").splitlines()
+    except (FileNotFoundError, IsADirectoryError):
+        return False
+
+
+def _cannot_write(folder: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"the folder {folder} cannot be written: {error.strerror}", hint="Name another folder with --dir"
+    )

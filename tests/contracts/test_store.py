@@ -1,0 +1,422 @@
+"""What every store promises, in a folder and in S3 alike, and what the journal makes of it."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import obstore
+import pytest
+from obstore.store import LocalStore, S3Store
+
+from tests.conftest import Bucket, Command, Database, rows_of, run_cleanly
+from tests.contracts.shop import MODELS, SCHEMA
+from totes.errors import BatchTaken, ConfigurationError, LakeDamaged, StoreError
+from totes.lake.journal import Journal
+from totes.lake.layout import folder_name, manifest_path, new_object_path
+from totes.lake.manifest import Manifest, StoredObject
+from totes.lake.store import ObjectExists, Store
+from totes.pipeline import Pipeline
+
+NOON = datetime(2024, 11, 26, 12, tzinfo=UTC)
+
+
+@pytest.fixture(params=["folder", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a store is."""
+    if request.param == "folder":
+        return str(tmp_path / "store")
+    bucket: Bucket = request.getfixturevalue("s3")
+    return bucket.url("store")
+
+
+@pytest.fixture
+def store(place: str, tmp_path: Path) -> Store:
+    """An empty store."""
+    return Store.open(place, tmp_path)
+
+
+@pytest.fixture
+def journal(store: Store) -> Journal[Manifest]:
+    """The journal of an empty store."""
+    return Journal(store, Manifest)
+
+
+def manifest(batch: int, previous: Manifest | None = None, finished_at: datetime = NOON) -> Manifest:
+    """A manifest of nothing."""
+    return Manifest(batch=batch, previous_sha256=previous.sha256() if previous else None, started_at=NOON,
+                    finished_at=finished_at)  # fmt: skip
+
+
+def overwrite(place: str, path: str, content: bytes | None) -> None:
+    """Changes, or deletes, an object behind the store's back."""
+    if place.startswith("s3://"):
+        bucket, _, prefix = place.removeprefix("s3://").partition("/")
+        storage: Any = S3Store(bucket, prefix=prefix, client_options={"allow_http": True})
+    else:
+        storage = LocalStore(place)
+    if content is None:
+        obstore.delete(storage, path)
+    else:
+        obstore.put(storage, path, content)
+
+
+def test_what_is_put_is_read(store: Store) -> None:
+    store.put_new("a/b.json", b"{}")
+    assert store.read("a/b.json") == b"{}"
+
+
+def test_an_empty_object_is_an_object(store: Store) -> None:
+    store.put_new("empty", b"")
+    assert store.read("empty") == b""
+
+
+def test_reading_a_missing_object_gives_none(store: Store) -> None:
+    assert store.read("never/written") is None
+
+
+def test_a_second_put_is_refused_and_the_object_is_left_as_it_was(store: Store) -> None:
+    store.put_new("batches/1", b"first")
+    with pytest.raises(ObjectExists):
+        store.put_new("batches/1", b"second")
+    assert store.read("batches/1") == b"first"
+
+
+def test_a_second_put_is_refused_across_openings_of_the_store(place: str, tmp_path: Path) -> None:
+    Store.open(place, tmp_path).put_new("batches/1", b"first")
+    with pytest.raises(ObjectExists):
+        Store.open(place, tmp_path).put_new("batches/1", b"first")
+
+
+def test_of_sixteen_racing_puts_one_wins(place: str, tmp_path: Path) -> None:
+    start = threading.Barrier(16)
+    stores = [Store.open(place, tmp_path) for _ in range(16)]
+
+    def put(number: int) -> bool:
+        start.wait()
+        try:
+            stores[number].put_new("batches/1", b"%02d" % number * 100_000)
+        except ObjectExists:
+            return False
+        return True
+
+    with ThreadPoolExecutor(16) as runners:
+        won = list(runners.map(put, range(16)))
+    assert won.count(True) == 1
+    assert stores[0].read("batches/1") == b"%02d" % won.index(True) * 100_000
+
+
+def test_of_racing_processes_one_wins(place: str, tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from totes.lake.store import ObjectExists, Store\n"
+        "store = Store.open(sys.argv[1], Path(sys.argv[2])); print('ready', flush=True); sys.stdin.readline()\n"
+        "try: store.put_new('one', sys.argv[3].encode()); print('won')\n"
+        "except ObjectExists: print('lost')"
+    )
+    runners = [
+        subprocess.Popen([sys.executable, "-c", script, place, str(tmp_path), str(number)],
+                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for number in range(4)
+    ]  # fmt: skip
+    for runner in runners:
+        assert runner.stdout is not None
+        assert runner.stdout.readline() == "ready\n"
+    answers = [runner.communicate("go\n")[0].strip() for runner in runners]
+    assert sorted(answers) == ["lost", "lost", "lost", "won"]
+    assert Store.open(place, tmp_path).read("one") == str(answers.index("won")).encode()
+
+
+def test_an_object_is_seen_whole_or_not_at_all(store: Store) -> None:
+    content, seen = os.urandom(8 << 20), []
+    writer = threading.Thread(target=store.put_new, args=("big", content))
+    writer.start()
+    while writer.is_alive():
+        found = store.read("big")
+        seen.append(found is None or found == content)
+    writer.join()
+    assert seen
+    assert all(seen)
+    assert store.read("big") == content
+
+
+def test_a_prefix_is_listed_after_an_object(store: Store) -> None:
+    for path in ("batches/1", "batches/2", "batches/3", "other/4"):
+        store.put_new(path, b"")
+    assert sorted(store.list("batches/")) == ["batches/1", "batches/2", "batches/3"]
+    assert sorted(store.list("batches/", after="batches/1")) == ["batches/2", "batches/3"]
+    assert list(store.list("nothing/")) == []
+
+
+def test_more_objects_are_listed_than_one_answer_holds(store: Store) -> None:
+    with ThreadPoolExecutor(8) as writers:
+        list(writers.map(lambda number: store.put_new(f"many/{number:04d}", b""), range(1100)))
+    assert sorted(store.list("many/")) == [f"many/{number:04d}" for number in range(1100)]
+
+
+def test_a_file_is_put_with_its_rows_size_and_digest(store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "part"
+    file.write_bytes(b"three\nlines\nhere\n")
+    assert store.put_file("t/part.jsonl", file, rows=3) == StoredObject(
+        path="t/part.jsonl", rows=3, bytes=17, sha256=hashlib.sha256(b"three\nlines\nhere\n").hexdigest()
+    )
+    assert store.read("t/part.jsonl") == b"three\nlines\nhere\n"
+
+
+def test_a_file_put_again_after_a_lost_answer_is_a_success(store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "part"
+    file.write_bytes(b"content")
+    first = store.put_file("t/part", file, rows=1)
+    assert store.put_file("t/part", file, rows=1) == first
+
+
+def test_a_file_is_not_put_over_another(store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "part"
+    file.write_bytes(b"mine")
+    store.put_new("t/part", b"theirs")
+    with pytest.raises(StoreError, match="t/part"):
+        store.put_file("t/part", file, rows=1)
+    assert store.read("t/part") == b"theirs"
+
+
+def test_objects_come_as_local_files_in_the_order_asked_for(store: Store, tmp_path: Path) -> None:
+    entries = []
+    for number in (1, 2, 3):
+        file = tmp_path / str(number)
+        file.write_bytes(b"part %d" % number)
+        entries.append(store.put_file(f"t/{number}", file, rows=1))
+    with store.local([entries[2], entries[0]]) as files:
+        assert [file.read_bytes() for file in files] == [b"part 3", b"part 1"]
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [(None, "is missing"), (b"Content", "is not what was written"), (b"content and more", "is not what was written")],
+    ids=["missing", "changed", "longer"],
+)
+def test_a_damaged_object_is_named_and_not_given_out(
+    place: str, store: Store, tmp_path: Path, content: bytes | None, complaint: str
+) -> None:
+    file = tmp_path / "part"
+    file.write_bytes(b"content")
+    entry = store.put_file("t/part", file, rows=1)
+    overwrite(place, "t/part", content)
+    with pytest.raises(LakeDamaged) as caught, store.local([entry]):
+        pass
+    assert f"{place}/t/part {complaint}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "table",
+    ["order details", "it's", 'the "best"', "50% off", "a%2Fb", "Übergröße", "表", "a/b", "a\\b", ".hidden", "x=1&y+z", "#?[*]", ".."],
+)
+def test_any_table_name_makes_a_folder_of_its_own(store: Store, tmp_path: Path, table: str) -> None:
+    file = tmp_path / "part"
+    file.write_bytes(table.encode())
+    path = new_object_path(table, batch=1, part=1, read_at=NOON, ending="jsonl")
+    entry = store.put_file(path, file, rows=1)
+    assert path.count("/") == 2
+    assert store.read(path) == table.encode()
+    assert list(store.list(f"{folder_name(table)}/")) == [path]
+    with store.local([entry]) as [local]:
+        assert local.read_bytes() == table.encode()
+
+
+def test_a_place_that_is_no_store_is_refused(tmp_path: Path) -> None:
+    for url in ("gs://bucket/prefix", "s3://", "http://somewhere"):
+        with pytest.raises(ConfigurationError, match=url):
+            Store.open(url, tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="file/store"):
+        Store.open("file/store", tmp_path)
+
+
+def test_a_bucket_that_is_not_there_is_named(s3: Bucket, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="s3://no-such-bucket/lake"):
+        list(Store.open("s3://no-such-bucket/lake", tmp_path).list(""))
+
+
+def test_a_bucket_that_refuses_is_named_without_the_secret(
+    s3: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-the-secret")
+    store = Store.open(s3.url("store"), tmp_path)
+    for call in (lambda: list(store.list("")), lambda: store.put_new("a", b""), lambda: store.read("a")):
+        with pytest.raises(StoreError, match=s3.url("store")) as caught:
+            call()
+        assert "not-the-secret" not in str(caught.value)
+
+
+def test_a_large_file_is_put_without_being_held_in_memory(place: str, tmp_path: Path) -> None:
+    script = (
+        "import re, sys, threading, time; from pathlib import Path; from totes.lake.store import Store\n"
+        "held = lambda: int(re.search(r'RssAnon:\\s+(\\d+)', Path('/proc/self/status').read_text()).group(1)) >> 10\n"
+        "store = Store.open(sys.argv[1], Path()); store.put_new('first', b''); before, peak = held(), [0]\n"
+        "def watch():\n"
+        "    while True: peak[0] = max(peak[0], held()); time.sleep(0.002)\n"
+        "threading.Thread(target=watch, daemon=True).start()\n"
+        "assert store.put_file('big', Path(sys.argv[2]), 1).bytes == 200 << 20\n"
+        "print(peak[0] - before)"
+    )
+    if not Path("/proc/self/status").exists():
+        pytest.skip("only Linux says how much memory a process holds")
+    file = tmp_path / "big"
+    with file.open("wb") as content:
+        content.truncate(200 << 20)
+    done = subprocess.run([sys.executable, "-c", script, place, str(file)], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 60  # MiB
+
+
+def test_an_empty_journal_has_no_batch(journal: Journal[Manifest]) -> None:
+    assert journal.last() == 0
+    assert journal.newest() is None
+
+
+def test_batches_count_without_gaps(place: str, store: Store, journal: Journal[Manifest], tmp_path: Path) -> None:
+    first = manifest(1)
+    second = manifest(2, first)
+    journal.commit(first)
+    journal.commit(second)
+    assert journal.last() == 2
+    assert journal.newest() == second
+    assert sorted(store.list("batches/")) == ["batches/000000000001.json", "batches/000000000002.json"]
+    assert Journal(Store.open(place, tmp_path), Manifest).last() == 2
+
+
+def test_a_journal_sees_the_batches_of_other_runners(place: str, journal: Journal[Manifest], tmp_path: Path) -> None:
+    other = Journal(Store.open(place, tmp_path), Manifest)
+    journal.commit(manifest(1))
+    assert other.last() == 1
+    journal.commit(manifest(2))
+    journal.commit(manifest(3))
+    assert other.last() == 3
+
+
+def test_objects_that_are_no_manifests_are_no_batches(store: Store, journal: Journal[Manifest]) -> None:
+    for path in ("batches/7.json", "batches/000000000009.json.tmp", "batches/notes/000000000008.json"):
+        store.put_new(path, b"")
+    assert journal.last() == 0
+
+
+def test_a_batch_that_is_taken_is_not_committed_again(journal: Journal[Manifest], place: str, tmp_path: Path) -> None:
+    theirs, ours = manifest(1), manifest(1, finished_at=NOON.replace(hour=13))
+    Journal(Store.open(place, tmp_path), Manifest).commit(theirs)
+    with pytest.raises(BatchTaken, match="batch 1"):
+        journal.commit(ours)
+    assert journal.read(1) == theirs
+
+
+def test_a_commit_whose_answer_was_lost_is_a_success(journal: Journal[Manifest]) -> None:
+    journal.commit(manifest(1))
+    journal.commit(manifest(1))
+    assert journal.last() == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"not json", b'{"format": 2}'])
+def test_a_damaged_manifest_is_named(store: Store, journal: Journal[Manifest], content: bytes) -> None:
+    store.put_new(manifest_path(1), content)
+    with pytest.raises(LakeDamaged, match="batches/000000000001.json"):
+        journal.read(1)
+
+
+def test_a_manifest_of_a_newer_format_is_not_taken_for_one_of_this(store: Store, journal: Journal[Manifest]) -> None:
+    newer = json.loads(manifest(1).content()) | {"encrypted_with": "a key"}
+    store.put_new(manifest_path(1), json.dumps(newer).encode())
+    with pytest.raises(LakeDamaged, match="the version of totes that wrote it"):
+        journal.read(1)
+
+
+def test_a_missing_manifest_among_later_ones_is_named(journal: Journal[Manifest]) -> None:
+    journal.commit(manifest(1))
+    journal.commit(manifest(3))
+    assert journal.last() == 3
+    with pytest.raises(LakeDamaged, match="batches/000000000002.json is missing"):
+        journal.read(2)
+
+
+@pytest.fixture
+def shop_in_s3(
+    s3: Bucket, database: Database, make_pipeline: Callable[..., Pipeline], write_project: Callable[..., dict[str, Any]]
+) -> Callable[..., Pipeline]:
+    """A shop's pipeline whose lakes are both in S3."""
+    database.execute(*SCHEMA)
+    project = write_project(MODELS)
+
+    def make(compression: str = "zstd") -> Pipeline:
+        lake = {"ingestion": s3.url("ingestion"), "processed": s3.url("processed"), "compression": compression}
+        return make_pipeline(database.url, project=project, lake=lake)
+
+    return make
+
+
+@pytest.mark.parametrize("cache_is_lost", [False, True], ids=["cache kept", "cache lost"])
+def test_a_pipeline_over_s3_keeps_history(
+    shop_in_s3: Callable[..., Pipeline], database: Database, cache_is_lost: bool, tmp_path: Path
+) -> None:
+    run_cleanly(shop_in_s3())
+    if cache_is_lost:
+        shutil.rmtree(tmp_path / ".totes")
+    database.execute(
+        "UPDATE \"order\" SET quantity = 5, last_updated = '2024-11-26 10:00' WHERE order_id = 1",
+        "UPDATE customer SET city = 'Bath', last_updated = '2024-11-26 10:00' WHERE customer_id = 10",
+        "DELETE FROM \"order\" WHERE order_id = 2",
+    )
+    run_cleanly(shop_in_s3())
+    assert run_cleanly(shop_in_s3()).ingested.batch is None
+    history = "SELECT order_record_id, order_id, quantity, is_deleted, batch_id, valid_to IS NULL FROM fact_order ORDER BY 1"
+    assert rows_of(shop_in_s3(), history) == [
+        (1, 1, 2, False, 1, False), (2, 2, 1, False, 1, False), (3, 3, 7, False, 1, True),
+        (4, 1, 5, False, 2, True), (5, 2, 1, True, 2, True),
+    ]  # fmt: skip
+    assert rows_of(shop_in_s3(), "SELECT * FROM dim_customer ORDER BY 1") == [(10, "Ada", "Bath"), (11, "Bo", "York")]
+
+
+@pytest.mark.parametrize("compression", ["zstd", "gzip", "none"])
+def test_packets_are_compressed_as_set_and_processed(
+    shop_in_s3: Callable[..., Pipeline], compression: str, tmp_path: Path
+) -> None:
+    pipeline = shop_in_s3(compression)
+    pipeline.ingest()
+    [path] = pipeline.ingestion_store.list("order/")
+    content = pipeline.ingestion_store.read(path)
+    assert content is not None
+    ending, start = {"zstd": (".jsonl.zst", b"\x28\xb5\x2f\xfd"), "gzip": (".jsonl.gz", b"\x1f\x8b"), "none": (".jsonl", b"{")}[compression]
+    assert path.endswith(ending)
+    assert content.startswith(start)
+    if compression != "zstd":
+        lines = (gzip.decompress(content) if compression == "gzip" else content).splitlines()
+        assert json.loads(lines[0]) == {
+            "order_id": 1, "customer_id": 10, "quantity": 2, "price": "12.50", "last_updated": "2024-11-25 09:00:00",
+            "_op": "upsert", "_at": "2024-11-25T09:00:00",
+        }  # fmt: skip
+    pipeline.process()
+    pipeline.load()
+    assert rows_of(pipeline, "SELECT count(*), sum(quantity) FROM fact_order") == [(3, 10)]
+
+
+def test_the_command_reads_and_writes_s3(
+    s3: Bucket, database: Database, totes: Callable[..., Command], write_project: Callable[..., dict[str, Any]]
+) -> None:
+    database.execute(*SCHEMA)
+    write_project(MODELS)
+    settings = {
+        "TOTES_SOURCE__URL": database.url, "TOTES_PROJECT__PATH": "project",
+        "TOTES_LAKE__INGESTION": s3.url("ingestion"), "TOTES_LAKE__PROCESSED": s3.url("processed"),
+    }  # fmt: skip
+    done = totes("run", "--json", **settings)
+    assert (done.code, json.loads(done.out)["loaded"]) == (0, {"dim_customer": 2, "fact_order": 3})
+    history = json.loads(totes("history", "fact_order", "1", "--json", **settings).out)
+    assert all(place.startswith(s3.url("")) for place in history["versions"][0]["objects"])

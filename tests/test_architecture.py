@@ -1,0 +1,171 @@
+"""The house rules that no linter knows: which way imports go, what modules are called, and who knows what."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "totes"
+
+# A module may import what is in a layer below its own, and in its own part of its layer.
+LAYERS = (
+    ("config", "engine", "errors", "log", "redaction", "secrets"),
+    ("lake",),
+    ("ingestion", "processing", "warehouse", "terrifictotes"),
+    ("pipeline",),
+    ("monitoring",),
+    ("cli", "aws"),
+    ("__main__",),
+)
+# These import one another as they need; TopologicalSorter makes sure that they do not go in a circle.
+GROUND = LAYERS[0]
+
+# Stages meet in the lake. What they may know of one another is here, with the reason.
+SHARED = {
+    ("warehouse", "totes.processing.model"): "a model file declares the table that the loader creates and fills",
+    ("warehouse", "totes.processing.project"): "a project lists the models in the order in which tables are loaded",
+}
+
+# TerrificTotes is a project like any other; what knows it outside its folder is here, with the reason.
+KNOWS_TERRIFICTOTES = {
+    "config.py": "the name of the project that is built when no other is named",
+    "processing/project.py": "where the built-in project is",
+    "cli/demo*.py": "the demo tells TerrificTotes' story",
+}
+TERRIFICTOTES = re.compile(
+    r"terrific|totesys|sales_order|purchase_order|counterparty|dim_staff|fact_payment", re.IGNORECASE
+)
+
+NO_NOUNS = {"utils", "util", "common", "helpers", "helper", "types", "base", "misc", "core", "shared"}
+LINES_MAX = 400
+
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+
+def dotted(path: Path) -> str:
+    parts = path.relative_to(SOURCE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def part(module: str) -> str:
+    """`totes.lake.store` is of the part `lake`; the package itself is of none."""
+    return (module.split(".") + [""])[1]
+
+
+NAMES = {dotted(path) for path in MODULES}
+
+
+def imports(path: Path) -> set[str]:
+    """The modules of totes that a module imports, anywhere in it, also where only types need them."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            submodules = {f"{node.module}.{alias.name}" for alias in node.names} & NAMES
+            found |= submodules or {str(node.module)}
+    return {name for name in found if name.partition(".")[0] == "totes"}
+
+
+def layer(name: str) -> int:
+    return next(number for number, parts in enumerate(LAYERS) if name in parts)
+
+
+def identify(path: Path) -> str:
+    return str(path.relative_to(SOURCE))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=identify)
+def test_imports_go_one_way(path: Path) -> None:
+    own = part(dotted(path))
+    for imported in imports(path):
+        other = part(imported)
+        if not own or not other or other == own or (own, imported) in SHARED or {own, other} <= set(GROUND):
+            continue
+        assert layer(other) < layer(own), f"{dotted(path)} imports {imported}, which is not below it"
+
+
+def test_every_part_has_its_layer() -> None:
+    assert {part(name) for name in NAMES} - {""} <= {name for parts in LAYERS for name in parts}
+
+
+def test_imports_make_no_circle() -> None:
+    try:
+        TopologicalSorter({dotted(path): imports(path) - {"totes"} for path in MODULES}).prepare()
+    except CycleError as error:
+        pytest.fail(f"a circle of imports: {' → '.join(error.args[1])}")
+
+
+def test_what_stages_share_is_needed() -> None:
+    used = {(part(dotted(path)), imported) for path in MODULES for imported in imports(path)}
+    assert set(SHARED) <= used, "an exception that nothing needs any more"
+
+
+def test_only_its_folder_knows_terrifictotes() -> None:
+    knowing = [
+        path.relative_to(SOURCE)
+        for path in MODULES
+        if part(dotted(path)) != "terrifictotes" and TERRIFICTOTES.search(path.read_text("utf-8"))
+    ]
+    assert not [path for path in knowing if not any(map(path.match, KNOWS_TERRIFICTOTES))]
+
+
+def test_a_stage_begins_in_stage_py() -> None:
+    assert all((SOURCE / stage / "stage.py").is_file() for stage in ("ingestion", "processing", "warehouse"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=identify)
+def test_a_module_is_a_noun_and_says_what_it_is_for(path: Path) -> None:
+    assert not NO_NOUNS & set(dotted(path).split("."))
+    assert ast.get_docstring(ast.parse(path.read_text("utf-8")))
+
+
+@pytest.mark.parametrize("folder", ["src", "tests", "docs", "benchmarks"])
+def test_a_file_can_be_held_in_the_head(folder: str) -> None:
+    lines = {path: len(path.read_text("utf-8").splitlines()) for path in (ROOT / folder).rglob("*.py")}
+    assert {path: count for path, count in lines.items() if count > LINES_MAX} == {}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=identify)
+def test_nothing_reads_the_environment_when_it_is_imported(path: Path) -> None:
+    tree = ast.parse(path.read_text("utf-8"))
+    inside = {
+        id(node)
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for statement in (function.body if isinstance(function.body, list) else [function.body])
+        for node in ast.walk(statement)
+    }
+    reads = [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv") and id(node) not in inside
+    ]
+    assert not reads
+
+
+def test_nothing_connects_or_starts_a_program_when_it_is_imported() -> None:
+    program = (
+        "import importlib, sys\n"
+        "def watch(event, arguments):\n"
+        "    if event in ('socket.connect', 'subprocess.Popen', 'os.fork', 'os.posix_spawn'):\n"
+        "        raise SystemExit(f'{event} {arguments}')\n"
+        "names = sys.argv[1:]\n"
+        "import duckdb, obstore, pydantic, sqlglot, structlog, typer\n"
+        "sys.addaudithook(watch)\n"
+        "for name in names:\n"
+        "    importlib.import_module(name)\n"
+    )
+    names = sorted(NAMES - {"totes.__main__"})
+    done = subprocess.run(
+        [sys.executable, "-c", program, *names], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
