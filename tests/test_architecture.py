@@ -29,8 +29,14 @@ GROUND = LAYERS[0]
 
 # Stages meet in the lake. What they may know of one another is here, with the reason.
 SHARED = {
-    ("warehouse", "totes.processing.model"): "a model file declares the table that the loader creates and fills",
-    ("warehouse", "totes.processing.project"): "a project lists the models in the order in which tables are loaded",
+    (
+        "warehouse",
+        "totes.processing.model",
+    ): "a model file declares the table that the loader creates and fills",
+    (
+        "warehouse",
+        "totes.processing.project",
+    ): "a project lists the models in the order in which tables are loaded",
 }
 
 # TerrificTotes is a project like any other; what knows it outside its folder is here, with the reason.
@@ -56,7 +62,7 @@ def dotted(path: Path) -> str:
 
 def part(module: str) -> str:
     """`totes.lake.store` is of the part `lake`; the package itself is of none."""
-    return (module.split(".") + [""])[1]
+    return [*module.split("."), ""][1]
 
 
 NAMES = {dotted(path) for path in MODULES}

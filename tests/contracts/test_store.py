@@ -141,13 +141,12 @@ def test_an_object_is_seen_whole_or_not_at_all(store: Store) -> None:
     content, seen = os.urandom(8 << 20), []
     writer = threading.Thread(target=store.put_new, args=("big", content))
     writer.start()
-    while writer.is_alive():
-        found = store.read("big")
-        seen.append(found is None or found == content)
-    writer.join()
-    assert seen
-    assert all(seen)
-    assert store.read("big") == content
+    writing = True
+    while writing:
+        writing = writer.is_alive()
+        seen.append(store.read("big"))
+    assert all(found in (None, content) for found in seen)
+    assert seen[-1] == content
 
 
 def test_a_prefix_is_listed_after_an_object(store: Store) -> None:
@@ -268,16 +267,16 @@ def test_a_large_file_is_put_without_being_held_in_memory(place: str, tmp_path: 
         "def watch():\n"
         "    while True: peak[0] = max(peak[0], held()); time.sleep(0.002)\n"
         "threading.Thread(target=watch, daemon=True).start()\n"
-        "assert store.put_file('big', Path(sys.argv[2]), 1).bytes == 200 << 20\n"
+        "assert store.put_file('big', Path(sys.argv[2]), 1).bytes == 100 << 20\n"
         "print(peak[0] - before)"
     )
     if not Path("/proc/self/status").exists():
         pytest.skip("only Linux says how much memory a process holds")
     file = tmp_path / "big"
     with file.open("wb") as content:
-        content.truncate(200 << 20)
+        content.truncate(100 << 20)
     done = subprocess.run([sys.executable, "-c", script, place, str(file)], capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 60  # MiB
+    assert int(done.stdout) < 40  # MiB
 
 
 def test_an_empty_journal_has_no_batch(journal: Journal[Manifest]) -> None:

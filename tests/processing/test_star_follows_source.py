@@ -117,7 +117,7 @@ class Traders:
         return "UPDATE shipment SET number = number + 1000 WHERE (series, number) IN (SELECT series, number FROM shipment LIMIT 1)"
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_current_rows_equal_the_models_applied_to_the_source_after_any_changes(
     seed: int, database: Database, warehouse_url: str, make_pipeline: Any, write_project: Any
 ) -> None:
@@ -125,7 +125,7 @@ def test_current_rows_equal_the_models_applied_to_the_source_after_any_changes(
     pipeline = make_pipeline(database.url, warehouse_url, project=write_project(MODELS))
     traders = Traders(database, seed)
     traders.trade(60)
-    for batch in range(8):
+    for batch in range(6):
         cycle = run_cleanly(pipeline)
         assert cycle.quarantined == 0
         known = normal(truth(database))
@@ -137,6 +137,6 @@ def test_current_rows_equal_the_models_applied_to_the_source_after_any_changes(
         star["dim_driver"] = [r for r in star["dim_driver"] if r in known["dim_driver"] or r[0] not in drivers]
         assert star == known, f"after batch {batch + 1}"
         assert rows_of(pipeline, BROKEN_CHAINS) == []
-        if batch == 4:
+        if batch == 3:
             shutil.rmtree(pipeline.settings.cache_folder)
         traders.trade(12)

@@ -24,15 +24,18 @@ def demo(
     as_json: JsonOption = False, debug: DebugOption = False,
 ) -> None:  # fmt: skip
     """Try it all: a PostgreSQL with TerrificTotes' data, two batches with a day of trade between them, and history."""
-    from totes.cli.demo_show import Screen, as_document, show_story
-    from totes.cli.demo_story import tell
+    from totes.cli.demo_document import as_document
+    from totes.cli.demo_screen import Screen
+    from totes.cli.demo_show import introduce, show_story
+    from totes.cli.demo_story import check_wishes, tell
 
     with session(context, None, as_json, debug) as current, _Stoppable() as stoppable:
         if not current.debug:
             _silence_logs()
         _forget_environment()
         screen = Screen(as_json=current.json)
-        screen.introduce()
+        check_wishes(folder, orders)
+        introduce(screen)
         story = tell(folder, orders, screen.show_step)
         stoppable.check()
         current.show(as_document(story), lambda _: show_story(screen, story))

@@ -1,4 +1,4 @@
-"""Compares the warehouse with the source, by another way than the pipeline's: PostgreSQL's own COPY, and the models' plain SQL.
+"""Compares the warehouse with the source, by another way than the pipeline's: PostgreSQL's COPY, the models' plain SQL.
 
 It is made for the demo's data; `totes verify` is for every source.
 """
@@ -77,7 +77,9 @@ def _copy_source(url: str, project: Project, connection: engine.Engine, scratch:
             statement = sql.SQL("COPY {} TO STDOUT (FORMAT csv)").format(sql.Identifier(table))
             with file.open("wb") as lines, source.cursor().copy(statement) as copy:
                 lines.writelines(copy)
-            types = ", ".join(f"{engine.text(name)}: '{_TYPES.get(kind, 'VARCHAR')}'" for name, kind in columns)
+            types = ", ".join(
+                f"{engine.text(name)}: '{_TYPES.get(kind, 'VARCHAR')}'" for name, kind in columns
+            )
             connection.execute(
                 f"CREATE TABLE {engine.name(table)} AS FROM read_csv({engine.text(str(file))}, header = false,"
                 f" auto_detect = false, columns = {{{types}}}, quote = '\"', escape = '\"', allow_quoted_nulls = false)"
@@ -104,10 +106,11 @@ def _make_calendar(project: Project, connection: engine.Engine) -> None:
 def _compare(project: Project, model: Model, connection: engine.Engine) -> Comparison:
     columns = engine.names(column.name for column in model.produced)
     typed = ", ".join(
-        f"CAST({engine.name(column.name)} AS {column.type}) AS {engine.name(column.name)}" for column in model.produced
+        f"CAST({engine.name(column.name)} AS {column.type}) AS {engine.name(column.name)}"
+        for column in model.produced
     )
     name = engine.name(model.name)
-    actual = f'warehouse.{engine.name(f"{model.name}_current")}' if model.versioned else f"warehouse.{name}"
+    actual = f"warehouse.{engine.name(f'{model.name}_current')}" if model.versioned else f"warehouse.{name}"
     connection.execute(f"CREATE TABLE expected AS SELECT {typed} FROM ({model.query.sql('duckdb')})")
     connection.execute(f"CREATE TABLE extra AS SELECT {columns} FROM {actual} EXCEPT ALL FROM expected")
     missing = engine.scalar(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,13 +59,13 @@ class Made:
     description: str
 
 
-def clear(folder: Path) -> None:
-    """Makes the folder, or removes from it what an earlier demo made, but for the settings that mark it as a demo's.
+def check(folder: Path) -> None:
+    """Makes sure that a demo may be made in a folder, and changes nothing.
 
     Raises:
-        ConfigurationError: something else is in the folder, and then nothing is removed; or it cannot be written.
+        ConfigurationError: it is not a folder, or something else than a demo is in it.
     """
-    try:
+    with _writing(folder):
         if folder.exists() and not folder.is_dir():
             raise ConfigurationError(f"{folder} is a file", hint="Name another folder with --dir")
         if folder.exists() and any(folder.iterdir()) and not _is_demo(folder):
@@ -71,26 +73,31 @@ def clear(folder: Path) -> None:
                 f"{folder} is not empty, and it was not a demo that filled it",
                 hint="Nothing was changed; name another folder with --dir",
             )
+
+
+def clear(folder: Path, source_url: str) -> Path:
+    """Makes the folder with its settings file, and removes from it what an earlier demo made.
+
+    Args:
+        folder: one that has been checked.
+        source_url: for the settings, which only their owner can read.
+
+    Returns:
+        The path of the settings file.
+    """
+    settings = folder / FILE_NAME
+    with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for path in (folder / "lake", folder / ".totes", *folder.glob("warehouse.duckdb*")):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-    except OSError as error:
-        raise _cannot_write(folder, error) from error
-
-
-def write_settings(folder: Path, source_url: str) -> Path:
-    """Writes the settings file, which only its owner can read, and gives its path."""
-    path = folder / FILE_NAME
-    try:
-        path.unlink(missing_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(_SETTINGS.format(marker=MARKER, url=source_url), encoding="utf-8")
-    except OSError as error:
-        raise _cannot_write(folder, error) from error
-    return path
+        # Last, so that a folder which was cleared only in part is still marked.
+        settings.unlink(missing_ok=True)
+        settings.touch(mode=0o600)
+        settings.write_text(_SETTINGS.format(marker=MARKER, url=source_url), encoding="utf-8")
+    return settings
 
 
 def list_made(folder: Path) -> list[Made]:
@@ -111,7 +118,11 @@ def _is_demo(folder: Path) -> bool:
         return False
 
 
-def _cannot_write(folder: Path, error: OSError) -> ConfigurationError:
-    return ConfigurationError(
-        f"the folder {folder} cannot be written: {error.strerror}", hint="Name another folder with --dir"
-    )
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigurationError(
+            f"the folder {folder} cannot be written: {error.strerror}", hint="Name another folder with --dir"
+        ) from error

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from totes.cli.session import ConfigOption, DebugOption, JsonOption, Session, fail, session
+from totes.cli.session import ConfigOption, DebugOption, JsonOption, Session, report, session
 from totes.cli.stopping import Stopped, StopSignal
 
 if TYPE_CHECKING:
@@ -31,9 +31,7 @@ def run(
         interval = _interval(every)
         pipeline = current.pipeline()
         if interval is None:
-            cycle = _cycle(current, pipeline)
-            for stage, error in cycle.failures.items():
-                fail(f"{stage}: {error}", error.exit_code, debug=current.debug)
+            _end(current, _cycle(current, pipeline, stop))
         else:
             _repeat(current, pipeline, interval, stop)
 
@@ -60,24 +58,26 @@ def load(
 
 
 def _one_stage(stage: str, context: typer.Context, config: ConfigOption, as_json: bool, debug: bool) -> None:
+    with session(context, config, as_json, debug) as current, _stopping(repeated=False) as stop:
+        _end(current, _cycle(current, current.pipeline(), stop, only=stage))
+
+
+def _cycle(current: Session, pipeline: Pipeline, stop: StopSignal, only: str | None = None) -> Cycle:
     from totes.monitoring.alerts import watch
 
-    with session(context, config, as_json, debug) as current, _stopping(repeated=False):
-        pipeline = current.pipeline()
-        cycle = pipeline.run(only=stage)
-        watch(pipeline.settings, cycle)
-        current.show(cycle.as_json(), lambda out: show_cycle(out, cycle))
-        for error in cycle.failures.values():
-            fail(f"{stage}: {error}", error.exit_code, debug=current.debug)
-
-
-def _cycle(current: Session, pipeline: Pipeline) -> Cycle:
-    from totes.monitoring.alerts import watch
-
-    cycle = pipeline.run()
+    cycle = pipeline.run(only)
+    stop.check()
     watch(pipeline.settings, cycle)
     current.show(cycle.as_json(), lambda out: show_cycle(out, cycle))
     return cycle
+
+
+def _end(current: Session, cycle: Cycle) -> None:
+    """Says what failed, a line each, and ends the command with the worst exit code."""
+    for stage, error in cycle.failures.items():
+        report(f"{stage}: {error}", error, debug=current.debug)
+    if cycle.failures:
+        raise typer.Exit(max(error.exit_code for error in cycle.failures.values()))
 
 
 def _repeat(current: Session, pipeline: Pipeline, interval: timedelta, stop: StopSignal) -> None:
@@ -87,14 +87,17 @@ def _repeat(current: Session, pipeline: Pipeline, interval: timedelta, stop: Sto
     log, failures = logger(), 0
     while True:
         began = time.monotonic()
-        cycle = _cycle(current, pipeline)
+        cycle = _cycle(current, pipeline, stop)
         failures = failures + 1 if cycle.failures else 0
         for stage, error in cycle.failures.items():
             log.error("the stage failed; it is tried again", stage=stage, error=str(error), times=failures)
-        pause = interval.total_seconds()
-        if failures:
-            pause = min(pause, _BACK_OFF_SECONDS * 2 ** min(failures - 1, 16))
-        stop.wait(max(0.0, began + pause - time.monotonic()))
+        stop.wait(max(0.0, began + pause_seconds(interval, failures) - time.monotonic()))
+
+
+def pause_seconds(interval: timedelta, failures: int) -> float:
+    """The time from one cycle's start to the next one's, after so many cycles in a row that failed."""
+    pause = interval.total_seconds()
+    return min(pause, _BACK_OFF_SECONDS * 2 ** min(failures - 1, 16)) if failures else pause
 
 
 def _interval(every: str | None) -> timedelta | None:
@@ -113,8 +116,7 @@ class _stopping:
     """Ends the command cleanly when a signal comes: with 0 if it would have gone on for ever, else as signals do."""
 
     def __init__(self, *, repeated: bool) -> None:
-        self._repeated = repeated
-        self._signal = StopSignal()
+        self._signal = StopSignal(endless=repeated)
 
     def __enter__(self) -> StopSignal:
         self._signal.install()
@@ -124,7 +126,7 @@ class _stopping:
         # DuckDB turns an exception raised by a signal handler into one of its own.
         if isinstance(error, Stopped) or (error is not None and self._signal.asked):
             typer.echo("stopped; the next run takes up where this one was", err=True)
-            raise typer.Exit(0 if self._repeated else 128 + (self._signal.signal or 0)) from None
+            raise typer.Exit(self._signal.exit_code) from None
 
 
 def show_cycle(out: Console, cycle: Cycle) -> None:
@@ -157,5 +159,3 @@ def show_cycle(out: Console, cycle: Cycle) -> None:
     if cycle.quarantined:
         out.print(f"{cycle.quarantined:,} rows were set aside: see totes status")
     out.print("  ".join(f"{stage} {seconds:.2f} s" for stage, seconds in cycle.seconds.items()))
-
-

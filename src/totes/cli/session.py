@@ -70,19 +70,22 @@ def session(context: typer.Context, config: Path | None, as_json: bool, debug: b
     try:
         yield current
     except TotesError as error:
-        fail(str(error), error.exit_code, debug=current.debug)
+        fail(str(error), error, debug=current.debug)
     except (typer.Exit, typer.Abort, KeyboardInterrupt):
         raise
     except Exception as error:
         fail(f"{type(error).__name__}: {error}. This is a fault of totes itself; --debug shows where",
-             TotesError.exit_code, debug=current.debug)  # fmt: skip
+             error, debug=current.debug)  # fmt: skip
 
 
-def fail(message: str, exit_code: int, *, debug: bool = False) -> NoReturn:
+def fail(message: str, error: Exception, *, debug: bool = False) -> NoReturn:
     """Prints an error and ends the command."""
+    report(message, error, debug=debug)
+    raise typer.Exit(error.exit_code if isinstance(error, TotesError) else TotesError.exit_code)
+
+
+def report(message: str, error: Exception, *, debug: bool = False) -> None:
+    """Prints an error as one line, with --debug after its traceback; no secret that is known is in either."""
     if debug:
-        typer.echo(redact(traceback.format_exc()), err=True)
+        typer.echo(redact("".join(traceback.format_exception(error))), err=True)
     typer.echo(redact(f"error: {' '.join(message.split())}"), err=True)
-    raise typer.Exit(exit_code)
-
-

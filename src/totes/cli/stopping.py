@@ -1,4 +1,8 @@
-"""Stopping at once on SIGTERM and SIGINT. Nothing needs to be put in order: a batch is committed, or it is not."""
+"""Stopping at once on SIGTERM and SIGINT. Nothing needs to be put in order: a batch is committed, or it is not.
+
+A thread takes the signals. The main thread could not be relied on: a database driver keeps it in a call of its own for
+as long as a statement takes, and ADBC's takes SIGINT for itself.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,11 @@ import os
 import signal
 import sys
 import threading
+import time
 from types import FrameType
 
-_PATIENCE_SECONDS = 3.0
+_ASKED = {signal.SIGTERM, signal.SIGINT}
+_PATIENCE_SECONDS = 2.0
 
 
 class Stopped(BaseException):
@@ -16,40 +22,49 @@ class Stopped(BaseException):
 
 
 class StopSignal:
-    """Turns SIGTERM and SIGINT into `Stopped`, once installed.
+    """Turns SIGTERM and SIGINT into `Stopped`, once installed; where that goes unheard, the process ends as it is.
 
-    A call into a database driver may not return for a while; after three seconds the process ends where it is.
+    `endless` says that the command would have gone on for ever, so that being stopped is its good end.
     """
 
-    def __init__(self) -> None:
-        self._asked = threading.Event()
-        self.signal: int | None = None
+    def __init__(self, *, endless: bool) -> None:
+        self._endless = endless
+        self._number: int | None = None
 
     def install(self) -> None:
         """Takes over both signals for the rest of the process."""
-        signal.signal(signal.SIGTERM, self._handle)
-        signal.signal(signal.SIGINT, self._handle)
+        signal.signal(signal.SIGUSR1, self._interrupt)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ASKED)  # in this thread, and in those that it starts
+        threading.Thread(target=self._listen, name="stop-signal", daemon=True).start()
 
     def wait(self, seconds: float) -> None:
         """Waits, or raises Stopped when asked to stop meanwhile."""
-        if self._asked.wait(seconds):
+        self.check()
+        time.sleep(seconds)
+
+    def check(self) -> None:
+        """Raises Stopped if that was asked for: a driver may have made an error of its own of the first one."""
+        if self.asked:
             raise Stopped
 
     @property
     def asked(self) -> bool:
         """Whether the process was asked to stop."""
-        return self._asked.is_set()
+        return self._number is not None
 
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
-        if self._asked.is_set():
-            return
-        self.signal = number
-        self._asked.set()
-        threading.Thread(target=self._end, daemon=True).start()
-        raise Stopped
+    @property
+    def exit_code(self) -> int:
+        """The exit code of a command that was stopped."""
+        return 0 if self._endless else 128 + (self._number or 0)
 
-    def _end(self) -> None:
-        done = threading.Event()
-        done.wait(_PATIENCE_SECONDS)
+    def _listen(self) -> None:
+        self._number = signal.sigwait(_ASKED)
+        main = threading.main_thread().ident
+        assert main is not None
+        signal.pthread_kill(main, signal.SIGUSR1)
+        time.sleep(_PATIENCE_SECONDS)
         sys.stdout.flush()
-        os._exit(0)
+        os._exit(self.exit_code)
+
+    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        raise Stopped

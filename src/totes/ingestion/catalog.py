@@ -44,6 +44,7 @@ class SourceTable:
     schema: str
     name: str
     has_transaction_ids: bool
+    lockable: bool
     only: bool
     key: tuple[str, ...]
     key_enforced: bool
@@ -172,6 +173,7 @@ def _table(table: str, rows: list[tuple[object, ...]], source: SourceSettings) -
         schema=source.schema_,
         name=table,
         has_transaction_ids=kind in ("r", "p"),
+        lockable=kind in ("r", "p", "v"),
         only=kind == "r" and bool(has_children),
         key=source.keys.get(table) or tuple(key or ()),
         key_enforced=table not in source.keys,

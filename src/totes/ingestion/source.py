@@ -103,7 +103,7 @@ def open_snapshot(url: str, source: SourceSettings, needed: frozenset[str]) -> I
         _prepare(control, source)
         expected = select_tables(control, source, needed)
         control.execute(_BEGIN)
-        for table in expected.tables:
+        for table in (table for table in expected.tables if table.lockable):
             with _source_errors(f"locking {table.name}"):
                 control.execute(f"LOCK TABLE {table.reference} IN ACCESS SHARE MODE".encode())
         row = control.execute(_POSITION_SQL).fetchone()

@@ -85,7 +85,7 @@ class StarBatch:
             part.note_orphans(models)
             part.merge(self._manifest.position.read_at)
             changes[query.model.name] = self._write(part)
-        return changes
+        return changes | self._former()
 
     def _load_references(self) -> None:
         for name, reference in self._project.references.items():
@@ -96,15 +96,19 @@ class StarBatch:
 
     def _load(self, queries: list[BoundQuery]) -> None:
         used = {leaf.relation.name: leaf.relation for query in queries for leaf in query.leaves if leaf.relation.is_source}
+        for name in self._manifest.tables:
+            if name not in used or not self._state.keeps(name):
+                self._state.forget_source(name)
         for name, relation in used.items():
             if self._manifest.tables[name].objects:
                 load_changes(self._engine, self._journal, self._manifest, relation)
                 self._incoming.add(name)
-            if self._state.keeps(name):
-                if not self._state.has_source(name):
-                    self._build_source(relation)
-                elif name in self._incoming:
-                    self._state.apply_changes(relation)
+            if not self._state.keeps(name):
+                continue
+            if not self._state.has_source(name):
+                self._build_source(relation)
+            elif name in self._incoming:
+                self._state.apply_changes(relation)
         self._engine.execute(f"CREATE OR REPLACE TEMP TABLE {_local_table(CALENDAR)} AS {calendar_rows(self.years)}")
 
     def _build_source(self, relation: Relation) -> None:
@@ -188,6 +192,14 @@ class StarBatch:
                 "quarantine_open": self._state.quarantined(model.name),
             }
         )  # fmt: skip
+
+    def _former(self) -> dict[str, ModelChanges]:
+        """What is known of tables whose models are no longer there; if one returns, its table is computed wholly."""
+        nothing = {"written": 0, "deleted": 0, "quarantined": 0, "query_sha256": "",
+                   "objects": (), "removed": (), "state": (), "quarantine": ()}  # fmt: skip
+        before = self._previous.models if self._previous else {}
+        gone = before.keys() - {model.name for model in self._project.models}
+        return {name: before[name].model_copy(update=nothing) for name in sorted(gone)}
 
     def _unchanged(self, query: BoundQuery) -> ModelChanges:
         model = query.model

@@ -32,6 +32,6 @@ def calendar_rows(years: Iterable[int]) -> str:
         "SELECT unnest(generate_series(make_date(year, 1, 1)::TIMESTAMP, make_date(year, 12, 31)::TIMESTAMP,"
         f" INTERVAL 1 DAY))::DATE AS \"{CALENDAR_COLUMN}\" FROM (SELECT unnest([{listed}]::INTEGER[]) AS year)"
     )
-    return f"SELECT *, 'upsert' AS _op, NULL::TIMESTAMP AS _at, 0 AS _batch FROM ({dates})"
+    return f"SELECT *, 'upsert' AS _op, NULL::TIMESTAMP AS _at, 0 AS \"~batch\" FROM ({dates})"
 
 

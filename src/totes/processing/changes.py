@@ -54,7 +54,7 @@ def load_rows(
             _append(connection, journal, manifest, relation, target)
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE {target} AS SELECT * FROM {target} QUALIFY row_number() OVER ("
-        f"PARTITION BY {engine.names(relation.key)} ORDER BY _batch DESC, _op = 'upsert' DESC) = 1"
+        f"PARTITION BY {engine.names(relation.key)} ORDER BY \"~batch\" DESC, _op = 'upsert' DESC) = 1"
     )
     connection.execute(f"DELETE FROM {target} WHERE _op = 'delete'")
 
@@ -80,4 +80,4 @@ def _append(
 
 def _empty_rows(relation: Relation) -> str:
     columns = ", ".join(f"NULL::{column.raw_type} AS {engine.name(column.name)}" for column in relation.columns)
-    return f"SELECT {columns}, NULL::VARCHAR AS _op, NULL::TIMESTAMP AS _at, 0 AS _batch WHERE false"
+    return f"SELECT {columns}, NULL::VARCHAR AS _op, NULL::TIMESTAMP AS _at, 0 AS \"~batch\" WHERE false"

@@ -70,8 +70,9 @@ def _check_node(model: Model, node: exp.Expression) -> None:
     elif isinstance(node, exp.Subquery | exp.Exists | exp.In) and _is_nested_query(node):
         _refuse(model, node, "a subquery in an expression", "the rows that it depends on cannot be told",
                 hint="Join the table instead")  # fmt: skip
-    elif isinstance(node, exp.Unnest | exp.Lateral | exp.TableFromRows | exp.Values):
-        _refuse(model, node, node.key.upper(), "it gives rows that no source row stands for")
+    elif isinstance(node, exp.Unnest | exp.Explode | exp.Lateral | exp.TableFromRows | exp.Values):
+        name = "UNNEST" if isinstance(node, exp.Unnest | exp.Explode) else node.key.upper()
+        _refuse(model, node, name, "it gives rows that no source row stands for")
     elif isinstance(node, exp.Placeholder | exp.Parameter):
         _refuse(model, node, node.sql("duckdb"), "a model has no parameters", hint="Write the value")
     elif isinstance(node, exp.Table):

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, ClassVar
 
 import sqlglot
 from sqlglot import exp
@@ -32,12 +33,17 @@ _INTEGERS = {"SMALLINT", "INTEGER", "BIGINT"}
 
 
 class _Dialect(DuckDB):
-    """DuckDB's dialect, but for a bare NUMERIC: that one is left as written instead of becoming DECIMAL(18, 3)."""
+    """DuckDB's dialect with types as they are written (its NUMERIC is not made DECIMAL(18, 3)), and without the
+    parser's way of taking what it cannot read for a command.
+    """
 
     class Parser(DuckDB.Parser):
-        TYPE_CONVERTERS = {
-            kind: convert for kind, convert in DuckDB.Parser.TYPE_CONVERTERS.items() if kind is not exp.DType.DECIMAL
-        }
+        TYPE_CONVERTERS: ClassVar[dict[exp.DType, Any]] = {}
+
+        def _parse_as_command(self, start: Any) -> exp.Command:
+            found = self._curr.text if self._curr else "the end"
+            self.raise_error(f"'{found}' was not expected")
+            return exp.Command(this=start.text)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from totes import engine
 from totes.lake.layout import new_object_path
 from totes.lake.manifest import StoredObject
 from totes.lake.store import Store
+from totes.processing.state import BEGINS, GONE
 from totes.processing.transform import CHANGED, Transformation
 
 PART_ROWS_MAX = 1_000_000
@@ -42,18 +43,21 @@ class RowWriter:
                 f"CAST({number} AS {c.type}) AS {engine.name(c.name)}" if c.name == model.surrogate else _stored(c.name, c.type)
                 for c in model.columns
             ]
-            columns += ["valid_from", "NULL::TIMESTAMP AS valid_to", "is_deleted", f"{self._batch}::BIGINT AS batch_id"]
+            columns += [
+                f"{BEGINS} AS valid_from", "NULL::TIMESTAMP AS valid_to", f"{GONE} AS is_deleted",
+                f"{self._batch}::BIGINT AS batch_id",
+            ]  # fmt: skip
             rows = f'SELECT {", ".join(columns)} FROM {part.merged} WHERE "{CHANGED}"'
         else:
             columns = [_stored(c.name, c.type) for c in model.produced]
-            rows = f'SELECT {", ".join(columns)} FROM {part.merged} WHERE "{CHANGED}" AND NOT is_deleted'
+            rows = f'SELECT {", ".join(columns)} FROM {part.merged} WHERE "{CHANGED}" AND NOT {GONE}'
         return self._write(rows, model.name)
 
     def write_removed(self, part: Transformation) -> tuple[StoredObject, ...]:
         """Writes the keys of rows that left a latest table."""
         if part.model.versioned:
             return ()
-        rows = f"SELECT {engine.names(part.query.key)} FROM {part.merged} WHERE is_deleted"
+        rows = f"SELECT {engine.names(part.query.key)} FROM {part.merged} WHERE {GONE}"
         return self._write(rows, REMOVED_FOLDER, part.model.name)
 
     def write_state(self, part: Transformation) -> tuple[StoredObject, ...]:

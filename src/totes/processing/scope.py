@@ -67,10 +67,11 @@ class Leaf:
         for column in self.relation.columns:
             if column.carried_as_text and column.name in self.computed:
                 raw = engine.name(column.name)
-                message = f"{self.relation.name}.{column.name}: '"
+                before = engine.text(f"{self.relation.name}.{column.name}: '")
+                after = engine.text(f"' cannot be computed with, being no {column.typed}")
                 problems.append(
-                    f"CASE WHEN {raw} IS NOT NULL AND {column.typed_expression(raw)} IS NULL THEN "
-                    f"{engine.text(message)} || left({raw}, 100) || {engine.text(f''' cannot be computed with as {column.typed}''')} END"
+                    f"CASE WHEN {raw} IS NOT NULL AND {column.typed_expression(raw)} IS NULL"
+                    f" THEN {before} || left({raw}, 100) || {after} END"
                 )
         return f"nullif(concat_ws('; ', {', '.join(problems)}), '')" if problems else "NULL::VARCHAR"
 

@@ -14,6 +14,8 @@ from totes.processing.project import Project
 from totes.processing.relation import Relation, source_relation
 
 QUARANTINE = "quarantine_rows"
+# Columns of the star tables, quoted; no model can have columns of these names.
+BEGINS, GONE = '"~begins"', '"~gone"'
 _QUARANTINE_COLUMNS = "model VARCHAR, row_key VARCHAR, reason VARCHAR, source_row VARCHAR, batch BIGINT"
 
 
@@ -25,7 +27,7 @@ def source_table(relation: str) -> str:
 def star_table(model: str) -> str:
     """The quoted name of the table with the newest version of each row of a warehouse table.
 
-    It has the produced columns, the lineage where the model joins, `valid_from` and `is_deleted`.
+    It has the produced columns, the lineage where the model joins, when the version begins, and whether it is deleted.
     """
     return engine.name(table_name("star", model))
 
@@ -68,6 +70,12 @@ class StarState:
         self.engine.execute(f"CREATE TABLE {source_table(table)} AS {rows}")
         self._tables.add(table_name("source", table))
 
+    def forget_source(self, table: str) -> None:
+        """Ceases to keep the rows of a source table, which no model joins any more."""
+        if self.has_source(table):
+            self.engine.execute(f"DROP TABLE {source_table(table)}")
+            self._tables.discard(table_name("source", table))
+
     def apply_changes(self, relation: Relation) -> None:
         """Brings the rows of a joined table up to the loaded changes."""
         target, changes = source_table(relation.name), changes_table(relation.name)
@@ -91,7 +99,7 @@ class StarState:
             merged: a relation with the columns of the star table.
         """
         target = star_table(model.name)
-        kept = merged if model.versioned else f"(SELECT * FROM {merged} WHERE NOT is_deleted)"
+        kept = merged if model.versioned else f"(SELECT * FROM {merged} WHERE NOT {GONE})"
         if not self.has_star(model.name):
             self.engine.execute(f"CREATE TABLE {target} AS SELECT * FROM {kept}")
             self._tables.add(table_name("star", model.name))
@@ -116,7 +124,8 @@ class StarState:
     def _apply_batch(self, batch: int) -> str:
         manifest, ingested = self._processed.read(batch), self._ingestion.read(batch)
         for table, changes in ingested.tables.items():
-            if self.keeps(table) and changes.objects:
+            # A table that is not kept yet is made out of all batches when a model next needs it.
+            if self.keeps(table) and changes.objects and (batch == 1 or self.has_source(table)):
                 relation = source_relation(table, changes)
                 load_changes(self.engine, self._ingestion, ingested, relation)
                 self.apply_changes(relation)
@@ -132,12 +141,16 @@ class StarState:
             self.apply_rows(model, changes.key, "taken_in")
         elif changes.objects or changes.removed:
             casts = ", ".join(f"CAST({engine.name(c.name)} AS {c.type}) AS {engine.name(c.name)}" for c in model.produced)
-            history = "valid_from, is_deleted" if model.versioned else "NULL::TIMESTAMP AS valid_from, false AS is_deleted"
+            history = (
+                f"valid_from AS {BEGINS}, is_deleted AS {GONE}"
+                if model.versioned
+                else f"NULL::TIMESTAMP AS {BEGINS}, false AS {GONE}"
+            )
             if changes.objects:
                 self._take_in(changes.objects, f"SELECT {casts}, {history}")
                 self.apply_rows(model, changes.key, "taken_in")
             if changes.removed:
-                self._take_in(changes.removed, "SELECT *, true AS is_deleted")
+                self._take_in(changes.removed, f"SELECT *, true AS {GONE}")
                 self.apply_rows(model, changes.key, "taken_in")
         if changes.quarantine:
             self._take_in(changes.quarantine, "SELECT *")

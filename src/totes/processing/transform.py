@@ -14,7 +14,7 @@ from totes.processing.changes import changes_table, table_name
 from totes.processing.model import Model
 from totes.processing.query import PROBLEM, BoundQuery
 from totes.processing.scope import AT, Leaf
-from totes.processing.state import QUARANTINE, StarState, star_table
+from totes.processing.state import BEGINS, GONE, QUARANTINE, StarState, star_table
 
 CHANGED = "~changed"
 _SHORTEST_VERSION = "1 microsecond"
@@ -85,7 +85,7 @@ class Transformation:
             at = f"coalesce(new.{engine.name(AT)}, {read})" if self.model.versioned else "NULL::TIMESTAMP"
             self._create(
                 self.merged,
-                f"SELECT {engine.names(columns, 'new')}, {at} AS valid_from, false AS is_deleted, true AS \"{CHANGED}\""
+                f"SELECT {engine.names(columns, 'new')}, {at} AS {BEGINS}, false AS {GONE}, true AS \"{CHANGED}\""
                 f" FROM {new} AS new",
             )
             return
@@ -94,20 +94,20 @@ class Transformation:
             f" ON {engine.same('star', 'affected', keys)})"
         )
         differs = " OR ".join(f"new.{engine.name(c)} IS DISTINCT FROM old.{engine.name(c)}" for c in produced)
-        first = f"old.{engine.name(keys[0])} IS NULL AND old.is_deleted IS NULL"
-        changed = f"({first} OR old.is_deleted OR {differs})"
+        first = f"old.{engine.name(keys[0])} IS NULL AND old.{GONE} IS NULL"
+        changed = f"({first} OR old.{GONE} OR {differs})"
         begins = self._begins(f"new.{engine.name(AT)}", read)
         self._create(
             self.merged,
-            f"SELECT {engine.names(columns, 'new')}, CASE WHEN {changed} THEN {begins} ELSE old.valid_from END AS valid_from,"
-            f' false AS is_deleted, {changed} AS "{CHANGED}"'
+            f"SELECT {engine.names(columns, 'new')}, CASE WHEN {changed} THEN {begins} ELSE old.{BEGINS} END AS {BEGINS},"
+            f' false AS {GONE}, {changed} AS "{CHANGED}"'
             f" FROM {new} AS new LEFT JOIN {old} AS old ON {engine.same('new', 'old', keys)}",
         )
         gone_at = self._base_change_time()
         self._engine.execute(
             f"INSERT INTO {self.merged} SELECT {engine.names(columns, 'old')}, {self._begins(gone_at, read)}, true, true"
             f" FROM {old} AS old {self._base_changes_join()}"
-            f" WHERE NOT old.is_deleted AND NOT EXISTS (SELECT 1 FROM {self.new} AS new"
+            f" WHERE NOT old.{GONE} AND NOT EXISTS (SELECT 1 FROM {self.new} AS new"
             f" WHERE ({engine.same('new', 'old', keys)}) OR {self._same_base('new', 'old')})"
         )
 
@@ -141,7 +141,7 @@ class Transformation:
 
     def count_deleted(self) -> int:
         """How many rows left the table, or ended in a deleted version."""
-        return int(engine.scalar(self._engine, f"SELECT count(*) FROM {self.merged} WHERE is_deleted"))
+        return int(engine.scalar(self._engine, f"SELECT count(*) FROM {self.merged} WHERE {GONE}"))
 
     def _clear_mended(self, model: str, key: str, batch: int) -> None:
         if not engine.scalar(self._engine, f"SELECT count(*) FROM {QUARANTINE} WHERE model = {model}"):
@@ -233,10 +233,10 @@ class Transformation:
     def _begins(self, source_time: str, read: str) -> str:
         if not self.model.versioned:
             return "NULL::TIMESTAMP"
-        advanced = f"{source_time} IS NOT NULL AND (old.valid_from IS NULL OR {source_time} > old.valid_from)"
+        advanced = f"{source_time} IS NOT NULL AND (old.{BEGINS} IS NULL OR {source_time} > old.{BEGINS})"
         return (
             f"CASE WHEN {advanced} THEN {source_time} ELSE"
-            f" greatest({read}, coalesce(old.valid_from + INTERVAL '{_SHORTEST_VERSION}', {read})) END"
+            f" greatest({read}, coalesce(old.{BEGINS} + INTERVAL '{_SHORTEST_VERSION}', {read})) END"
         )
 
     def _base_change_time(self) -> str:

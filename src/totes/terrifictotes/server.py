@@ -183,14 +183,18 @@ class LocalServer:
         return False
 
     def _end(self) -> None:
-        """Tells `server.sh` to stop, waits for it, and after a minute kills what is left."""
-        process, self._process = self._process, None
+        """Tells `server.sh` to stop, waits for it, and after a minute kills what is left.
+
+        When that is interrupted (Ctrl-C), it can be called again to go on, as it is when Python exits.
+        """
+        process = self._process
         if process is None or process.stdin is None:
             return
         try:
-            # A line, not the pipe's end alone: a forked child may hold the other copy of the pipe open.
-            process.stdin.write(b"stop\n")
-            process.stdin.close()
+            if not process.stdin.closed:
+                # A line, not the pipe's end alone: a forked child may hold the other copy of the pipe open.
+                process.stdin.write(b"stop\n")
+                process.stdin.close()
         except BrokenPipeError:  # it has stopped already
             pass
         try:
@@ -198,6 +202,7 @@ class LocalServer:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+        self._process = None
 
     def _last_words(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []

@@ -12,6 +12,7 @@ from totes.warehouse.table import WarehouseTable
 
 Dialect = Literal["duckdb", "postgresql"]
 LEDGER = "totes_batches"
+OWN_SCHEMAS: dict[Dialect, str] = {"duckdb": "main", "postgresql": "public"}
 _POSTGRESQL_TYPES = {"TINYINT": "SMALLINT", "FLOAT": "REAL", "DOUBLE": "DOUBLE PRECISION", "BLOB": "BYTEA",
                      "TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE"}  # fmt: skip
 _NAME_BYTES_MAX = 63
@@ -95,7 +96,8 @@ def comments(table: WarehouseTable, schema: str) -> list[str]:
 
 def statements(tables: tuple[WarehouseTable, ...], schema: str, dialect: Dialect) -> list[str]:
     """The whole DDL, for the owner of a warehouse whose loader may not create tables."""
-    made = [create_ledger(schema), *(create_table(table, schema, dialect) for table in tables)]
+    made = [] if schema == OWN_SCHEMAS[dialect] else [f"CREATE SCHEMA IF NOT EXISTS {engine.name(schema)}"]
+    made += [create_ledger(schema), *(create_table(table, schema, dialect) for table in tables)]
     for part in (create_keys, create_foreign_keys):
         made += [statement for table in tables for statement in part(table, schema, dialect)]
     for table in tables:

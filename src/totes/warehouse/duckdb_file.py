@@ -17,7 +17,7 @@ from totes.warehouse import ddl
 from totes.warehouse.adapter import LoadedBatch
 from totes.warehouse.table import BatchLoad, TableLoad, WarehouseTable
 
-SCHEMA = "main"
+SCHEMA = ddl.OWN_SCHEMAS["duckdb"]
 _LOCK_PATIENCE_SECONDS = 60.0
 _LOCK_RETRY_SECONDS = 0.1
 
@@ -33,12 +33,14 @@ class DuckDBWarehouse:
 
     def newest(self) -> LoadedBatch | None:
         """See Warehouse."""
-        if ddl.LEDGER not in self._present():
-            return None
-        rows = self._engine.execute(
-            f"SELECT batch_id, manifest_sha256, loaded_at, rows FROM {self._name(ddl.LEDGER)} ORDER BY batch_id DESC LIMIT 1"
-        ).fetchall()
-        return LoadedBatch(*rows[0]) if rows else None
+        with _warehouse_errors("reading the ledger"):
+            if ddl.LEDGER not in self._present():
+                return None
+            rows = self._engine.execute(
+                "SELECT batch_id, manifest_sha256, loaded_at, rows"
+                f" FROM {self._name(ddl.LEDGER)} ORDER BY batch_id DESC LIMIT 1"
+            ).fetchall()
+            return LoadedBatch(*rows[0]) if rows else None
 
     def load(self, tables: tuple[WarehouseTable, ...], batch: BatchLoad) -> bool:
         """See Warehouse."""
@@ -115,10 +117,13 @@ class DuckDBWarehouse:
     def _remove(self, load: TableLoad) -> None:
         if not load.removed:
             return
-        self._engine.execute(
-            f"DELETE FROM {self._name(load.table.name)} AS gone USING {engine.parquet(load.removed)} AS removed"
-            f" WHERE {_equal('gone', 'removed', load.table.key)}{still_referred(load.table, self._schema)}"
-        )
+        gone = 1
+        while gone:
+            [[gone]] = self._engine.execute(
+                f"DELETE FROM {self._name(load.table.name)} AS gone USING {engine.parquet(load.removed)} AS removed"
+                f" WHERE {_equal('gone', 'removed', load.table.key)}{still_referred(load.table, self._schema)}"
+            ).fetchall()
+            gone = gone if load.table.refers_to_itself else 0
 
     def _present(self) -> set[str]:
         rows = self._engine.execute(
@@ -131,13 +136,16 @@ class DuckDBWarehouse:
 
 
 def still_referred(table: WarehouseTable, schema: str) -> str:
-    """The condition that no row refers to a row `gone`: what history refers to must stay, or it could not be read."""
+    """The condition that no row refers to a row `gone`: what history refers to must stay, or it could not be read.
+
+    In a table that refers to itself a removed row may refer to another: deleting goes on until no row goes.
+    """
     [key] = table.model.primary_key if len(table.model.primary_key) == 1 else [""]
     return "".join(
         f" AND NOT EXISTS (SELECT 1 FROM {engine.name(schema, referrer)} AS referrer"
-        f" WHERE referrer.{engine.name(column)} = gone.{engine.name(key)})"
+        f" WHERE referrer.{engine.name(column)} = gone.{engine.name(key)}"
+        f"{f' AND referrer.{engine.name(key)} <> gone.{engine.name(key)}' if referrer == table.name else ''})"
         for referrer, column in table.referrers
-        if referrer != table.name
     )
 
 
@@ -153,7 +161,10 @@ def open_duckdb(file: Path, schema: str, memory: str) -> Iterator[DuckDBWarehous
         WarehouseError: it stays locked, or is no DuckDB file.
     """
     deadline = time.monotonic() + _LOCK_PATIENCE_SECONDS
-    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WarehouseError(f"the folder of {file} cannot be made: {error}", hint="Check warehouse.url") from error
     while True:
         try:
             connection = engine.connect(file, memory=memory)

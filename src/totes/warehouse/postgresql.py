@@ -10,6 +10,7 @@ from zlib import crc32
 
 import adbc_driver_manager
 import adbc_driver_postgresql
+import duckdb
 from adbc_driver_manager import dbapi
 
 from totes import engine
@@ -21,7 +22,7 @@ from totes.warehouse.adapter import LoadedBatch
 from totes.warehouse.duckdb_file import still_referred
 from totes.warehouse.table import BatchLoad, TableLoad, WarehouseTable
 
-SCHEMA = "public"
+SCHEMA = ddl.OWN_SCHEMAS["postgresql"]
 _LOCK_PATIENCE = "60s"
 _STAGED_ROWS, _STAGED_KEYS = "totes_staged_rows", "totes_staged_keys"
 # What ADBC writes exactly as it is; all else goes as text that PostgreSQL reads.
@@ -148,14 +149,18 @@ class PostgreSQLWarehouse:
         sent, received = self._conversions(load.table, rows, keys)
         self._stage(_STAGED_KEYS, f"SELECT {', '.join(f'{sent[key]} AS {engine.name(key)}' for key in keys)} FROM {rows}")
         equal = " AND ".join(f"gone.{engine.name(key)} = {self._of('new', received[key], key)}" for key in keys)
-        self._execute(
-            f"DELETE FROM {self._name(load.table.name)} AS gone USING pg_temp.{_STAGED_KEYS} AS new"
-            f" WHERE {equal}{still_referred(load.table, self._schema)}"
-        )
+        gone = 1
+        while gone > 0:
+            self._execute(
+                f"DELETE FROM {self._name(load.table.name)} AS gone USING pg_temp.{_STAGED_KEYS} AS new"
+                f" WHERE {equal}{still_referred(load.table, self._schema)}"
+            )
+            gone = self._cursor.rowcount if load.table.refers_to_itself else 0
         self._execute(f"DROP TABLE pg_temp.{_STAGED_KEYS}")
 
     def _stage(self, table: str, rows: str) -> None:
         self._cursor.adbc_ingest(table, self._engine.sql(rows), mode="create", temporary=True)
+        self._execute(f"ANALYZE pg_temp.{table}")  # else a few rows are taken for many, and joined by reading all history
 
     def _conversions(
         self, table: WarehouseTable, rows: str, columns: tuple[str, ...] | None = None
@@ -216,10 +221,9 @@ class PostgreSQLWarehouse:
         try:
             yield
             self._connection.commit()
-        except adbc_driver_manager.Error as error:
+        except (adbc_driver_manager.Error, duckdb.Error) as error:
             self._roll_back()
-            message = redact(" ".join(str(error).split()))
-            raise WarehouseError(f"{doing} failed: {message}") from error
+            raise WarehouseError(f"{doing} failed: {_message(error)}") from error
         except BaseException:
             self._roll_back()
             raise
@@ -243,8 +247,7 @@ def open_postgresql(url: str, schema: str, memory: str) -> Iterator[PostgreSQLWa
             driver=adbc_driver_postgresql._driver_path(), db_kwargs={"uri": url}, autocommit=False
         )
     except adbc_driver_manager.Error as error:
-        message = redact(" ".join(str(error).split()))
-        raise WarehouseError(f"connecting to the warehouse failed: {message}",
+        raise WarehouseError(f"connecting to the warehouse failed: {_message(error)}",
                              hint="Check warehouse.url and that the server is up") from error  # fmt: skip
     try:
         yield PostgreSQLWarehouse(connection, schema or SCHEMA, memory)
@@ -252,3 +255,7 @@ def open_postgresql(url: str, schema: str, memory: str) -> Iterator[PostgreSQLWa
         connection.close()
 
 
+def _message(error: Exception) -> str:
+    """What PostgreSQL said, without the statement that it said it of."""
+    text = " ".join(str(error).split())
+    return redact(text[max(text.find("ERROR: "), 0) :])

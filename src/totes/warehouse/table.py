@@ -30,6 +30,11 @@ class WarehouseTable:
         """All columns in order, those of the history included."""
         return tuple(column.name for column in self.model.output)
 
+    @property
+    def refers_to_itself(self) -> bool:
+        """Whether rows of the table refer to other rows of it."""
+        return any(referrer == self.name for referrer, _ in self.referrers)
+
 
 @dataclass(frozen=True)
 class TableLoad:
@@ -71,5 +76,3 @@ def warehouse_tables(models: tuple[Model, ...], keys: dict[str, tuple[str, ...]]
         WarehouseTable(model, keys.get(model.name) or model.primary_key, tuple(referrers.get(model.name, ())))
         for model in models
     )
-
-

@@ -1,0 +1,88 @@
+"""The demo's facts for a program, and the sentences and commands that a person is given too."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from totes.cli.demo_story import RowHistory, Story
+
+
+def as_document(story: Story) -> dict[str, object]:
+    """The object that `totes demo --json` prints."""
+    found = story.findings
+    return {
+        "folder": str(story.folder),
+        "orders": story.orders,
+        "postgresql": story.server,
+        "seconds": story.seconds,
+        "batches": [cycle.as_json() for cycle in story.batches],
+        "traded": asdict(story.day),
+        "changed_order": _history(found.changed),
+        "deleted_order": _history(found.deleted),
+        "moved": [_history(row) for row in found.moved],
+        "answers": [
+            {
+                "question": answer.question,
+                "sql": answer.sql,
+                "rows": [dict(zip(answer.columns, row, strict=True)) for row in answer.rows],
+            }
+            for answer in found.answers
+        ],
+        "checked": {
+            "what": what_was_checked(story),
+            "tables": {name: asdict(comparison) for name, comparison in story.checked.items()},
+        },
+        "files": [asdict(made) for made in story.files],
+        "next": [command for command, _ in next_commands(story)],
+    }
+
+
+def what_was_checked(story: Story) -> str:
+    """Says how the warehouse was compared with the source, and what came of it."""
+    tables = story.checked.values()
+    kept = sum(one.kept for one in tables)
+    said = (
+        f"all {len(story.checked)} tables. Each model's query, run over a copy of totesys that PostgreSQL wrote"
+        f" with COPY, gives exactly the rows that are current in the warehouse: {sum(one.rows for one in tables):,}"
+        " rows, every column equal, none missing, none too many."
+    )
+    if kept:
+        names = ", ".join(name for name, one in story.checked.items() if one.kept)
+        said += f" {kept} more in {names}: deleted in totesys, and kept because the history of a fact refers to it."
+    return said
+
+
+def next_commands(story: Story) -> list[tuple[str, str]]:
+    """Commands with what they show, in the order in which to type them."""
+    here = story.folder.resolve() == Path.cwd()
+    ask = "import duckdb; print(duckdb.connect('warehouse.duckdb').sql('FROM dim_staff'))"
+    return [
+        *_activation(),
+        *([] if here else [(f"cd {shlex.quote(str(story.folder))}", "")]),
+        ("totes status", "where each stage stands"),
+        (f"totes history fact_sales_order {story.findings.changed.key}", "the changed order, every column"),
+        (f"totes history dim_staff {story.findings.moved[0].key}", "somebody who moved with the department"),
+        ("totes warehouse sql", "the star's tables, as SQL"),
+        (f'python -c "{ask}"', ""),
+    ]
+
+
+def _activation() -> list[tuple[str, str]]:
+    """What makes `totes` known to the shell, where it is not yet."""
+    own = Path(sys.executable).with_name("totes")
+    found, script = shutil.which("totes"), own.with_name("activate")
+    if (found and Path(found).absolute() == own.absolute()) or not script.exists():
+        return []
+    place = script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script
+    return [(f". {shlex.quote(str(place))}", "makes totes known to this shell")]
+
+
+def _history(row: RowHistory) -> dict[str, object]:
+    versions = [
+        {**version.values, "batch_id": version.batch, "objects": version.objects} for version in row.versions
+    ]
+    return {"table": row.table, "key": [str(row.key)], "versions": versions}
