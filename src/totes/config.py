@@ -9,14 +9,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from totes.errors import ConfigurationError
 from totes.redaction import register_secret
+from totes.secrets import PREFIX as SECRETS_MANAGER
 from totes.secrets import resolve_secret
 
 FILE_NAME = "totes.toml"
+ENVIRONMENT_PREFIX = "TOTES_"
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -40,6 +42,27 @@ def duration(value: object) -> timedelta:
 Duration = Annotated[timedelta, BeforeValidator(duration)]
 
 
+def _memory(value: str) -> str:
+    if not re.fullmatch(r"\d+(\.\d+)?\s*[KMGT]i?B", value, re.IGNORECASE):
+        raise ValueError("write a size such as 512MB or 4GB")
+    return value
+
+
+def _one_of(*beginnings: str) -> AfterValidator:
+    """Accepts only a URL that begins in one of these ways; the message does not show it, for it is a secret."""
+
+    def check(url: SecretStr) -> SecretStr:
+        if not url.get_secret_value().startswith(beginnings):
+            raise ValueError(f"it begins with none of {', '.join(beginnings)}")
+        return url
+
+    return AfterValidator(check)
+
+
+SourceUrl = Annotated[SecretStr, _one_of("postgresql://", "postgres://", SECRETS_MANAGER)]
+WarehouseUrl = Annotated[SecretStr, _one_of("duckdb:///", "postgresql://", "postgres://", SECRETS_MANAGER)]
+
+
 class Section(BaseModel):
     """What all sections share: they cannot be changed, and an unknown key is an error."""
 
@@ -60,7 +83,7 @@ class SourceSettings(Section):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    url: SecretStr = Field(description="A PostgreSQL URL, or `secretsmanager:NAME`.")
+    url: SourceUrl = Field(description="A PostgreSQL URL, or `secretsmanager:NAME`.")
     schema_: str = Field("public", alias="schema", description="The schema whose tables are captured.")
     capture: Literal["query"] = Field("query", description="How changes are found: `query` reads a snapshot a batch.")
     tables: tuple[str, ...] = Field(
@@ -87,7 +110,9 @@ class LakeSettings(Section):
     cache: Path = Field(
         Path(".totes"), description="A local folder for what can be made again from the lake at any time."
     )
-    memory: str = Field("1GB", description="The most memory that the engine's buffers take before they spill to disk.")
+    memory: Annotated[str, AfterValidator(_memory)] = Field(
+        "1GB", description="The most memory that the engine's buffers take before they spill to disk."
+    )
 
 
 class WarehouseSettings(Section):
@@ -95,7 +120,7 @@ class WarehouseSettings(Section):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    url: SecretStr = Field(
+    url: WarehouseUrl = Field(
         SecretStr("duckdb:///warehouse.duckdb"),
         description="`duckdb:///FILE`, a PostgreSQL URL, or `secretsmanager:NAME`.",
     )
@@ -123,7 +148,7 @@ class Settings(BaseSettings):
     """All settings of a pipeline; `base` is the folder that relative paths start from."""
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix="TOTES_", env_nested_delimiter="__", hide_input_in_errors=True
+        frozen=True, extra="forbid", env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__", hide_input_in_errors=True
     )
 
     project: ProjectSettings = ProjectSettings()
@@ -136,8 +161,12 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource, **_: PydanticBaseSettingsSource,
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment comes before the file."""
         return env_settings, init_settings
@@ -176,27 +205,45 @@ def load_settings(file: Path | None) -> Settings:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"{path} is not valid TOML: {error}") from error
+        except OSError as error:
+            raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
     elif file or not os.environ.get("TOTES_SOURCE__URL"):
         raise ConfigurationError(
             f"there is no {path}",
             hint="Write one (docs/start.md shows how), name one with --config, or try `totes demo`",
         )
+    if "base" in values:
+        raise ConfigurationError(f"{path}: {_not_a_setting('base')}")
     try:
-        settings = Settings(**values, base=path.parent)
+        settings = Settings(**values).model_copy(update={"base": path.parent})
     except ValidationError as error:
-        raise ConfigurationError(f"{path}: {_explain(error)}") from error
+        raise ConfigurationError(_explain(error, path)) from error
     except SettingsError as error:
-        raise ConfigurationError(f"the environment: {error}") from error
+        raise ConfigurationError(f"{_unreadable_variables(error)} cannot be read: in the environment, "
+                                 "lists and tables are written as JSON") from error  # fmt: skip
     for secret in (settings.source.url, settings.warehouse.url, *settings.alerts.urls):
         register_secret(secret.get_secret_value())
     return settings
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, file: Path) -> str:
     problem = error.errors(include_input=False, include_url=False)[0]
     key = ".".join(str(part) for part in problem["loc"])
+    variable = ENVIRONMENT_PREFIX + key.upper().replace(".", "__")
+    place = variable if variable in os.environ else str(file)
     if problem["type"] == "extra_forbidden":
-        return f"{key} is not a setting. docs/reference/settings.md lists them"
+        return f"{place}: {_not_a_setting(key)}"
     if problem["type"] == "missing":
-        return f"{key} is missing"
-    return f"{key}: {problem['msg'].removeprefix('Value error, ')}"
+        return f"{place}: {key} is missing"
+    return f"{place}: {key}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _unreadable_variables(error: SettingsError) -> str:
+    """The variables that the error may be about: it names the section only."""
+    section = re.search(r'field "(\w+)"', str(error))
+    beginning = ENVIRONMENT_PREFIX + (section.group(1).upper() if section else "")
+    return ", ".join(sorted(name for name in os.environ if name.upper().startswith(beginning)))
+
+
+def _not_a_setting(key: str) -> str:
+    return f"{key} is not a setting. docs/reference/settings.md lists them"

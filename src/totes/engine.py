@@ -67,19 +67,20 @@ def parquet(files: Iterable[Path]) -> str:
     return f"read_parquet([{listed}], hive_partitioning = false)"
 
 
-def json_lines(files: Iterable[Path], columns: str, compression: str, *, line_bytes_max: int = 16 << 20) -> str:
+def json_lines(files: Iterable[Path], columns: str | None, compression: str, *, line_bytes_max: int = 16 << 20) -> str:
     """The relation of some local files of JSON lines.
 
     Args:
         files: the files.
-        columns: the columns with their types, as DuckDB writes a struct.
+        columns: the columns with their types, as DuckDB writes a struct; None for one column `json` with each line.
         compression: zstd, gzip or none.
         line_bytes_max: the longest line that can be read; buffers of this size are used.
     """
     listed = ", ".join(text(str(file)) for file in files)
     written = "uncompressed" if compression == "none" else compression
     return (
-        f"read_json([{listed}], columns = {columns}, format = 'newline_delimited', compression = '{written}',"
+        f"{'read_json' if columns else 'read_json_objects'}([{listed}], format = 'newline_delimited',"
+        f" compression = '{written}',{f' columns = {columns},' if columns else ''}"
         f" maximum_object_size = {line_bytes_max}, hive_partitioning = false)"
     )
 

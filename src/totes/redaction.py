@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote, unquote, urlsplit
 
 MASK = "***"
@@ -9,21 +10,30 @@ _secrets: set[str] = set()
 
 
 def register_secret(value: str) -> None:
-    """Masks `value`, and the password inside it when it is a URL, in all text that passes `redact`."""
-    if "://" in value:
-        try:
-            password = urlsplit(value).password
-        except ValueError:
-            password = None
-            _secrets.add(value)
-        if password:
-            _secrets.update({password, unquote(password), quote(unquote(password), safe="")})
-        for pair in urlsplit(value).query.split("&") if "?" in value else ():
-            name, _, secret = pair.partition("=")
-            if "password" in name.lower() and secret:
-                _secrets.update({secret, unquote(secret)})
-    elif value:
+    """Masks `value`, and when it is a URL the secrets inside it, in all text that passes `redact`."""
+    if "://" not in value:
         _secrets.add(value)
+        return
+    password = _password(value)
+    # A password that should have been percent-encoded is taken apart by those who read the URL, and told in pieces.
+    for secret in (password, *re.split(r"[@/?#:\s]", password), *_query_secrets(value)):
+        _secrets.update({secret, unquote(secret), quote(unquote(secret), safe="")})
+
+
+def _password(url: str) -> str:
+    try:
+        password = urlsplit(url).password
+    except ValueError:
+        password = None
+    if password is None:
+        match = re.search(r"://[^:/@]*:(.*)@", url, re.DOTALL)
+        password = match.group(1) if match else ""
+    return password
+
+
+def _query_secrets(url: str) -> list[str]:
+    pairs = [pair.partition("=") for pair in url.partition("?")[2].split("&")]
+    return [secret for name, _, secret in pairs if re.search("pass|secret|token|key", name, re.IGNORECASE)]
 
 
 def redact(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from urllib.parse import quote
 
 from totes.errors import ConfigurationError
@@ -40,7 +41,7 @@ def resolve_secret(value: str, setting: str) -> str:
             f"{setting}: the secret {secret_name} could not be fetched ({type(error).__name__}: {error})",
             hint="Check its name, the region (AWS_REGION) and that secretsmanager:GetSecretValue is allowed",
         ) from error
-    url = secret if "://" in secret else _url_from_parts(secret, setting, secret_name)
+    url = secret if re.match("[a-z0-9+]+://", secret) else _url_from_parts(secret, setting, secret_name)
     register_secret(url)
     return url
 

@@ -215,6 +215,7 @@ def test_stopped_in_the_middle_it_leaves_no_process_behind(
         time.sleep(0.05)
         children = descendants(demo.pid)
         demo.send_signal(number)
+        demo.send_signal(number)
         code = demo.wait(timeout=60)
         said = demo.stderr.read()
 

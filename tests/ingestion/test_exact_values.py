@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.conftest import Database
+from tests.conftest import Database, rows_of, run_cleanly
 from tests.ingestion.test_capture import lines
 
 # type, values as SQL
@@ -93,3 +93,22 @@ def test_json_keeps_the_digits_of_its_numbers(database: Database, make_pipeline:
     assert (first["c"], first["d"]) == (True, -9223372036854775808)
     assert (second["a"], second["b"], second["c"], second["d"]) == (None, None, None, None)
     assert '{"k":  1.0, \t"k": ' in lines(pipeline, "t", 1)[0] or '"k": [null' in lines(pipeline, "t", 1)[0]
+
+
+def test_json_reaches_the_warehouse_with_all_digits(database: Database, warehouse_url: str, make_pipeline: Any, write_project: Any) -> None:
+    database.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, a jsonb, note text, b json)",
+        r"""INSERT INTO t VALUES (1, '{"x": 2.50, "y": [0.10000000000000000000000000000001], "z": ",\"b\":"}', E'tab\there',
+            E'{"k":\t1e400,\n"k": null}'), (2, NULL, NULL, 'null'), (3, '"text"', 'x', '[1, 2]')""",
+    )
+    model = "CREATE TABLE dim_t (id INTEGER PRIMARY KEY, a JSON, note VARCHAR, b VARCHAR, y VARCHAR) AS SELECT id, a, note, b, a -> 'y' AS y FROM t"
+    pipeline = make_pipeline(database.url, warehouse_url, project=write_project({"dim_t": model}))
+    run_cleanly(pipeline)
+    assert rows_of(pipeline, "SELECT id, CAST(a AS VARCHAR), note, b FROM dim_t ORDER BY id") == [
+        (1, '{"x": 2.50, "y": [0.10000000000000000000000000000001], "z": ",\\"b\\":"}', "tab\there", '{"k": 1e400, "k": null}'),
+        (2, None, None, None),
+        (3, '"text"', "x", "[1, 2]"),
+    ]  # fmt: skip
+    database.execute("DELETE FROM t WHERE id = 3", "UPDATE t SET a = '7' WHERE id = 2")
+    run_cleanly(pipeline)
+    assert rows_of(pipeline, "SELECT id FROM dim_t ORDER BY id") == [(1,), (2,)]

@@ -62,7 +62,8 @@ class _Stoppable:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            # Once stopped, nothing is left to do but to leave, and no second signal changes the exit code.
+            signal.signal(number, handler if self._number is None else signal.SIG_IGN)
         if self._number is not None and error is not None:
             typer.echo("stopped", err=True)
             raise typer.Exit(128 + self._number) from None

@@ -78,11 +78,10 @@ def _done_by(cycle: Cycle) -> list[tuple[str, str, int]]:
     processed = [batch.values() for batch in cycle.processed.batches.values()] if cycle.processed else []
     loads = [batch.values() for batch in cycle.loaded.batches.values()] if cycle.loaded else []
     upserts, deletes = sum(one.upserts for one in captured), sum(one.deletes for one in captured)
-    touched = sum(1 for one in captured if one.upserts or one.deletes)
     written = [model.written for models in processed for model in models if model.written]
     loaded = [rows for tables in loads for rows in tables]
     return [
-        ("ingest", f"{touched} tables: {upserts:,} new or changed, {deletes:,} deleted", upserts + deletes),
+        ("ingest", f"{upserts:,} new or changed, {deletes:,} deleted", upserts + deletes),
         ("process", f"{len(written)} tables of the star computed", sum(written)),
         ("load", f"{len(loaded)} tables of the star, in one transaction", sum(loaded)),
     ]

@@ -67,16 +67,17 @@ class PacketWriter:
             if column.entry.kind != "json"
         ]
         members += ["'_op', 'upsert'", f"'_at', {changed_at_expression(table, read_at)}"]
-        # Values of json columns go in as PostgreSQL wrote them: reading them here would round their numbers. A line
-        # break can only stand between their tokens.
+        # Values of json columns go in as PostgreSQL wrote them, since reading them here would round their numbers. They
+        # come last, each between tabs: a tab or line break of their own can only stand between their tokens.
         documents = "".join(
-            f" || ',' || to_json({engine.text(column.name)}) || ':' || "
-            f"coalesce(translate({position_column(number)}, chr(10) || chr(13), '  '), 'null')"
+            f" || chr(9) || ',' || to_json({engine.text(column.name)}) || ':' || chr(9) || "
+            f"coalesce(translate({position_column(number)}, chr(9) || chr(10) || chr(13), '   '), 'null')"
             for number, column in columns
             if column.entry.kind == "json"
         )
+        end = " || chr(9) || '}'" if documents else " || '}'"
         return (
-            f"SELECT left(json_object({', '.join(members)})::VARCHAR, -1){documents} || '}}' "
+            f"SELECT left(json_object({', '.join(members)})::VARCHAR, -1){documents}{end} "
             f"FROM {NEW} WHERE {self._part(NEW, first)}"
         )
 

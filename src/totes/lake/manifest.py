@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict
 
 from totes import __version__
 
-FORMAT = 1
 
 
 class Document(BaseModel):
@@ -71,7 +70,7 @@ class TableChanges(Document):
 class Manifest(Document):
     """What the manifests of both stores share; `previous_sha256` chains each to the one before it."""
 
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
     totes: str = __version__
     batch: int
     previous_sha256: str | None

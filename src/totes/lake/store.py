@@ -7,7 +7,7 @@ import mmap
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -113,7 +113,7 @@ class Store:
             raise StoreError(f"listing {self.location(prefix)} failed: {_first_line(error)}") from error
 
     @contextmanager
-    def local(self, objects: list[StoredObject]) -> Iterator[list[Path]]:
+    def local(self, objects: Sequence[StoredObject]) -> Iterator[Sequence[Path]]:
         """The objects as local files while the context lasts, each checked against its sha256.
 
         Raises:

@@ -13,8 +13,11 @@ from totes.lake.manifest import IngestionManifest, ProcessedManifest, StoredObje
 from totes.lake.store import Store
 from totes.pipeline import Pipeline
 from totes.processing.model import Model
-from totes.processing.relation import raw_columns_spec, source_relation
+from totes.processing.relation import lake_rows, source_relation
 from totes.warehouse.connection import schema_of
+
+
+_TEXT_IS_EXACT = {"DATE", "TIMESTAMP", "TIMESTAMPTZ", "INTERVAL"}
 
 
 @dataclass(frozen=True)
@@ -84,15 +87,33 @@ def _from_warehouse(pipeline: Pipeline, model: Model, columns: tuple[str, ...], 
     with pipeline.warehouse() as warehouse:
         if warehouse.newest() is None:
             raise CommandFailed("the warehouse is empty", hint="Run `totes load` first")
+        if not _may_be_keys(model, columns, key):
+            return []
         names, rows = warehouse.query(
-            f"SELECT * FROM {engine.name(schema, model.name)} WHERE {condition} ORDER BY valid_from"
+            f"SELECT {_exactly(model)} FROM {engine.name(schema, model.name)} AS kept"
+            f" WHERE {condition} ORDER BY kept.valid_from"
         )
     return [_version(names, row) for row in rows]
 
 
+def _may_be_keys(model: Model, columns: tuple[str, ...], key: list[str]) -> bool:
+    """Whether the values are of the key's types: a warehouse would make an error of one that is not."""
+    types = {column.name: column.type for column in model.columns}
+    casts = [f"TRY_CAST({engine.text(value)} AS {types[c]}) IS NOT NULL" for c, value in zip(columns, key, strict=True)]
+    return bool(engine.scalar(engine.connect(None, memory="1GB"), f"SELECT {' AND '.join(casts)}"))
+
+
+def _exactly(model: Model) -> str:
+    """The columns of a table, those as text that a driver would bend: an infinity, a year BC, an interval's months."""
+    return ", ".join(
+        f"CAST({engine.name(c.name)} AS VARCHAR) AS {engine.name(c.name)}" if c.type in _TEXT_IS_EXACT else engine.name(c.name)
+        for c in model.output
+    )
+
+
 def _version(names: list[str], row: tuple[Any, ...]) -> Version:
     values = dict(zip(names, row, strict=True))
-    return Version(int(values["batch_id"]), {n: v for n, v in values.items() if n != "batch_id"}, ())
+    return Version(int(values.pop("batch_id")), values, ())
 
 
 def _from_processed(
@@ -119,8 +140,8 @@ def _from_ingestion(
             assert changes is not None
             relation = source_relation(table, changes)
             with journal.store.local([entry]) as files:
-                lines = engine.json_lines(files, raw_columns_spec(relation), manifest.compression)
-                result = connection.execute(f"SELECT * FROM {lines} WHERE {_matches(changes.key, key)}")
+                rows = lake_rows(relation, files, manifest.compression)
+                result = connection.execute(f"SELECT * FROM ({rows}) WHERE {_matches(changes.key, key)}")
                 names = [column[0] for column in result.description or []]
                 versions += [
                     Version(batch, dict(zip(names, row, strict=True)), (journal.store.location(entry.path),))

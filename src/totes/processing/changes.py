@@ -10,7 +10,7 @@ from totes import engine
 from totes.errors import LakeDamaged
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest
-from totes.processing.relation import Relation, raw_columns_spec
+from totes.processing.relation import Relation, lake_rows
 
 # The engine's buffers are of this size each, so that the larger ones are used only where a line needs them.
 _LINE_BYTES_MAX = (16 << 20, 256 << 20, 2 << 30)
@@ -69,9 +69,9 @@ def _append(
     columns = engine.names([*(column.name for column in relation.columns), "_op", "_at"])
     with journal.store.local(list(objects)) as files:
         for limit in _LINE_BYTES_MAX:
-            lines = engine.json_lines(files, raw_columns_spec(relation), manifest.compression, line_bytes_max=limit)
+            rows = lake_rows(relation, files, manifest.compression, line_bytes_max=limit)
             try:
-                connection.execute(f"INSERT INTO {target} SELECT {columns}, {manifest.batch} FROM {lines}")
+                connection.execute(f"INSERT INTO {target} SELECT {columns}, {manifest.batch} FROM ({rows})")
                 return
             except duckdb.InvalidInputException as error:
                 if "maximum_object_size" not in str(error) or limit == _LINE_BYTES_MAX[-1]:

@@ -42,7 +42,7 @@ def _check_select(model: Model, select: exp.Select) -> None:
     for argument, (clause, reason) in _CLAUSES.items():
         node = select.args.get(argument)
         if node:
-            _refuse(model, node if isinstance(node, exp.Expression) else node[0], clause, reason)
+            _refuse(model, node if isinstance(node, exp.Expr) else node[0], clause, reason)
     if not select.args.get("from_"):
         _refuse(model, select, "SELECT without FROM", "it depends on no table")
     for join in select.args.get("joins") or []:
@@ -60,7 +60,7 @@ def _check_select(model: Model, select: exp.Select) -> None:
                              f"the expression {projection.sql('duckdb')} has no name", hint="Write … AS column")  # fmt: skip
 
 
-def _check_node(model: Model, node: exp.Expression) -> None:
+def _check_node(model: Model, node: exp.Expr) -> None:
     if isinstance(node, exp.SetOperation):
         _refuse(model, node, node.key.upper(), "a row would have to be counted before it may go")
     elif isinstance(node, exp.With) and node.recursive:
@@ -116,7 +116,7 @@ def _known_functions() -> tuple[frozenset[str], frozenset[str]]:
     return frozenset(aggregates), frozenset(varying | {"current_time", "current_timestamp", "localtime", "localtimestamp"})
 
 
-def _is_nested_query(node: exp.Expression) -> bool:
+def _is_nested_query(node: exp.Expr) -> bool:
     if isinstance(node, exp.Exists):
         return True
     if isinstance(node, exp.In):
@@ -124,6 +124,6 @@ def _is_nested_query(node: exp.Expression) -> bool:
     return not isinstance(node.parent, exp.From | exp.Join) and isinstance(node.this, exp.Query)
 
 
-def _refuse(model: Model, node: exp.Expression, clause: str, reason: str, *, hint: str = _HINT) -> None:
+def _refuse(model: Model, node: exp.Expr, clause: str, reason: str, *, hint: str = _HINT) -> None:
     line = line_of(node) or line_of(node.parent or node)
     raise ModelError(model.path, line, f"{clause} cannot be maintained incrementally: {reason}", hint=hint)

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import sqlglot
 from sqlglot import exp
 from sqlglot.dialects.duckdb import DuckDB
+from sqlglot.parsers.duckdb import DuckDBParser
 from sqlglot.errors import SqlglotError
 
 from totes.errors import ModelError
@@ -37,7 +38,7 @@ class _Dialect(DuckDB):
     parser's way of taking what it cannot read for a command.
     """
 
-    class Parser(DuckDB.Parser):
+    class Parser(DuckDBParser):
         TYPE_CONVERTERS: ClassVar[dict[exp.DType, Any]] = {}
 
         def _parse_as_command(self, start: Any) -> exp.Command:
@@ -158,7 +159,7 @@ def parse_model(path: Path) -> Model:
     )  # fmt: skip
 
 
-def line_of(node: exp.Expression) -> int | None:
+def line_of(node: exp.Expr) -> int | None:
     """The line of the file at which an expression stands, as far as the parser has kept it."""
     lines = [part.meta["line"] for part in node.walk() if "line" in part.meta]
     return min(lines, default=None)
@@ -275,7 +276,7 @@ def check_columns(model: Model) -> None:
         raise ModelError(model.path, line, "two columns have the same name")
 
 
-def output_name(projection: exp.Expression) -> str:
+def output_name(projection: exp.Expr) -> str:
     """The name that a projection gives to its column, or '' for a star or an expression without an alias."""
     if isinstance(projection, exp.Alias):
         return _folded(projection.args["alias"])
@@ -284,7 +285,7 @@ def output_name(projection: exp.Expression) -> str:
     return ""
 
 
-def _folded(identifier: exp.Expression) -> str:
+def _folded(identifier: exp.Expr) -> str:
     """A name as PostgreSQL understands it: in lower case unless it is quoted."""
     while not isinstance(identifier, exp.Identifier):
         identifier = identifier.this

@@ -118,7 +118,7 @@ class BoundQuery:
             raise ModelError(self.model.path, line_of(self.model.query), message) from error
         return [str(row[1]) for row in described]
 
-    def _prepare(self, expressions: dict[str, exp.Expression], types: list[str]) -> list[_Output]:
+    def _prepare(self, expressions: dict[str, exp.Expr], types: list[str]) -> list[_Output]:
         declared = {column.name: column for column in self.model.produced}
         outputs, projections = [], []
         for number, ((name, expression), natural) in enumerate(zip(expressions.items(), types, strict=True)):
@@ -139,7 +139,7 @@ class BoundQuery:
         return outputs
 
     def _check_type(
-        self, column: Column, natural: str, expression: exp.Expression, passed_on: RelationColumn | None
+        self, column: Column, natural: str, expression: exp.Expr, passed_on: RelationColumn | None
     ) -> None:
         kinds = {_kind(natural), _kind(column.type)}
         if len(kinds) == 1 or "text" in kinds or isinstance(expression, exp.Null):
@@ -152,7 +152,7 @@ class BoundQuery:
             hint=f"Declare it {natural}, or write CAST(… AS {column.type})",
         )  # fmt: skip
 
-    def _natural_key(self, expressions: dict[str, exp.Expression]) -> tuple[str, ...]:
+    def _natural_key(self, expressions: dict[str, exp.Expr]) -> tuple[str, ...]:
         carriers = self._base_key_carriers(expressions)
         missing = [key for key in self.base.relation.key if key not in carriers]
         if not self.base.relation.key:
@@ -176,7 +176,7 @@ class BoundQuery:
             for kind, carrier in zip(raw, self._base_carriers, strict=True)
         )
 
-    def _base_key_carriers(self, expressions: dict[str, exp.Expression]) -> dict[str, str]:
+    def _base_key_carriers(self, expressions: dict[str, exp.Expr]) -> dict[str, str]:
         carriers: dict[str, str] = {}
         for name, expression in expressions.items():
             passed_on = origin(self._scope, expression)
@@ -221,9 +221,8 @@ def _lost_digits(value: str, cast: str, output: _Output) -> str | None:
     target = output.column.type
     if output.natural == "VARCHAR":
         origin_scale, target_scale = _scale(output.origin), _scale(target)
-        bounded = output.origin != WIDEST_DECIMAL and origin_scale is not None and target_scale is not None
-        if bounded and origin_scale <= target_scale:
-            return None
+        if origin_scale is not None and target_scale is not None and output.origin != WIDEST_DECIMAL:
+            return loses_digits(value, target) if origin_scale > target_scale else None
         return loses_digits(value, target)
     natural_scale, target_scale = _scale(output.natural), _scale(target)
     if natural_scale is None or target_scale is None or natural_scale <= target_scale:

@@ -15,7 +15,7 @@ from sqlglot import exp
 
 from totes import engine
 from totes.errors import ModelError
-from totes.processing.model import Model, line_of, output_name
+from totes.processing.model import WIDEST_DECIMAL, Model, line_of, output_name
 from totes.processing.relation import Relation, RelationColumn
 
 BAD, AT = "~bad", "~at"
@@ -83,7 +83,7 @@ class Scope:
     select: exp.Select
     sources: dict[str, Leaf | Scope] = field(default_factory=dict)
 
-    def outputs(self) -> dict[str, exp.Expression]:
+    def outputs(self) -> dict[str, exp.Expr]:
         """Each column that the SELECT gives, with its expression."""
         return {output_name(projection): projection.unalias() for projection in self.select.expressions}
 
@@ -116,6 +116,10 @@ class Binder:
             ModelError: a table or column is not there, or a name could mean several.
         """
         query = self._model.query.copy()
+        for kind in query.find_all(exp.DataType):
+            if kind.this is exp.DType.DECIMAL and not kind.expressions:
+                # A bare NUMERIC is the widest, in the query as in the declaration; DuckDB's would keep three digits.
+                kind.replace(exp.DataType.build(WIDEST_DECIMAL, dialect="duckdb"))
         self._inline(query, {})
         scope = self._scope(query)
         self._resolve(scope, outermost=True)
@@ -186,7 +190,7 @@ class Binder:
             for source in self.leaves:
                 source.computed &= {column.name for column in source.relation.columns}
 
-    def _resolve_using(self, scope: Scope, identifier: exp.Expression) -> None:
+    def _resolve_using(self, scope: Scope, identifier: exp.Expr) -> None:
         holders = [alias for alias in scope.sources if scope.has(alias, identifier.name)]
         if len(holders) < 2:
             raise self._error(identifier, f"USING names {identifier.name}, which the joined tables do not both have")
@@ -257,7 +261,7 @@ class Binder:
         hint = f"Did you mean {names[near[0]]}.{near[0]}?" if near else f"There are {', '.join(names)}"
         return self._error(column, f"there is no column {column.name}{of}", hint)
 
-    def _error(self, node: exp.Expression, what: str, hint: str | None = None) -> ModelError:
+    def _error(self, node: exp.Expr, what: str, hint: str | None = None) -> ModelError:
         return ModelError(self._model.path, line_of(node), what, hint=hint)
 
 
@@ -271,7 +275,7 @@ def carry_hidden(scope: Scope) -> tuple[str, ...]:
     return tuple(carried)
 
 
-def origin(scope: Scope, column: exp.Expression) -> tuple[Leaf, RelationColumn] | None:
+def origin(scope: Scope, column: exp.Expr) -> tuple[Leaf, RelationColumn] | None:
     """The leaf and column that an expression only passes on, or None where it computes."""
     if not isinstance(column, exp.Column):
         return None
@@ -295,7 +299,7 @@ def raw_reference(scope: Scope, column: exp.Column) -> exp.Column:
     return _column(column.table, hidden)
 
 
-def _from_items(select: exp.Select) -> list[exp.Expression]:
+def _from_items(select: exp.Select) -> list[exp.Expr]:
     return [select.args["from_"].this, *(join.this for join in select.args.get("joins") or [])]
 
 

@@ -1,0 +1,248 @@
+"""Settings: where they come from, what is refused, and that a message names the key and never the secret."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from totes.config import Settings, duration, load_settings
+from totes.errors import ConfigurationError
+from totes.redaction import redact
+
+URL = "postgresql://reader:geheim-42@db.example:5432/totesys"
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Callable[[str], Settings]:
+    """Reads settings from a file with this text."""
+
+    def load(text: str) -> Settings:
+        file = tmp_path / "folder" / "totes.toml"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+        return load_settings(file)
+
+    return load
+
+
+def complete(more: str = "") -> str:
+    return f'[source]\nurl = "{URL}"\n{more}'
+
+
+def test_what_is_not_set_has_the_value_that_the_contract_names(load: Callable[[str], Settings]) -> None:
+    settings = load(complete())
+    assert (settings.project.name, settings.source.schema_, settings.source.capture) == ("terrifictotes", "public", "query")
+    assert (settings.lake.ingestion, settings.lake.processed) == ("lake/ingestion", "lake/processed")
+    assert settings.warehouse_url() == "duckdb:///warehouse.duckdb"
+    assert (settings.schedule.every, settings.alerts.freshness) == (timedelta(minutes=15), timedelta(minutes=30))
+
+
+def test_the_file_in_the_working_directory_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "totes.toml").write_text(complete('schema = "shop"\n'))
+    monkeypatch.chdir(tmp_path)
+    assert load_settings(None).source.schema_ == "shop"
+
+
+def test_relative_paths_start_from_the_files_folder(load: Callable[[str], Settings], tmp_path: Path) -> None:
+    settings = load(complete('[project]\npath = "star"\n[lake]\ncache = "cache"\n'))
+    assert settings.path("lake") == tmp_path / "folder" / "lake"
+    assert settings.path(settings.project.path or "") == tmp_path / "folder" / "star"
+    assert settings.cache_folder == tmp_path / "folder" / "cache"
+    assert settings.path("/elsewhere") == Path("/elsewhere")
+    assert settings.path("~/there") == Path.home() / "there"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "found"),
+    [
+        ("TOTES_SOURCE__URL", "postgresql://other", lambda s: s.source_url() == "postgresql://other"),
+        ("TOTES_SOURCE__SCHEMA", "shop", lambda s: s.source.schema_ == "shop"),
+        ("TOTES_SOURCE__TABLES", '["a", "b_*"]', lambda s: s.source.tables == ("a", "b_*")),
+        ("TOTES_SOURCE__KEYS", '{"v": ["a", "b"]}', lambda s: s.source.keys == {"v": ("a", "b")}),
+        ("TOTES_LAKE__COMPRESSION", "gzip", lambda s: s.lake.compression == "gzip"),
+        ("TOTES_WAREHOUSE__SCHEMA", "star", lambda s: s.warehouse.schema_ == "star"),
+        ("TOTES_ALERTS__URLS", '["json://here"]', lambda s: [u.get_secret_value() for u in s.alerts.urls] == ["json://here"]),
+        ("TOTES_ALERTS__FRESHNESS", "1h30m", lambda s: s.alerts.freshness == timedelta(minutes=90)),
+        ("TOTES_SCHEDULE__EVERY", "2d", lambda s: s.schedule.every == timedelta(days=2)),
+        ("totes_source__schema", "shop", lambda s: s.source.schema_ == "shop"),
+    ],
+)  # fmt: skip
+def test_the_environment_overrides_the_file(
+    load: Callable[[str], Settings], monkeypatch: pytest.MonkeyPatch, variable: str, value: str,
+    found: Callable[[Settings], bool],
+) -> None:  # fmt: skip
+    file = complete('schema = "public"\ntables = ["z"]\n[alerts]\nurls = ["json://there"]\nfreshness = "5m"\n')
+    assert not found(load(file))
+    monkeypatch.setenv(variable, value)
+    assert found(load(file))
+
+
+def test_the_environment_alone_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TOTES_SOURCE__URL", URL)
+    assert load_settings(None).source_url() == URL
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "source is missing"),
+        ("[source]", "source.url is missing"),
+        (complete('shema = "x"'), "source.shema is not a setting"),
+        (complete("[sorce]"), "sorce is not a setting"),
+        ('base = "/"\n' + complete(), "base is not a setting"),
+        (complete('capture = "wal"'), "source.capture: Input should be 'query'"),
+        (complete('tables = "sales"'), "source.tables: Input should be a valid tuple"),
+        (complete('[lake]\ncompression = "brotli"'), "lake.compression: Input should be 'zstd', 'gzip' or 'none'"),
+        (complete('[lake]\nmemory = "lots"'), "lake.memory: write a size such as 512MB or 4GB"),
+        (complete('[schedule]\nevery = "often"'), "schedule.every: write a duration such as 90s, 15m or 1h30m"),
+        (complete('[alerts]\nfreshness = "0s"'), "alerts.freshness: a duration must be longer than zero"),
+        (complete("[alerts]\nurls = [1]"), "alerts.urls.0: Input should be a valid string"),
+        ("source = 3", "source: "),
+        ('[source]\nurl = "mysql://u:geheim-42@h/d"', "source.url: it begins with none of postgresql://"),
+        ('[source]\nurl = ""', "source.url: it begins with none of postgresql://"),
+        (complete('[warehouse]\nurl = "sqlite:///geheim-42"'), "warehouse.url: it begins with none of duckdb:///"),
+    ],
+)  # fmt: skip
+def test_a_wrong_setting_is_named_with_its_file_and_without_its_value(
+    load: Callable[[str], Settings], tmp_path: Path, text: str, said: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(text)
+    assert str(caught.value).startswith(f"{tmp_path}/folder/totes.toml: {said}")
+    assert caught.value.exit_code == 2
+    assert "geheim-42" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("TOTES_SOURCE__BOGUS", "x", "TOTES_SOURCE__BOGUS: source.bogus is not a setting"),
+        ("TOTES_SCHEDULE__EVERY", "often", "TOTES_SCHEDULE__EVERY: schedule.every: write a duration"),
+        ("TOTES_ALERTS__URLS", "mailto://geheim-42", "TOTES_ALERTS__URLS cannot be read: in the environment, lists"),
+    ],
+)
+def test_a_wrong_variable_is_named(
+    load: Callable[[str], Settings], monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigurationError) as caught:
+        load(complete())
+    assert str(caught.value).startswith(said)
+    assert "geheim-42" not in str(caught.value)
+
+
+def test_text_that_is_no_toml_is_named_with_its_line(load: Callable[[str], Settings]) -> None:
+    with pytest.raises(ConfigurationError, match=r"totes\.toml is not valid TOML: .*line 2"):
+        load("[source]\nurl = unquoted\n")
+
+
+def test_no_file_is_an_error_that_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigurationError, match="there is no totes.toml. Write one"):
+        load_settings(None)
+    monkeypatch.setenv("TOTES_SOURCE__URL", URL)
+    with pytest.raises(ConfigurationError, match=r"there is no other\.toml"):
+        load_settings(Path("other.toml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("15m", 900), ("1h30m", 5400), ("2d", 172_800), ("1h 30m", 5400), (" 5 m ", 300)]
+)
+def test_a_duration_is_read(text: str, seconds: int) -> None:
+    assert duration(text) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("text", ["", "15", "m", "-5m", "1.5h", "15 minutes", "1h-30m", "0s", "PT15M"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="duration"):
+        duration(text)
+
+
+def test_settings_cannot_be_changed(load: Callable[[str], Settings]) -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        load(complete()).source.schema_ = "other"
+
+
+def test_a_secret_is_not_shown_by_printing_the_settings(load: Callable[[str], Settings]) -> None:
+    settings = load(complete('[alerts]\nurls = ["mailto://robot:post-77@mail.example"]\n'))
+    assert "geheim-42" not in repr(settings) + str(settings.model_dump())
+    assert redact("password authentication failed: geheim-42, post-77") == "password authentication failed: ***, ***"
+
+
+@pytest.fixture
+def secrets(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """Secrets that an HTTP server gives to AWS's own client, by name."""
+    kept: dict[str, str] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:  # noqa: N802
+            name = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["SecretId"]
+            assert self.headers["X-Amz-Target"] == "secretsmanager.GetSecretValue"
+            found = name in kept
+            answer = {"Name": name, "SecretString": kept[name]} if found else {"__type": "ResourceNotFoundException"}
+            body = json.dumps(answer).encode()
+            self.send_response(200 if found else 400)
+            self.send_header("Content-Type", "application/x-amz-json-1.1")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    for variable, value in {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}", "AWS_REGION": "eu-west-2",
+        "AWS_DEFAULT_REGION": "eu-west-2", "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(variable, value)
+    yield kept
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_secret_may_be_a_url(load: Callable[[str], Settings], secrets: dict[str, str]) -> None:
+    secrets |= {"totes/source": "postgresql://u:from-aws-1@db/totesys", "totes/star": "postgresql://u:from-aws-2@db/star"}
+    settings = load('[source]\nurl = "secretsmanager:totes/source"\n[warehouse]\nurl = "secretsmanager:totes/star"\n')
+    assert settings.source_url() == "postgresql://u:from-aws-1@db/totesys"
+    assert settings.warehouse_url() == "postgresql://u:from-aws-2@db/star"
+    assert redact("from-aws-1 and from-aws-2") == "*** and ***"
+
+
+def test_a_secret_may_be_json_with_the_parts_of_a_url(load: Callable[[str], Settings], secrets: dict[str, str]) -> None:
+    parts = {"PG_USER": "total user", "PG_PASSWORD": "p@ss://w/rd", "PG_HOST": "db", "PG_PORT": 5432, "PG_DATABASE": "tote sys"}
+    secrets["totes"] = json.dumps(parts)
+    settings = load('[source]\nurl = "secretsmanager:totes"\n')
+    assert settings.source_url() == "postgresql://total%20user:p%40ss%3A%2F%2Fw%2Frd@db:5432/tote%20sys"
+    assert redact("p@ss://w/rd or p%40ss%3A%2F%2Fw%2Frd") == "*** or ***"
+
+
+@pytest.mark.parametrize("secret", ["just text", "{}", '{"PG_USER": "u"}', "[1]", '"text"'])
+def test_a_secret_of_another_kind_is_refused_and_not_shown(
+    load: Callable[[str], Settings], secrets: dict[str, str], secret: str
+) -> None:
+    secrets["totes"] = secret
+    with pytest.raises(ConfigurationError) as caught:
+        load('[source]\nurl = "secretsmanager:totes"\n').source_url()
+    assert str(caught.value) == (
+        "source.url: the secret totes is neither a URL nor JSON with PG_USER, PG_PASSWORD, PG_HOST, PG_PORT, PG_DATABASE"
+    )
+
+
+def test_a_secret_that_is_not_there_is_named(load: Callable[[str], Settings], secrets: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError, match="source.url: the secret totes could not be fetched") as caught:
+        load('[source]\nurl = "secretsmanager:totes"\n').source_url()
+    assert "secretsmanager:GetSecretValue" in (caught.value.hint or "")
+    assert secrets == {}
