@@ -22,8 +22,8 @@ from totes import errors
 from totes.cli.app import app
 from totes.config import Settings
 from totes.lake import manifest
-from totes.processing.model import HISTORY_COLUMNS, Model
-from totes.processing.project import BUILT_IN, load_project
+from totes.star.model import HISTORY_COLUMNS, Model
+from totes.star.project import BUILT_IN, load_project
 from totes.warehouse.ddl import column_type
 
 FOLDER = Path(__file__).parent / "reference"

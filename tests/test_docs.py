@@ -13,8 +13,8 @@ import typer.main
 
 from totes.cli.app import app
 from totes.config import Settings
-from totes.processing.maintainable import check_maintainable
-from totes.processing.model import check_columns, parse_model
+from totes.star.maintainable import check_maintainable
+from totes.star.model import check_columns, parse_model
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

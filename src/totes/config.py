@@ -171,6 +171,11 @@ class Settings(BaseSettings):
         """The environment comes before the file."""
         return env_settings, init_settings
 
+    def model_post_init(self, _context: Any) -> None:
+        """Masks the secrets from now on, in all that is printed."""
+        for secret in (self.source.url, self.warehouse.url, *self.alerts.urls):
+            register_secret(secret.get_secret_value())
+
     def path(self, value: Path | str) -> Path:
         """A path of the settings, taken from the settings file's folder."""
         return self.base / Path(value).expanduser()
@@ -221,8 +226,6 @@ def load_settings(file: Path | None) -> Settings:
     except SettingsError as error:
         raise ConfigurationError(f"{_unreadable_variables(error)} cannot be read: in the environment, "
                                  "lists and tables are written as JSON") from error  # fmt: skip
-    for secret in (settings.source.url, settings.warehouse.url, *settings.alerts.urls):
-        register_secret(secret.get_secret_value())
     return settings
 
 

@@ -16,7 +16,7 @@ from totes.ingestion.stage import Ingested, ingest
 from totes.lake.journal import ingestion_journal
 from totes.lake.store import Store
 from totes.processing.batch import bind
-from totes.processing.project import Project, load_project
+from totes.star.project import Project, load_project
 from totes.processing.stage import Processed, process
 from totes.warehouse.adapter import Warehouse
 from totes.warehouse.connection import dialect_of, open_warehouse, schema_of

@@ -39,7 +39,7 @@ def resolve_secret(value: str, setting: str) -> str:
     except Exception as error:
         raise ConfigurationError(
             f"{setting}: the secret {secret_name} could not be fetched ({type(error).__name__}: {error})",
-            hint="Check its name, the region (AWS_REGION) and that secretsmanager:GetSecretValue is allowed",
+            hint="Check its name, the region (AWS_DEFAULT_REGION) and that secretsmanager:GetSecretValue is allowed",
         ) from error
     url = secret if re.match("[a-z0-9+]+://", secret) else _url_from_parts(secret, setting, secret_name)
     register_secret(url)

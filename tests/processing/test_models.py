@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from totes.errors import ConfigurationError, ModelError
-from totes.processing.model import parse_model
-from totes.processing.project import load_project
+from totes.star.model import parse_model
+from totes.star.project import load_project
 
 
 def project_of(folder: Path, **models: str):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.contracts.shop import MODELS
-from totes.processing.project import load_project
+from totes.star.project import load_project
 from totes.warehouse.ddl import statements
 from totes.warehouse.table import WarehouseTable, warehouse_tables
 

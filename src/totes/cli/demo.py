@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -24,15 +25,16 @@ def demo(
     as_json: JsonOption = False, debug: DebugOption = False,
 ) -> None:  # fmt: skip
     """Try it all: a PostgreSQL with TerrificTotes' data, two batches with a day of trade between them, and history."""
-    from totes.cli.demo_document import as_document
-    from totes.cli.demo_screen import Screen
-    from totes.cli.demo_show import introduce, show_story
-    from totes.cli.demo_story import check_wishes, tell
-
     with session(context, None, as_json, debug) as current, _Stoppable() as stoppable:
+        from totes.cli.demo_document import as_document
+        from totes.cli.demo_screen import Screen
+        from totes.cli.demo_show import introduce, show_story
+        from totes.cli.demo_story import check_wishes, tell
+
         if not current.debug:
             _silence_logs()
         _forget_environment()
+        _keep_signals()
         screen = Screen(as_json=current.json)
         check_wishes(folder, orders)
         introduce(screen)
@@ -87,3 +89,13 @@ def _forget_environment() -> None:
     """Keeps settings for another pipeline, or another PostgreSQL, away from the demo's own."""
     for name in [name for name in os.environ if name.upper().startswith(("TOTES_", "PG"))]:
         del os.environ[name]
+
+
+def _keep_signals() -> None:
+    """Keeps ADBC from taking SIGINT over during its calls, where it would be lost if the call ended just then."""
+    from adbc_driver_manager import dbapi
+
+    def call(function: Callable[..., Any], positional: Any, named: Any, _cancel: object) -> Any:
+        return function(*positional, **named)
+
+    vars(dbapi)["_blocking_call"] = call

@@ -16,8 +16,8 @@ from totes import engine
 from totes.errors import CommandFailed
 from totes.pipeline import Pipeline
 from totes.processing.calendar import calendar_rows, covered_years
-from totes.processing.model import WIDEST_DECIMAL, Model
-from totes.processing.project import CALENDAR, Project
+from totes.star.model import WIDEST_DECIMAL, Model
+from totes.star.project import CALENDAR, Project
 
 _TYPES = {
     "integer": "INTEGER", "bigint": "BIGINT", "boolean": "BOOLEAN", "numeric": WIDEST_DECIMAL,

@@ -29,6 +29,7 @@ class Screen:
         self._moving = stream.isatty()
         width = min(_WIDTH, shutil.get_terminal_size().columns) if self._moving else _WIDTH
         self._console = Console(file=stream, width=width, highlight=False)
+        self._done = "✓" if self._moving and self._console.encoding.startswith("utf") else ""
 
     def write(self, *parts: RenderableType) -> None:
         """Writes parts, one below the other."""
@@ -53,7 +54,7 @@ class Screen:
         line.add_column(width=1, style="green")
         line.add_column(ratio=1)
         line.add_column(justify="right", style="dim", no_wrap=True)
-        line.add_row("✓" if self._moving else "", done(), f"{time.perf_counter() - began:.1f} s")
+        line.add_row(self._done, done(), f"{time.perf_counter() - began:.1f} s")
         self.write(line)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,7 +31,11 @@ def history(
         versions = read_history(current.pipeline(), table, key)
         document = {
             "table": table, "key": key,
-            "versions": [{**version.values, "batch_id": version.batch, "objects": version.objects} for version in versions],
+            "versions": [
+                {**{name: _plain(value) for name, value in version.values.items()},
+                 "batch_id": version.batch, "objects": version.objects}
+                for version in versions
+            ],
         }  # fmt: skip
         current.show(document, lambda out: show_history(out, f"{table} {' '.join(key)}", versions))
 
@@ -58,4 +64,11 @@ def show_history(out: Console, title: str, versions: list[Version]) -> None:
 def _text(value: object) -> str:
     from rich.markup import escape
 
-    return "-" if value is None else escape(str(value))
+    return "-" if value is None else escape(str(_plain(value)))
+
+
+def _plain(value: object) -> object:
+    """The value, or as PostgreSQL writes it where JSON has no form for it."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(Decimal(value))
+    return f"\\x{value.hex()}" if isinstance(value, bytes) else value

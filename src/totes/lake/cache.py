@@ -49,15 +49,7 @@ class Cache:
             connection = engine.connect(private / file.name, memory=memory, scratch=private)
         cache = cls(connection, journal, private)
         if not cache._belongs():
-            connection.close()
-            _remove(private / file.name if private else file)
-            cache.engine = engine.connect(private / file.name if private else file, memory=memory, scratch=scratch)
-            cache.engine.execute(
-                "CREATE TABLE totes_position (store VARCHAR, version VARCHAR, batch BIGINT, manifest_sha256 VARCHAR)"
-            )
-            cache.engine.execute(
-                "INSERT INTO totes_position VALUES (?, ?, 0, NULL)", [journal.store.url, __version__]
-            )
+            cache._empty()
         return cache
 
     def __enter__(self) -> Cache:
@@ -104,6 +96,18 @@ class Cache:
                 self.rollback()
                 raise
             self.commit(batch, digest)
+
+    def _empty(self) -> None:
+        """Begins anew, without letting go of the file's lock."""
+        rows = self.engine.execute("SELECT table_name FROM duckdb_tables()").fetchall()
+        self.begin()
+        for (table,) in rows:
+            self.engine.execute(f"DROP TABLE {engine.name(table)}")
+        self.engine.execute(
+            "CREATE TABLE totes_position (store VARCHAR, version VARCHAR, batch BIGINT, manifest_sha256 VARCHAR)"
+        )
+        self.engine.execute("INSERT INTO totes_position VALUES (?, ?, 0, NULL)", [self._journal.store.url, __version__])
+        self.engine.execute("COMMIT")
 
     def _belongs(self) -> bool:
         try:

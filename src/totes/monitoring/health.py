@@ -41,20 +41,26 @@ class Change(BaseModel):
 class Health(BaseModel):
     """The state of a pipeline.
 
-    `fresh_at` is the last moment at which the warehouse was known to hold all that the source then held; before the
-    first such moment, when the pipeline was first run. `incidents` are those that are open, by stage, or `freshness`.
+    `fresh_at` is the last moment at which the source held nothing that the warehouse does not hold now; before the
+    first such moment, when the pipeline was first run. `captured_at` and `processed_at` are that moment for the two
+    stores, so that stages that run on their own are known to be fresh too. `incidents` are those that are open, by
+    stage, or `freshness`.
     """
 
     model_config = ConfigDict(frozen=True)
 
     fresh_at: datetime | None = None
+    captured_at: datetime | None = None
+    processed_at: datetime | None = None
     checked_at: datetime | None = None
     incidents: dict[str, Incident] = {}
 
     def after(self, cycle: Cycle, now: datetime, freshness: timedelta) -> tuple[Health, list[Change]]:
-        """The health after a cycle, and what there is to tell. Pure."""
-        done = all(result is not None for result in (cycle.ingested, cycle.processed, cycle.loaded))
-        fresh_at = now if done else self.fresh_at or now
+        """The health after a cycle that ended now, and what there is to tell. Pure."""
+        began = now - timedelta(seconds=sum(cycle.seconds.values()))
+        captured_at = began if cycle.ingested else self.captured_at
+        processed_at = captured_at if cycle.processed else self.processed_at
+        fresh_at = (processed_at if cycle.loaded else None) or self.fresh_at or began
         seen: dict[str, tuple[str, str | None]] = {
             stage: (redact(error.what), error.hint) for stage, error in cycle.failures.items()
         }
@@ -75,7 +81,10 @@ class Health(BaseModel):
                 changes.append(Change(subject=subject, incident=open_before, over=True))
             elif open_before:
                 incidents[subject] = open_before
-        return Health(fresh_at=fresh_at, checked_at=now, incidents=incidents), changes
+        health = Health(
+            fresh_at=fresh_at, captured_at=captured_at, processed_at=processed_at, checked_at=now, incidents=incidents
+        )
+        return health, changes
 
 
 def read_health(folder: Path) -> Health:

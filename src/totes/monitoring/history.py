@@ -12,10 +12,9 @@ from totes.lake.journal import Journal, ingestion_journal, processed_journal
 from totes.lake.manifest import IngestionManifest, ProcessedManifest, StoredObject
 from totes.lake.store import Store
 from totes.pipeline import Pipeline
-from totes.processing.model import Model
+from totes.star.model import HISTORY_COLUMNS, Model
 from totes.processing.relation import lake_rows, source_relation
 from totes.warehouse.connection import schema_of
-
 
 _TEXT_IS_EXACT = {"DATE", "TIMESTAMP", "TIMESTAMPTZ", "INTERVAL"}
 
@@ -90,8 +89,8 @@ def _from_warehouse(pipeline: Pipeline, model: Model, columns: tuple[str, ...], 
         if not _may_be_keys(model, columns, key):
             return []
         names, rows = warehouse.query(
-            f"SELECT {_exactly(model)} FROM {engine.name(schema, model.name)} AS kept"
-            f" WHERE {condition} ORDER BY kept.valid_from"
+            f"SELECT {_exactly(model)}, {', '.join(HISTORY_COLUMNS)} FROM {engine.name(schema, model.name)}"
+            f" WHERE {condition} ORDER BY valid_from"
         )
     return [_version(names, row) for row in rows]
 
@@ -104,10 +103,10 @@ def _may_be_keys(model: Model, columns: tuple[str, ...], key: list[str]) -> bool
 
 
 def _exactly(model: Model) -> str:
-    """The columns of a table, those as text that a driver would bend: an infinity, a year BC, an interval's months."""
+    """The declared columns, those as text that a driver would bend: an infinity, a year BC, an interval's months."""
     return ", ".join(
-        f"CAST({engine.name(c.name)} AS VARCHAR) AS {engine.name(c.name)}" if c.type in _TEXT_IS_EXACT else engine.name(c.name)
-        for c in model.output
+        f"{engine.name(c.name)}::VARCHAR AS {engine.name(c.name)}" if c.type in _TEXT_IS_EXACT else engine.name(c.name)
+        for c in model.columns
     )
 
 
@@ -122,8 +121,9 @@ def _from_processed(
     versions = []
     for batch in range(1, journal.last() + 1):
         changes = journal.read(batch).models.get(model.name)
-        for objects, gone in ((changes.objects, False), (changes.removed, True)) if changes else ():
-            for values in _find(journal.store, objects, columns, key):
+        parts = ((changes.objects, _exactly(model), False), (changes.removed, "*", True)) if changes else ()
+        for objects, select, gone in parts:
+            for values in _find(journal.store, objects, columns, key, select):
                 versions.append(Version(batch, values | {"is_deleted": gone}, ()))
     return versions
 
@@ -171,12 +171,14 @@ def _with_objects(
     return Version(version.batch, version.values, (*packets, *held))
 
 
-def _find(store: Store, objects: tuple[StoredObject, ...], columns: tuple[str, ...], key: list[str]) -> list[dict[str, Any]]:
+def _find(
+    store: Store, objects: tuple[StoredObject, ...], columns: tuple[str, ...], key: list[str], select: str = "*"
+) -> list[dict[str, Any]]:
     if not objects:
         return []
     connection = engine.connect(None, memory="1GB")
     with store.local(list(objects)) as files:
-        result = connection.execute(f"SELECT * FROM {engine.parquet(files)} WHERE {_matches(columns, key)}")
+        result = connection.execute(f"SELECT {select} FROM {engine.parquet(files)} WHERE {_matches(columns, key)}")
         names = [column[0] for column in result.description or []]
         return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 

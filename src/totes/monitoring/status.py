@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from totes.errors import TotesError
-from totes.lake.journal import ingestion_journal, processed_journal
+from totes.lake.journal import Journal, M, ingestion_journal, processed_journal
 from totes.monitoring.health import Health, Incident, read_health, utc_now
 from totes.pipeline import Pipeline
 
@@ -63,22 +64,23 @@ class Status:
 def read_status(pipeline: Pipeline) -> Status:
     """Reads where the pipeline stands; what cannot be reached is told in its stage, and does not hide the others."""
     health = read_health(pipeline.settings.cache_folder)
-    ingested = ingestion_journal(pipeline.ingestion_store).newest()
-    processed = processed_journal(pipeline.processed_store).newest()
+    ingested, no_ingested = _newest(lambda: ingestion_journal(pipeline.ingestion_store))
+    processed, no_processed = _newest(lambda: processed_journal(pipeline.processed_store))
+    behind = (ingested.batch if ingested else 0) - (processed.batch if processed else 0)
     stages = {
         "ingest": StageStatus(
             batch=ingested.batch if ingested else 0, at=ingested.finished_at if ingested else None, lag_batches=0,
             rows=sum(table.upserts + table.deletes for table in ingested.tables.values()) if ingested else 0,
-            failing=health.incidents.get("ingest"),
+            failing=health.incidents.get("ingest"), unreachable=no_ingested,
         ),
         "process": StageStatus(
             batch=processed.batch if processed else 0, at=processed.finished_at if processed else None,
-            lag_batches=(ingested.batch if ingested else 0) - (processed.batch if processed else 0),
+            lag_batches=0 if no_ingested or no_processed else behind,
             rows=sum(model.written for model in processed.models.values()) if processed else 0,
-            failing=health.incidents.get("process"),
+            failing=health.incidents.get("process"), unreachable=no_processed,
         ),
+        "load": _load_status(pipeline, processed.batch if processed else None, health),
     }  # fmt: skip
-    stages["load"] = _load_status(pipeline, processed.batch if processed else 0, health)
     return Status(
         project=pipeline.settings.project.name,
         stages=stages,
@@ -91,14 +93,21 @@ def read_status(pipeline: Pipeline) -> Status:
     )  # fmt: skip
 
 
-def _load_status(pipeline: Pipeline, processed: int, health: Health) -> StageStatus:
+def _newest(journal: Callable[[], Journal[M]]) -> tuple[M | None, str | None]:
+    """The newest manifest of a store, or why nothing is known of it."""
+    try:
+        return journal().newest(), None
+    except TotesError as error:
+        return None, str(error)
+
+
+def _load_status(pipeline: Pipeline, processed: int | None, health: Health) -> StageStatus:
     failing = health.incidents.get("load")
     try:
         with pipeline.warehouse() as warehouse:
             newest = warehouse.newest()
     except TotesError as error:
         return StageStatus(0, None, 0, 0, failing, unreachable=str(error))
-    if newest is None:
-        return StageStatus(0, None, processed, 0, failing)
-    loaded_at = newest.loaded_at.replace(tzinfo=UTC)
-    return StageStatus(newest.batch, loaded_at, processed - newest.batch, newest.rows, failing)
+    loaded = newest.batch if newest else 0
+    at, rows = (newest.loaded_at.replace(tzinfo=UTC), newest.rows) if newest else (None, 0)
+    return StageStatus(loaded, at, 0 if processed is None else processed - loaded, rows, failing)

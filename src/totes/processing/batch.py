@@ -9,9 +9,9 @@ from totes.lake.manifest import IngestionManifest, ModelChanges, ProcessedManife
 from totes.lake.store import Store
 from totes.processing.calendar import calendar_relation, calendar_rows, covered_years
 from totes.processing.changes import changes_table, load_changes, load_rows, table_name
-from totes.processing.model import Model
+from totes.star.model import Model
 from totes.processing.output import RowWriter
-from totes.processing.project import CALENDAR, Project
+from totes.star.project import CALENDAR, Project
 from totes.processing.query import PROBLEM, BoundQuery
 from totes.processing.relation import Relation, RelationColumn, source_relation
 from totes.processing.scope import Leaf

@@ -11,7 +11,7 @@ from sqlglot import exp
 
 from totes import engine
 from totes.errors import ModelError
-from totes.processing.model import WIDEST_DECIMAL, Column, Model, line_of
+from totes.star.model import WIDEST_DECIMAL, Column, Model, line_of
 from totes.processing.relation import Relation, RelationColumn, loses_digits, parse_text
 from totes.processing.scope import AT, BAD, Binder, Leaf, carry_hidden, origin, raw_reference
 

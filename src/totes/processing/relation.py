@@ -14,7 +14,7 @@ from pathlib import Path
 
 from totes import engine
 from totes.lake.manifest import SourceColumn, TableChanges
-from totes.processing.model import WIDEST_DECIMAL
+from totes.star.model import WIDEST_DECIMAL
 
 _RAW_TYPES = {"integer": "BIGINT", "boolean": "BOOLEAN", "json": "JSON", "text": "VARCHAR"}
 _TYPED = {

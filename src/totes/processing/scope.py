@@ -15,7 +15,7 @@ from sqlglot import exp
 
 from totes import engine
 from totes.errors import ModelError
-from totes.processing.model import WIDEST_DECIMAL, Model, line_of, output_name
+from totes.star.model import WIDEST_DECIMAL, Model, line_of, output_name
 from totes.processing.relation import Relation, RelationColumn
 
 BAD, AT = "~bad", "~at"

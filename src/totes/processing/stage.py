@@ -16,7 +16,7 @@ from totes.lake.manifest import IngestionManifest, ModelChanges, ProcessedManife
 from totes.lake.store import Store
 from totes.log import logger
 from totes.processing.batch import StarBatch
-from totes.processing.project import Project
+from totes.star.project import Project
 from totes.processing.state import StarState
 
 _log = logger(stage="process")

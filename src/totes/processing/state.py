@@ -9,8 +9,8 @@ from totes.lake.cache import Cache
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest, ModelChanges, ProcessedManifest, StoredObject
 from totes.processing.changes import changes_table, load_changes, table_name
-from totes.processing.model import Model
-from totes.processing.project import Project
+from totes.star.model import Model
+from totes.star.project import Project
 from totes.processing.relation import Relation, source_relation
 
 QUARANTINE = "quarantine_rows"

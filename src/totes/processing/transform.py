@@ -11,7 +11,7 @@ from datetime import datetime
 
 from totes import engine
 from totes.processing.changes import changes_table, table_name
-from totes.processing.model import Model
+from totes.star.model import Model
 from totes.processing.query import PROBLEM, BoundQuery
 from totes.processing.scope import AT, Leaf
 from totes.processing.state import BEGINS, GONE, QUARANTINE, StarState, star_table

@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Literal
 
 from totes import engine
-from totes.processing.model import Column
+from totes.star.model import Column
 from totes.warehouse.table import WarehouseTable
 
 Dialect = Literal["duckdb", "postgresql"]

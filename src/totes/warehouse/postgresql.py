@@ -15,7 +15,7 @@ from adbc_driver_manager import dbapi
 
 from totes import engine
 from totes.errors import WarehouseError, WarehouseRefused
-from totes.processing.model import Column
+from totes.star.model import Column
 from totes.redaction import redact
 from totes.warehouse import ddl
 from totes.warehouse.adapter import LoadedBatch

@@ -10,7 +10,7 @@ from totes.lake.journal import Journal, processed_journal
 from totes.lake.manifest import ProcessedManifest
 from totes.lake.store import Store
 from totes.log import logger
-from totes.processing.project import Project
+from totes.star.project import Project
 from totes.warehouse.adapter import LoadedBatch, Warehouse
 from totes.warehouse.table import BatchLoad, TableLoad, WarehouseTable, warehouse_tables
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from totes.processing.model import Model
+from totes.star.model import Model
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import re
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ _TYPES = {
     exp.DType.INT: "INTEGER", exp.DType.BIGINT: "BIGINT", exp.DType.FLOAT: "FLOAT", exp.DType.DOUBLE: "DOUBLE",
     exp.DType.DATE: "DATE", exp.DType.TIME: "TIME", exp.DType.TIMESTAMP: "TIMESTAMP",
     exp.DType.TIMESTAMPNTZ: "TIMESTAMP", exp.DType.DATETIME: "TIMESTAMP", exp.DType.TIMESTAMPTZ: "TIMESTAMPTZ",
-    exp.DType.INTERVAL: "INTERVAL", exp.DType.UUID: "UUID", exp.DType.VARBINARY: "BLOB", exp.DType.JSON: "JSON",
+    exp.DType.INTERVAL: "INTERVAL", exp.DType.UUID: "UUID", exp.DType.VARBINARY: "BLOB", exp.DType.JSON: "JSON", exp.DType.JSONB: "JSON",
 }  # fmt: skip
 _TEXTS = {exp.DType.VARCHAR, exp.DType.TEXT, exp.DType.CHAR}
 logging.getLogger("sqlglot").setLevel(logging.ERROR)
@@ -119,7 +120,7 @@ class Model:
     def table_sha256(self) -> str:
         """Identifies what the warehouse table is declared to be."""
         declared = [(c.name, c.type, c.unbounded, c.length_max, c.not_null, c.references) for c in self.columns]
-        return _digest(repr((self.name, declared, self.primary_key, self.surrogate)))
+        return _digest(json.dumps([self.name, declared, self.primary_key, self.surrogate]))
 
     def query_sha256(self, references: dict[str, bytes]) -> str:
         """Identifies the query's meaning: its text, and the content of the reference files that it reads."""
@@ -147,7 +148,8 @@ def parse_model(path: Path) -> Model:
     if not isinstance(declared, exp.Schema):
         raise ModelError(path, 1, "the table's columns are not declared", hint="CREATE TABLE name (column TYPE, …) AS")
     if isinstance(query, exp.SetOperation):
-        raise ModelError(path, line_of(query), f"{query.key.upper()} cannot be maintained incrementally",
+        raise ModelError(path, line_of(query), f"{query.key.upper()} cannot be maintained incrementally: "
+                         "a row would have to be counted before it may go",
                          hint="Write one model a part")  # fmt: skip
     if not isinstance(query, exp.Select):
         raise ModelError(path, 1, "there is no SELECT after the columns")

@@ -8,8 +8,8 @@ from importlib import resources
 from pathlib import Path
 
 from totes.errors import ConfigurationError, ModelError
-from totes.processing.maintainable import check_maintainable
-from totes.processing.model import Model, check_columns, parse_model
+from totes.star.maintainable import check_maintainable
+from totes.star.model import Model, check_columns, parse_model
 
 CALENDAR = "calendar"
 CALENDAR_COLUMN = "date"

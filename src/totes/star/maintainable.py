@@ -8,7 +8,7 @@ import duckdb
 from sqlglot import exp
 
 from totes.errors import ModelError
-from totes.processing.model import Model, line_of, output_name
+from totes.star.model import Model, line_of, output_name
 
 _CLAUSES: dict[str, tuple[str, str]] = {
     "group": ("GROUP BY", "an output row would depend on many source rows"),
@@ -85,6 +85,8 @@ def _check_table(model: Model, table: exp.Table) -> None:
     if not isinstance(table.this, exp.Identifier):
         _refuse(model, table, table.sql("duckdb"), "table functions read what the pipeline does not capture",
                 hint="Name a source table, a reference file or calendar")  # fmt: skip
+    if table.find(exp.TableSample):
+        _refuse(model, table, "TABLESAMPLE", "the result would differ each time")
     if table.db or table.catalog:
         raise ModelError(model.path, line_of(table), f"{table.sql('duckdb')} names a schema",
                          hint="Write the table's name alone; source.schema says which schema is captured")  # fmt: skip
