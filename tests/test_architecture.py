@@ -22,6 +22,7 @@ LAYERS = (
     ("ingestion", "processing", "warehouse", "terrifictotes"),
     ("pipeline",),
     ("monitoring",),
+    ("demo",),
     ("cli", "aws"),
     ("__main__",),
 )
@@ -32,7 +33,7 @@ GROUND = LAYERS[0]
 KNOWS_TERRIFICTOTES = {
     "config.py": "the name of the project that is built when no other is named",
     "star/project.py": "where the built-in project is",
-    "cli/demo*.py": "the demo tells TerrificTotes' story",
+    "demo/*.py": "the demo tells TerrificTotes' story",
 }
 TERRIFICTOTES = re.compile(
     r"terrific|totesys|sales_order|purchase_order|counterparty|dim_staff|fact_payment", re.IGNORECASE

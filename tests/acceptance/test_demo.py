@@ -21,7 +21,7 @@ import duckdb
 import pytest
 
 from tests.conftest import Command, Database, run_cleanly
-from totes.cli.demo_check import compare
+from totes.demo.check import compare
 from totes.errors import CommandFailed
 from totes.pipeline import Pipeline
 

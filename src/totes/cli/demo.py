@@ -26,10 +26,10 @@ def demo(
 ) -> None:  # fmt: skip
     """Try it all: a PostgreSQL with TerrificTotes' data, two batches with a day of trade between them, and history."""
     with session(context, None, as_json, debug) as current, _Stoppable() as stoppable:
-        from totes.cli.demo_document import as_document
-        from totes.cli.demo_screen import Screen
-        from totes.cli.demo_show import introduce, show_story
-        from totes.cli.demo_story import check_wishes, tell
+        from totes.demo.document import as_document
+        from totes.demo.screen import Screen
+        from totes.demo.show import introduce, show_story
+        from totes.demo.story import check_wishes, tell
 
         if not current.debug:
             _silence_logs()

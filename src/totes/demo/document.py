@@ -8,7 +8,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from totes.cli.demo_story import RowHistory, Story
+from totes.demo.story import RowHistory, Story
 
 
 def as_document(story: Story) -> dict[str, object]:

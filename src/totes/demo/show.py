@@ -12,10 +12,10 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from totes.cli.demo_document import next_commands, what_was_checked
-from totes.cli.demo_questions import Answer
-from totes.cli.demo_screen import Screen, aside, heading, indented, table_of
-from totes.cli.demo_story import RowHistory, Story
+from totes.demo.document import next_commands, what_was_checked
+from totes.demo.questions import Answer
+from totes.demo.screen import Screen, aside, heading, indented, table_of
+from totes.demo.story import RowHistory, Story
 from totes.monitoring.history import Version
 from totes.pipeline import Cycle
 

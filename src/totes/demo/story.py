@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psycopg
 
-from totes.cli.demo_check import Comparison, compare
-from totes.cli.demo_folder import Made, check, clear, list_made
-from totes.cli.demo_questions import Answer, ask
+from totes.demo.check import Comparison, compare
+from totes.demo.folder import Made, check, clear, list_made
+from totes.demo.questions import Answer, ask
 from totes.config import load_settings
 from totes.errors import ConfigurationError
 from totes.monitoring.alerts import watch

@@ -1,0 +1,149 @@
+"""A cache may be lost, damaged, of another lake, of another version, or in use: the lake makes it again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from totes.errors import StoreError
+from totes.lake import cache as cache_module
+from totes.lake.cache import Cache
+from totes.lake.journal import Journal
+from totes.lake.manifest import Manifest
+from totes.lake.store import Store
+
+NOON = datetime(2024, 11, 26, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal[Manifest]:
+    """A journal of two batches."""
+    journal = Journal(Store.open("lake", tmp_path), Manifest)
+    for batch in (1, 2):
+        journal.commit(Manifest(batch=batch, previous_sha256=None, started_at=NOON, finished_at=NOON))
+    return journal
+
+
+@pytest.fixture
+def opened(tmp_path: Path, journal: Journal[Manifest]) -> Callable[..., Cache]:
+    """Opens the cache of a stage."""
+
+    def opened(of: Journal[Manifest] = journal) -> Cache:
+        return Cache.open(tmp_path / "cache", "stage", of, "100MB")
+
+    return opened
+
+
+def learn(cache: Cache, journal: Journal[Manifest]) -> list[int]:
+    """Brings a cache up to its journal, and gives the batches that it took in."""
+    taken: list[int] = []
+
+    def take(batch: int) -> str:
+        taken.append(batch)
+        cache.engine.execute("CREATE TABLE IF NOT EXISTS learnt (batch INTEGER)")
+        cache.engine.execute("INSERT INTO learnt VALUES (?)", [batch])
+        return journal.read(batch).sha256()
+
+    cache.advance(take)
+    return taken
+
+
+def test_a_cache_learns_each_batch_once(opened: Callable[..., Cache], journal: Journal[Manifest]) -> None:
+    with opened() as cache:
+        assert (cache.batch, learn(cache, journal), cache.batch) == (0, [1, 2], 2)
+    with opened() as cache:
+        assert (cache.batch, learn(cache, journal)) == (2, [])
+
+
+def test_what_fails_on_the_way_is_not_learnt_by_half(opened: Callable[..., Cache], journal: Journal[Manifest]) -> None:
+    def fail(batch: int) -> str:
+        cache.engine.execute("CREATE TABLE half (batch INTEGER)")
+        raise RuntimeError
+
+    with opened() as cache:
+        with pytest.raises(RuntimeError):
+            cache.advance(fail)
+        assert cache.batch == 0
+        assert learn(cache, journal) == [1, 2]
+        assert cache.engine.execute("SELECT table_name FROM duckdb_tables() WHERE table_name = 'half'").fetchall() == []
+
+
+def test_a_damaged_cache_is_made_again(opened: Callable[..., Cache], journal: Journal[Manifest], tmp_path: Path) -> None:
+    with opened() as cache:
+        learn(cache, journal)
+    (tmp_path / "cache/stage.duckdb").write_bytes(b"damaged" * 10_000)
+    with opened() as cache:
+        assert learn(cache, journal) == [1, 2]
+
+
+def test_a_file_that_is_another_database_is_made_again(
+    opened: Callable[..., Cache], journal: Journal[Manifest], tmp_path: Path
+) -> None:
+    (tmp_path / "cache").mkdir()
+    with duckdb.connect(str(tmp_path / "cache/stage.duckdb")) as other:
+        other.execute("CREATE TABLE something_else (a INTEGER)")
+    with opened() as cache:
+        assert learn(cache, journal) == [1, 2]
+
+
+def test_a_cache_of_another_lake_is_made_again(
+    opened: Callable[..., Cache], journal: Journal[Manifest], tmp_path: Path
+) -> None:
+    with opened() as cache:
+        learn(cache, journal)
+    elsewhere = Journal(Store.open("elsewhere", tmp_path), Manifest)
+    with opened(elsewhere) as cache:
+        assert cache.batch == 0
+
+
+def test_a_cache_of_a_lake_that_was_replaced_is_made_again(
+    opened: Callable[..., Cache], journal: Journal[Manifest], tmp_path: Path
+) -> None:
+    with opened() as cache:
+        learn(cache, journal)
+    manifest = tmp_path / "lake/batches/000000000002.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"finished_at": "2025-01-01T00:00:00Z"}, indent=1))
+    with opened() as cache:
+        assert cache.batch == 0
+
+
+def test_a_cache_of_another_version_is_made_again(
+    opened: Callable[..., Cache], journal: Journal[Manifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened() as cache:
+        learn(cache, journal)
+    monkeypatch.setattr(cache_module, "__version__", "99.0.0")
+    with opened() as cache:
+        assert cache.batch == 0
+
+
+def test_a_cache_that_another_process_has_open_is_left_alone(
+    opened: Callable[..., Cache], journal: Journal[Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_module, "_LOCK_PATIENCE_SECONDS", 0.3)
+    with opened() as cache:
+        learn(cache, journal)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.read()",
+         str(tmp_path / "cache/stage.duckdb")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "open\n"
+    with opened() as cache:
+        assert learn(cache, journal) == [1, 2]  # in a private one
+    holder.communicate("")
+    with opened() as cache:
+        assert cache.batch == 2
+
+
+def test_a_cache_folder_that_cannot_be_made_is_named(tmp_path: Path, journal: Journal[Manifest]) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="file/cache cannot be made"):
+        Cache.open(tmp_path / "file/cache", "stage", journal, "100MB")
