@@ -33,6 +33,7 @@ GROUND = LAYERS[0]
 KNOWS_TERRIFICTOTES = {
     "config.py": "the name of the project that is built when no other is named",
     "star/project.py": "where the built-in project is",
+    "cli/demo.py": "the command's help says whose data it shows",
     "demo/*.py": "the demo tells TerrificTotes' story",
 }
 TERRIFICTOTES = re.compile(

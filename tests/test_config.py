@@ -147,7 +147,7 @@ def test_text_that_is_no_toml_is_named_with_its_line(load: Callable[[str], Setti
 
 def test_no_file_is_an_error_that_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigurationError, match="there is no totes.toml. Write one"):
+    with pytest.raises(ConfigurationError, match=r"there is no totes\.toml\. Write one"):
         load_settings(None)
     monkeypatch.setenv("TOTES_SOURCE__URL", URL)
     with pytest.raises(ConfigurationError, match=r"there is no other\.toml"):
@@ -184,7 +184,7 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
     kept: dict[str, str] = {}
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802
+        def do_POST(self) -> None:
             name = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["SecretId"]
             assert self.headers["X-Amz-Target"] == "secretsmanager.GetSecretValue"
             found = name in kept
@@ -242,7 +242,7 @@ def test_a_secret_of_another_kind_is_refused_and_not_shown(
 
 
 def test_a_secret_that_is_not_there_is_named(load: Callable[[str], Settings], secrets: dict[str, str]) -> None:
-    with pytest.raises(ConfigurationError, match="source.url: the secret totes could not be fetched") as caught:
+    with pytest.raises(ConfigurationError, match=r"source\.url: the secret totes could not be fetched") as caught:
         load('[source]\nurl = "secretsmanager:totes"\n').source_url()
     assert "secretsmanager:GetSecretValue" in (caught.value.hint or "")
     assert secrets == {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from urllib.parse import quote
 
 import psycopg
@@ -10,14 +10,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from totes import redaction
+from tests.conftest import Command
+from totes import log, redaction
+from totes.cli.session import report
+from totes.errors import SourceError
 from totes.redaction import redact, register_secret
 
 
 @pytest.fixture(autouse=True)
-def _no_secrets_of_others(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_secrets_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redaction, "_secrets", set())
-    yield
 
 
 @pytest.mark.parametrize(
@@ -63,3 +65,32 @@ def test_any_password_of_three_characters_is_masked(password: str) -> None:
     register_secret(f"postgresql://user:{quote(password, safe='')}@host/db")
     assert password not in redact(f"<{password}>")
     assert quote(password, safe="") not in redact(f"<{quote(password, safe='')}>")
+
+
+def test_errors_and_tracebacks_of_commands_are_masked(capsys: pytest.CaptureFixture[str]) -> None:
+    register_secret("postgresql://user:s3cr3t@host/db")
+    error = SourceError("the password s3cr3t\nwas refused", hint="Not s3cr3t")
+    report(f"ingest: {error}", error, debug=True)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines()[-1] == "error: ingest: the password *** was refused. Not ***"
+    assert "SourceError: the password ***" in said.err
+    assert "s3cr3t" not in said.err
+
+
+def test_logs_are_masked(capsys: pytest.CaptureFixture[str]) -> None:
+    register_secret("postgresql://user:s3cr3t@host/db")
+    log.configure(terminal=False)
+    log.logger(stage="ingest").warning("connecting with s3cr3t", url="postgresql://user:s3cr3t@host/db")
+    said = capsys.readouterr().err
+    assert '"url": "postgresql://user:***@host/db"' in said
+    assert "s3cr3t" not in said
+
+
+def test_a_client_that_repeats_the_password_does_not_do_so_through_the_command(totes: Callable[..., Command]) -> None:
+    url = "postgresql://user:first%zzsecond@127.0.0.1:1/db"
+    for stage in ("ingest", "load"):
+        done = totes(stage, TOTES_SOURCE__URL=url, TOTES_WAREHOUSE__URL=url)
+        assert done.code in (0, 3)
+        assert "zzsecond" not in done.out + done.err
+        assert "first" not in done.out + done.err

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import duckdb
 
@@ -19,7 +21,8 @@ def connect(path: Path | None, *, memory: str, scratch: Path | None = None) -> E
     Args:
         path: the database file, or None for one in memory.
         memory: the most that DuckDB's buffers may take, such as `1GB`; what is larger goes to `scratch`.
-        scratch: a folder for what does not fit in memory; DuckDB's default beside the database if None.
+        scratch: a folder for what does not fit in memory; by default beside the
+            database, or in the system's folder for temporary files.
 
     Raises:
         duckdb.IOException: another process holds the file, or it cannot be read.
@@ -32,12 +35,25 @@ def connect(path: Path | None, *, memory: str, scratch: Path | None = None) -> E
         # INSERT … SELECT put into a table within it. Nothing here relies on an order that is not asked for.
         "preserve_insertion_order": "false",
     }
-    if scratch is not None:
-        options["temp_directory"] = str(scratch)
+    if scratch is not None or path is None:
+        options["temp_directory"] = str(scratch or tempfile.gettempdir())
     engine = duckdb.connect(str(path) if path else ":memory:", config=options)
     engine.execute("SET TimeZone = 'UTC'")
     engine.execute("SET enable_progress_bar = false")
     return engine
+
+
+class Stream:
+    """A query's rows for another connection, as an Arrow stream that it reads while it needs them.
+
+    A relation itself can be read on its own connection only.
+    """
+
+    def __init__(self, engine: Engine, query: str) -> None:
+        self._relation = engine.sql(query)
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        return self._relation.__arrow_c_stream__(requested_schema)
 
 
 def name(*parts: str) -> str:
@@ -48,6 +64,11 @@ def name(*parts: str) -> str:
 def names(columns: Iterable[str], prefix: str | None = None) -> str:
     """A comma-separated list of quoted column names, each after `prefix` when there is one."""
     return ", ".join(name(prefix, column) if prefix else name(column) for column in columns)
+
+
+def case_safe(kind: str, relation: str) -> str:
+    """A name, not yet quoted, for a table that belongs to a relation: DuckDB does not tell names apart by case."""
+    return f"{kind}_{relation}_{crc32(relation.encode()):08x}"
 
 
 def text(value: str) -> str:
@@ -83,6 +104,17 @@ def json_lines(files: Iterable[Path], columns: str | None, compression: str, *, 
         f" compression = '{written}',{f' columns = {columns},' if columns else ''}"
         f" maximum_object_size = {line_bytes_max}, hive_partitioning = false)"
     )
+
+
+def parse_text(raw: str, target: str) -> str:
+    """SQL that reads PostgreSQL's text form as a DuckDB type, NULL where it cannot."""
+    if target in ("DATE", "TIMESTAMP", "TIMESTAMPTZ"):
+        # PostgreSQL writes '0044-03-15 01:02:03 BC', DuckDB reads '0044-03-15 (BC) 01:02:03'.
+        era = f"regexp_replace({raw}, '^(\\S+)(.*) BC$', '\\1 (BC)\\2')"
+        return f"TRY_CAST(CASE WHEN {raw} LIKE '%BC' THEN {era} ELSE {raw} END AS {target})"
+    if target == "BLOB":
+        return f"CASE WHEN {raw} LIKE '\\x%' THEN TRY(unhex(substr({raw}, 3))) END"
+    return f"TRY_CAST({raw} AS {target})"
 
 
 def scalar(engine: Engine, sql: str) -> Any:

@@ -10,8 +10,8 @@ from functools import cached_property
 from typing import TypeVar
 
 from totes.config import Settings
-from totes.errors import TotesError
-from totes.ingestion.source import describe_source
+from totes.errors import TotesError, WarehouseRefused
+from totes.ingestion.source import Snapshot, describe_source
 from totes.ingestion.stage import Ingested, ingest
 from totes.lake.journal import ingestion_journal
 from totes.lake.store import Store
@@ -92,12 +92,12 @@ class Pipeline:
             self.settings.warehouse_url(), settings.schema_, base=self.settings.base, memory=self.settings.lake.memory
         )
 
-    def ingest(self) -> Ingested:
-        """Captures what is new at the source as one batch."""
+    def ingest(self, inspect: Callable[[Snapshot], None] | None = None) -> Ingested:
+        """Captures what is new at the source as one batch; `inspect` sees the snapshot when all of it is captured."""
         return ingest(
             self.settings.source_url(), self.settings.source, self.ingestion_store,
             needed=self.project.source_tables, compression=self.settings.lake.compression,
-            cache=self.settings.cache_folder, memory=self.settings.lake.memory,
+            cache=self.settings.cache_folder, memory=self.settings.lake.memory, inspect=inspect,
         )  # fmt: skip
 
     def process(self) -> Processed:
@@ -110,6 +110,20 @@ class Pipeline:
     def load(self) -> Loaded:
         """Loads every processed batch that is not in the warehouse."""
         with self.warehouse() as warehouse:
+            return load(self.project, self.processed_store, warehouse)
+
+    def replay(self, url: str) -> Loaded:
+        """Loads all processed batches into the warehouse at a URL, which must be empty.
+
+        Raises:
+            WarehouseRefused: something is loaded there.
+        """
+        settings = self.settings
+        opened = open_warehouse(url, settings.warehouse.schema_, base=settings.base, memory=settings.lake.memory)
+        with opened as warehouse:
+            newest = warehouse.newest()
+            if newest:
+                raise WarehouseRefused(f"that warehouse holds {newest.batch} batches already", hint="Name an empty one")
             return load(self.project, self.processed_store, warehouse)
 
     def run(self, only: str | None = None) -> Cycle:

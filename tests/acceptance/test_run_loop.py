@@ -235,7 +235,7 @@ def test_a_cycle_that_computes_stops_at_once_and_is_no_failure(
     write_project({"dim_t": "CREATE TABLE dim_t (id INTEGER PRIMARY KEY) AS SELECT a.id FROM t AS a JOIN t AS b ON sin(a.id + b.id) > 2"},
                   name="slow")  # fmt: skip
     loop = start("--every", "1s", "--json", TOTES_SOURCE__URL=database.url, TOTES_PROJECT__PATH="slow")
-    loop.wait_for(lambda: (folder / "lake/ingestion/batches/000000000001.json").exists())
+    loop.wait_for((folder / "lake/ingestion/batches/000000000001.json").exists)
     time.sleep(0.5)
     code, seconds = loop.stop()
     assert code == 0

@@ -1,16 +1,12 @@
-"""What every store promises, in a folder and in S3 alike, and what the journal makes of it."""
+"""What every store promises, in a folder and in S3 alike."""
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,43 +16,13 @@ import obstore
 import pytest
 from obstore.store import LocalStore, S3Store
 
-from tests.conftest import Bucket, Command, Database, rows_of, run_cleanly
-from tests.contracts.shop import MODELS, SCHEMA
-from totes.errors import BatchTaken, ConfigurationError, LakeDamaged, StoreError
-from totes.lake.journal import Journal
-from totes.lake.layout import folder_name, manifest_path, new_object_path
-from totes.lake.manifest import Manifest, StoredObject
+from tests.conftest import Bucket
+from totes.errors import ConfigurationError, LakeDamaged, StoreError
+from totes.lake.layout import folder_name, new_object_path
+from totes.lake.manifest import StoredObject
 from totes.lake.store import ObjectExists, Store
-from totes.pipeline import Pipeline
 
 NOON = datetime(2024, 11, 26, 12, tzinfo=UTC)
-
-
-@pytest.fixture(params=["folder", "s3"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where a store is."""
-    if request.param == "folder":
-        return str(tmp_path / "store")
-    bucket: Bucket = request.getfixturevalue("s3")
-    return bucket.url("store")
-
-
-@pytest.fixture
-def store(place: str, tmp_path: Path) -> Store:
-    """An empty store."""
-    return Store.open(place, tmp_path)
-
-
-@pytest.fixture
-def journal(store: Store) -> Journal[Manifest]:
-    """The journal of an empty store."""
-    return Journal(store, Manifest)
-
-
-def manifest(batch: int, previous: Manifest | None = None, finished_at: datetime = NOON) -> Manifest:
-    """A manifest of nothing."""
-    return Manifest(batch=batch, previous_sha256=previous.sha256() if previous else None, started_at=NOON,
-                    finished_at=finished_at)  # fmt: skip
 
 
 def overwrite(place: str, path: str, content: bytes | None) -> None:
@@ -277,145 +243,3 @@ def test_a_large_file_is_put_without_being_held_in_memory(place: str, tmp_path: 
         content.truncate(100 << 20)
     done = subprocess.run([sys.executable, "-c", script, place, str(file)], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 40  # MiB
-
-
-def test_an_empty_journal_has_no_batch(journal: Journal[Manifest]) -> None:
-    assert journal.last() == 0
-    assert journal.newest() is None
-
-
-def test_batches_count_without_gaps(place: str, store: Store, journal: Journal[Manifest], tmp_path: Path) -> None:
-    first = manifest(1)
-    second = manifest(2, first)
-    journal.commit(first)
-    journal.commit(second)
-    assert journal.last() == 2
-    assert journal.newest() == second
-    assert sorted(store.list("batches/")) == ["batches/000000000001.json", "batches/000000000002.json"]
-    assert Journal(Store.open(place, tmp_path), Manifest).last() == 2
-
-
-def test_a_journal_sees_the_batches_of_other_runners(place: str, journal: Journal[Manifest], tmp_path: Path) -> None:
-    other = Journal(Store.open(place, tmp_path), Manifest)
-    journal.commit(manifest(1))
-    assert other.last() == 1
-    journal.commit(manifest(2))
-    journal.commit(manifest(3))
-    assert other.last() == 3
-
-
-def test_objects_that_are_no_manifests_are_no_batches(store: Store, journal: Journal[Manifest]) -> None:
-    for path in ("batches/7.json", "batches/000000000009.json.tmp", "batches/notes/000000000008.json"):
-        store.put_new(path, b"")
-    assert journal.last() == 0
-
-
-def test_a_batch_that_is_taken_is_not_committed_again(journal: Journal[Manifest], place: str, tmp_path: Path) -> None:
-    theirs, ours = manifest(1), manifest(1, finished_at=NOON.replace(hour=13))
-    Journal(Store.open(place, tmp_path), Manifest).commit(theirs)
-    with pytest.raises(BatchTaken, match="batch 1"):
-        journal.commit(ours)
-    assert journal.read(1) == theirs
-
-
-def test_a_commit_whose_answer_was_lost_is_a_success(journal: Journal[Manifest]) -> None:
-    journal.commit(manifest(1))
-    journal.commit(manifest(1))
-    assert journal.last() == 1
-
-
-@pytest.mark.parametrize("content", [b"", b"{}", b"not json", b'{"format": 2}'])
-def test_a_damaged_manifest_is_named(store: Store, journal: Journal[Manifest], content: bytes) -> None:
-    store.put_new(manifest_path(1), content)
-    with pytest.raises(LakeDamaged, match="batches/000000000001.json"):
-        journal.read(1)
-
-
-def test_a_manifest_of_a_newer_format_is_not_taken_for_one_of_this(store: Store, journal: Journal[Manifest]) -> None:
-    newer = json.loads(manifest(1).content()) | {"encrypted_with": "a key"}
-    store.put_new(manifest_path(1), json.dumps(newer).encode())
-    with pytest.raises(LakeDamaged, match="the version of totes that wrote it"):
-        journal.read(1)
-
-
-def test_a_missing_manifest_among_later_ones_is_named(journal: Journal[Manifest]) -> None:
-    journal.commit(manifest(1))
-    journal.commit(manifest(3))
-    assert journal.last() == 3
-    with pytest.raises(LakeDamaged, match="batches/000000000002.json is missing"):
-        journal.read(2)
-
-
-@pytest.fixture
-def shop_in_s3(
-    s3: Bucket, database: Database, make_pipeline: Callable[..., Pipeline], write_project: Callable[..., dict[str, Any]]
-) -> Callable[..., Pipeline]:
-    """A shop's pipeline whose lakes are both in S3."""
-    database.execute(*SCHEMA)
-    project = write_project(MODELS)
-
-    def make(compression: str = "zstd") -> Pipeline:
-        lake = {"ingestion": s3.url("ingestion"), "processed": s3.url("processed"), "compression": compression}
-        return make_pipeline(database.url, project=project, lake=lake)
-
-    return make
-
-
-@pytest.mark.parametrize("cache_is_lost", [False, True], ids=["cache kept", "cache lost"])
-def test_a_pipeline_over_s3_keeps_history(
-    shop_in_s3: Callable[..., Pipeline], database: Database, cache_is_lost: bool, tmp_path: Path
-) -> None:
-    run_cleanly(shop_in_s3())
-    if cache_is_lost:
-        shutil.rmtree(tmp_path / ".totes")
-    database.execute(
-        "UPDATE \"order\" SET quantity = 5, last_updated = '2024-11-26 10:00' WHERE order_id = 1",
-        "UPDATE customer SET city = 'Bath', last_updated = '2024-11-26 10:00' WHERE customer_id = 10",
-        "DELETE FROM \"order\" WHERE order_id = 2",
-    )
-    run_cleanly(shop_in_s3())
-    assert run_cleanly(shop_in_s3()).ingested.batch is None
-    history = "SELECT order_record_id, order_id, quantity, is_deleted, batch_id, valid_to IS NULL FROM fact_order ORDER BY 1"
-    assert rows_of(shop_in_s3(), history) == [
-        (1, 1, 2, False, 1, False), (2, 2, 1, False, 1, False), (3, 3, 7, False, 1, True),
-        (4, 1, 5, False, 2, True), (5, 2, 1, True, 2, True),
-    ]  # fmt: skip
-    assert rows_of(shop_in_s3(), "SELECT * FROM dim_customer ORDER BY 1") == [(10, "Ada", "Bath"), (11, "Bo", "York")]
-
-
-@pytest.mark.parametrize("compression", ["zstd", "gzip", "none"])
-def test_packets_are_compressed_as_set_and_processed(
-    shop_in_s3: Callable[..., Pipeline], compression: str, tmp_path: Path
-) -> None:
-    pipeline = shop_in_s3(compression)
-    pipeline.ingest()
-    [path] = pipeline.ingestion_store.list("order/")
-    content = pipeline.ingestion_store.read(path)
-    assert content is not None
-    ending, start = {"zstd": (".jsonl.zst", b"\x28\xb5\x2f\xfd"), "gzip": (".jsonl.gz", b"\x1f\x8b"), "none": (".jsonl", b"{")}[compression]
-    assert path.endswith(ending)
-    assert content.startswith(start)
-    if compression != "zstd":
-        lines = (gzip.decompress(content) if compression == "gzip" else content).splitlines()
-        assert json.loads(lines[0]) == {
-            "order_id": 1, "customer_id": 10, "quantity": 2, "price": "12.50", "last_updated": "2024-11-25 09:00:00",
-            "_op": "upsert", "_at": "2024-11-25T09:00:00",
-        }  # fmt: skip
-    pipeline.process()
-    pipeline.load()
-    assert rows_of(pipeline, "SELECT count(*), sum(quantity) FROM fact_order") == [(3, 10)]
-
-
-def test_the_command_reads_and_writes_s3(
-    s3: Bucket, database: Database, totes: Callable[..., Command], write_project: Callable[..., dict[str, Any]]
-) -> None:
-    database.execute(*SCHEMA)
-    write_project(MODELS)
-    settings = {
-        "TOTES_SOURCE__URL": database.url, "TOTES_PROJECT__PATH": "project",
-        "TOTES_LAKE__INGESTION": s3.url("ingestion"), "TOTES_LAKE__PROCESSED": s3.url("processed"),
-    }  # fmt: skip
-    done = totes("run", "--json", **settings)
-    assert (done.code, json.loads(done.out)["loaded"]) == (0, {"dim_customer": 2, "fact_order": 3})
-    history = json.loads(totes("history", "fact_order", "1", "--json", **settings).out)
-    assert all(place.startswith(s3.url("")) for place in history["versions"][0]["objects"])

@@ -27,7 +27,7 @@ def cycle(*stages: str, seconds: float = 0.0, **failures: TotesError) -> Cycle:
     """A cycle of these stages, or of all; those that are named with an error fail."""
     ran = stages or STAGES
     done = {stage: RESULTS[stage] if stage in ran and stage not in failures else None for stage in STAGES}
-    return Cycle(done["ingest"], done["process"], done["load"], {stage: seconds for stage in ran}, dict(failures))  # type: ignore[arg-type]
+    return Cycle(done["ingest"], done["process"], done["load"], dict.fromkeys(ran, seconds), dict(failures))  # type: ignore[arg-type]
 
 
 def after(health: Health, *cycles: Cycle, minutes: int = 15, begin: datetime = NOON) -> tuple[Health, list[list[str]]]:

@@ -41,7 +41,7 @@ VALUES: dict[str, list[tuple[str, ...]]] = {
     "u": [("8c4b1f5a-0d6e-4c53-9a3c-0e8f4b9a1d2f", "8c4b1f5a-0d6e-4c53-9a3c-0e8f4b9a1d2f"),
           ("ffffffff-ffff-ffff-ffff-ffffffffffff",) * 2],
     "y": [("\\x00ff27", "00ff27"), ("\\x", "")],
-    "j": [('{"a":[1,null,"x"],"b":0.5}',) * 2, ("[]", "[]"), ('"text"', '"text"')],
+    "j": [('{"a": 1.10, "b": [null, "x"]}',) * 2, ("[]", "[]"), ("123456789012345678901234567890.10",) * 2, ('"text"',) * 2],
     "v": [("It's \"quoted\"\n\t\\ 表 🎒 ",) * 2, ("", ""), ("NULL", "NULL"), ("\x01\x7f\ufeff",) * 2],
     "v3": [("äöü", "äöü"), ("   ", "   ")],
 }  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from totes import __version__
-from totes.cli import demo, history, run, status, warehouse
+from totes.cli import demo, history, replay, run, status, verify, warehouse
 from totes.cli.session import ConfigOption, DebugOption, JsonOption, Session
 
 app = typer.Typer(
@@ -47,6 +47,8 @@ app.command("process")(run.process)
 app.command("load")(run.load)
 app.command("status")(status.status)
 app.command("history")(history.history)
+app.command("verify")(verify.verify)
+app.command("replay")(replay.replay)
 app.add_typer(warehouse.app, name="warehouse")
 
 

@@ -78,6 +78,18 @@ def session(context: typer.Context, config: Path | None, as_json: bool, debug: b
              error, debug=current.debug)  # fmt: skip
 
 
+@contextmanager
+def waiting(current: Session) -> Iterator[Callable[[str], None]]:
+    """Shows what is being done while it lasts: on a terminal, and not with --json."""
+    if current.json or not sys.stderr.isatty():
+        yield lambda _doing: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("starting") as shown:
+        yield lambda doing: shown.update(doing)
+
+
 def fail(message: str, error: Exception, *, debug: bool = False) -> NoReturn:
     """Prints an error and ends the command."""
     report(message, error, debug=debug)

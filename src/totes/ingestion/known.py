@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from zlib import crc32
-
 from totes import engine
 from totes.errors import SourceRefused
 from totes.ingestion.capture import MARK, key_column, mark_expression, position_column, select_keys, select_rows
@@ -120,7 +118,7 @@ class KnownRows:
             self.engine.execute(f"INSERT INTO {known} {new}")
         else:
             self.engine.execute(f"CREATE TABLE {known} AS {new}")
-            self._tables.add(_name(table))
+            self._tables.add(engine.case_safe("known", table))
 
     def _receive(self, table: str, stream: object) -> None:
         self.engine.register("incoming", stream)
@@ -133,7 +131,7 @@ class KnownRows:
         return int(engine.scalar(self.engine, f"SELECT count(*) FROM {relation}"))
 
     def _exists(self, table: str) -> bool:
-        return _name(table) in self._tables
+        return engine.case_safe("known", table) in self._tables
 
     def _check_unique(self, table: SourceTable) -> None:
         keys = engine.names(_keys(table))
@@ -158,10 +156,5 @@ def _key_list(table: SourceTable) -> str:
     )
 
 
-def _name(table: str) -> str:
-    # DuckDB does not tell names apart by case; PostgreSQL does.
-    return f"known_{table}_{crc32(table.encode()):08x}"
-
-
 def _known(table: str) -> str:
-    return engine.name(_name(table))
+    return engine.name(engine.case_safe("known", table))

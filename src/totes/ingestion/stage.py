@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,7 +35,8 @@ class Ingested:
 
 
 def ingest(
-    url: str, source: SourceSettings, store: Store, *, needed: frozenset[str], compression: str, cache: Path, memory: str
+    url: str, source: SourceSettings, store: Store, *, needed: frozenset[str], compression: str, cache: Path, memory: str,
+    inspect: Callable[[Snapshot], None] | None = None,
 ) -> Ingested:
     """Captures what was committed since the last batch, as one batch, or nothing when there is nothing.
 
@@ -49,6 +51,7 @@ def ingest(
         compression: zstd, gzip or none.
         cache: a local folder.
         memory: the most memory for the engine.
+        inspect: is called with the snapshot when all that it shows is captured, while it is still open.
 
     Raises:
         SourceError, SourceRefused, StoreError, LakeDamaged: as they say.
@@ -67,6 +70,8 @@ def ingest(
                 manifest = _capture(snapshot, known, store, previous, started, compression)
                 if manifest is None:
                     opened.rollback()
+                    if inspect:
+                        inspect(snapshot)
                     return Ingested(None, snapshot.position.read_at)
                 try:
                     journal.commit(manifest)
@@ -75,6 +80,8 @@ def ingest(
                     _log.info("another runner committed this batch first; starting over", batch=manifest.batch)
                     continue
                 opened.commit(manifest.batch, manifest.sha256())
+                if inspect:
+                    inspect(snapshot)
                 changes = {name: table for name, table in manifest.tables.items() if table.upserts or table.deletes}
                 return Ingested(manifest.batch, manifest.position.read_at, changes)
     raise BatchTaken(f"other runners were first {_ATTEMPTS_MAX} times in a row", hint="Run it again")

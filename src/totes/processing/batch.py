@@ -8,10 +8,10 @@ from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest, ModelChanges, ProcessedManifest, TableChanges
 from totes.lake.store import Store
 from totes.processing.calendar import calendar_relation, calendar_rows, covered_years
-from totes.processing.changes import changes_table, load_changes, load_rows, table_name
+from totes.processing.changes import changes_table, load_changes, load_rows
 from totes.star.model import Model
 from totes.processing.output import RowWriter
-from totes.star.project import CALENDAR, Project
+from totes.star.project import CALENDAR, Project, Reference
 from totes.processing.query import PROBLEM, BoundQuery
 from totes.processing.relation import Relation, RelationColumn, source_relation
 from totes.processing.scope import Leaf
@@ -43,6 +43,11 @@ def bind(project: Project, tables: dict[str, TableChanges]) -> list[BoundQuery]:
         raise ModelFailed(error.what, hint=error.hint) from error
     finally:
         connection.close()
+
+
+def reference_rows(reference: Reference) -> str:
+    """The relation of a reference file."""
+    return f"read_csv({engine.text(str(reference.path))}, header = true, all_varchar = true, delim = ',')"
 
 
 class StarBatch:
@@ -90,8 +95,7 @@ class StarBatch:
     def _load_references(self) -> None:
         for name, reference in self._project.references.items():
             self._engine.execute(
-                f"CREATE OR REPLACE TEMP TABLE {_local_table(name)} AS SELECT * FROM read_csv("
-                f"{engine.text(str(reference.path))}, header = true, all_varchar = true, delim = ',')"
+                f"CREATE OR REPLACE TEMP TABLE {_local_table(name)} AS SELECT * FROM {reference_rows(reference)}"
             )
 
     def _load(self, queries: list[BoundQuery]) -> None:
@@ -123,7 +127,7 @@ class StarBatch:
             return _local_table(relation.name)
         if self._state.keeps(relation.name):
             return source_table(relation.name)
-        whole = engine.name(table_name("whole", relation.name))
+        whole = engine.name(engine.case_safe("whole", relation.name))
         load_rows(self._engine, self._journal, relation, self._manifest.batch, whole)
         return whole
 
@@ -216,4 +220,4 @@ class StarBatch:
 
 
 def _local_table(relation: str) -> str:
-    return engine.name(table_name("local", relation))
+    return engine.name(engine.case_safe("local", relation))

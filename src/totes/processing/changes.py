@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from zlib import crc32
-
 import duckdb
 
 from totes import engine
@@ -16,14 +14,9 @@ from totes.processing.relation import Relation, lake_rows
 _LINE_BYTES_MAX = (16 << 20, 256 << 20, 2 << 30)
 
 
-def table_name(kind: str, relation: str) -> str:
-    """The engine's name of a table that belongs to a relation; relations may differ in case only."""
-    return f"{kind}_{relation}_{crc32(relation.encode()):08x}"
-
-
 def changes_table(relation: str) -> str:
     """The quoted name of the temporary table with a batch's changes of a relation."""
-    return engine.name(table_name("changes", relation))
+    return engine.name(engine.case_safe("changes", relation))
 
 
 def load_changes(

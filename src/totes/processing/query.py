@@ -12,7 +12,7 @@ from sqlglot import exp
 from totes import engine
 from totes.errors import ModelError
 from totes.star.model import WIDEST_DECIMAL, Column, Model, line_of
-from totes.processing.relation import Relation, RelationColumn, loses_digits, parse_text
+from totes.processing.relation import Relation, RelationColumn, loses_digits
 from totes.processing.scope import AT, BAD, Binder, Leaf, carry_hidden, origin, raw_reference
 
 PROBLEM = "~problem"
@@ -189,7 +189,7 @@ def _cast(value: str, output: _Output) -> str:
     if output.natural == output.column.type:
         return value
     if output.natural == "VARCHAR":
-        return value if output.column.type == "VARCHAR" else parse_text(value, output.column.type)
+        return value if output.column.type == "VARCHAR" else engine.parse_text(value, output.column.type)
     return f"TRY_CAST({value} AS {output.column.type})"
 
 

@@ -39,7 +39,7 @@ class RelationColumn:
 
     def typed_expression(self, raw: str) -> str:
         """SQL that types a raw value, or gives NULL where the type cannot hold it."""
-        return parse_text(raw, self.typed) if self.carried_as_text else f"CAST({raw} AS {self.typed})"
+        return engine.parse_text(raw, self.typed) if self.carried_as_text else f"CAST({raw} AS {self.typed})"
 
 
 @dataclass(frozen=True)
@@ -87,17 +87,6 @@ def typed_name(column: SourceColumn) -> str:
     if base.startswith("interval"):
         return "INTERVAL"
     return _TYPED.get(base.strip(), "VARCHAR")
-
-
-def parse_text(raw: str, target: str) -> str:
-    """SQL that reads PostgreSQL's text form as a DuckDB type, NULL where it cannot."""
-    if target in ("DATE", "TIMESTAMP", "TIMESTAMPTZ"):
-        # PostgreSQL writes '0044-03-15 01:02:03 BC', DuckDB reads '0044-03-15 (BC) 01:02:03'.
-        era = f"regexp_replace({raw}, '^(\\S+)(.*) BC$', '\\1 (BC)\\2')"
-        return f"TRY_CAST(CASE WHEN {raw} LIKE '%BC' THEN {era} ELSE {raw} END AS {target})"
-    if target == "BLOB":
-        return f"CASE WHEN {raw} LIKE '\\x%' THEN TRY(unhex(substr({raw}, 3))) END"
-    return f"TRY_CAST({raw} AS {target})"
 
 
 def loses_digits(raw: str, target: str) -> str | None:

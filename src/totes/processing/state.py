@@ -8,7 +8,7 @@ from totes import engine
 from totes.lake.cache import Cache
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest, ModelChanges, ProcessedManifest, StoredObject
-from totes.processing.changes import changes_table, load_changes, table_name
+from totes.processing.changes import changes_table, load_changes
 from totes.star.model import Model
 from totes.star.project import Project
 from totes.processing.relation import Relation, source_relation
@@ -21,7 +21,7 @@ _QUARANTINE_COLUMNS = "model VARCHAR, row_key VARCHAR, reason VARCHAR, source_ro
 
 def source_table(relation: str) -> str:
     """The quoted name of the table with the present rows of a source table."""
-    return engine.name(table_name("source", relation))
+    return engine.name(engine.case_safe("source", relation))
 
 
 def star_table(model: str) -> str:
@@ -29,7 +29,7 @@ def star_table(model: str) -> str:
 
     It has the produced columns, the lineage where the model joins, when the version begins, and whether it is deleted.
     """
-    return engine.name(table_name("star", model))
+    return engine.name(engine.case_safe("star", model))
 
 
 class StarState:
@@ -59,22 +59,22 @@ class StarState:
 
     def has_star(self, model: str) -> bool:
         """Whether rows of the warehouse table are known."""
-        return table_name("star", model) in self._tables
+        return engine.case_safe("star", model) in self._tables
 
     def has_source(self, table: str) -> bool:
         """Whether the rows of the source table are known."""
-        return table_name("source", table) in self._tables
+        return engine.case_safe("source", table) in self._tables
 
     def create_source(self, table: str, rows: str) -> None:
         """Begins to keep the rows of a source table with the result of a query."""
         self.engine.execute(f"CREATE TABLE {source_table(table)} AS {rows}")
-        self._tables.add(table_name("source", table))
+        self._tables.add(engine.case_safe("source", table))
 
     def forget_source(self, table: str) -> None:
         """Ceases to keep the rows of a source table, which no model joins any more."""
         if self.has_source(table):
             self.engine.execute(f"DROP TABLE {source_table(table)}")
-            self._tables.discard(table_name("source", table))
+            self._tables.discard(engine.case_safe("source", table))
 
     def apply_changes(self, relation: Relation) -> None:
         """Brings the rows of a joined table up to the loaded changes."""
@@ -102,7 +102,7 @@ class StarState:
         kept = merged if model.versioned else f"(SELECT * FROM {merged} WHERE NOT {GONE})"
         if not self.has_star(model.name):
             self.engine.execute(f"CREATE TABLE {target} AS SELECT * FROM {kept}")
-            self._tables.add(table_name("star", model.name))
+            self._tables.add(engine.case_safe("star", model.name))
             return
         self.engine.execute(
             f"DELETE FROM {target} AS old USING {merged} AS new WHERE {engine.same('old', 'new', key)}"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from totes import engine
-from totes.processing.changes import changes_table, table_name
+from totes.processing.changes import changes_table
 from totes.star.model import Model
 from totes.processing.query import PROBLEM, BoundQuery
 from totes.processing.scope import AT, Leaf
@@ -263,7 +263,7 @@ class Transformation:
         return f"json_object({', '.join(f'{engine.text(shown)}, {alias}.{engine.name(column)}' for shown, column in pairs)})::VARCHAR"
 
     def _table(self, kind: str) -> str:
-        return engine.name(table_name(kind, self.model.name))
+        return engine.name(engine.case_safe(kind, self.model.name))
 
     def _create(self, table: str, query: str) -> None:
         self._engine.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {query}")

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
+from totes import engine
 from totes.warehouse.ddl import Dialect
 from totes.warehouse.table import BatchLoad, WarehouseTable
 
@@ -42,8 +43,7 @@ class Warehouse(Protocol):
         """The column names and rows of a query that changes nothing."""
 
 
-class WarehouseOpener(Protocol):
-    """Opens an adapter."""
-
-    def __call__(self, url: str, schema: str) -> AbstractContextManager[Warehouse]:
-        """Opens the warehouse at a URL; raises WarehouseError where it cannot be reached."""
+    def current_rows(self, table: WarehouseTable) -> AbstractContextManager[engine.Stream]:
+        """The current rows of a table, to be read while the context lasts: the columns that its query gives, in their
+        declared types.
+        """

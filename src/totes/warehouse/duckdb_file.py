@@ -74,6 +74,13 @@ class DuckDBWarehouse:
             result = self._engine.execute(sql)
             return [column[0] for column in result.description or []], result.fetchall()
 
+    @contextmanager
+    def current_rows(self, table: WarehouseTable) -> Iterator[engine.Stream]:
+        """See Warehouse."""
+        with _warehouse_errors(f"reading {table.name}"):
+            columns = engine.names(column.name for column in table.model.produced)
+            yield engine.Stream(self._engine, f"SELECT {columns} FROM {self._name(table.current)}")
+
     def _roll_back(self) -> None:
         try:
             self._engine.execute("ROLLBACK")

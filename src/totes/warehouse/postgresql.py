@@ -78,6 +78,25 @@ class PostgreSQLWarehouse:
         with self._transaction("querying the warehouse"):
             return self._query(sql)
 
+    @contextmanager
+    def current_rows(self, table: WarehouseTable) -> Iterator[engine.Stream]:
+        """See Warehouse."""
+        with self._transaction(f"reading {table.name}"):
+            # Text, since ADBC bends what it has no type for, infinities among it.
+            asked = ", ".join(f"{engine.name(column.name)}::text" for column in table.model.produced)
+            self._execute("SET LOCAL TimeZone = 'UTC'")
+            self._cursor.execute(f"SELECT {asked} FROM {self._name(table.current)}")
+            self._engine.register("incoming", self._cursor.fetch_arrow())
+            given = ", ".join(
+                f"{engine.parse_text(engine.name(column.name), column.type)} AS {engine.name(column.name)}"
+                for column in table.model.produced
+            )
+            # ADBC's stream can be read once only, and whoever reads a stream asks it for its schema first.
+            self._engine.execute(f"CREATE OR REPLACE TEMP TABLE current_rows AS SELECT {given} FROM incoming")
+            self._engine.unregister("incoming")
+            yield engine.Stream(self._engine, "SELECT * FROM current_rows")
+            self._engine.execute("DROP TABLE current_rows")
+
     def _newest(self) -> LoadedBatch | None:
         if ddl.LEDGER not in self._present():
             return None
@@ -160,7 +179,8 @@ class PostgreSQLWarehouse:
 
     def _stage(self, table: str, rows: str) -> None:
         self._cursor.adbc_ingest(table, self._engine.sql(rows), mode="create", temporary=True)
-        self._execute(f"ANALYZE pg_temp.{table}")  # else a few rows are taken for many, and joined by reading all history
+        # Without statistics a few rows are taken for many, and joined by reading all history.
+        self._execute(f"ANALYZE pg_temp.{table}")
 
     def _conversions(
         self, table: WarehouseTable, rows: str, columns: tuple[str, ...] | None = None

@@ -26,6 +26,11 @@ class WarehouseTable:
         return self.model.name
 
     @property
+    def current(self) -> str:
+        """The relation with the current, undeleted rows."""
+        return f"{self.name}_current" if self.model.versioned else self.name
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """All columns in order, those of the history included."""
         return tuple(column.name for column in self.model.output)
