@@ -12,8 +12,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from email.message import EmailMessage
@@ -24,6 +22,8 @@ import psycopg
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
 
 from totes import log
 from totes.config import Settings
@@ -173,11 +173,13 @@ def _s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, s
             ],
             stdout=output, stderr=output, cwd=folder,
         )  # fmt: skip
-    url = f"http://127.0.0.1:{ports['s3.port']}"
+    environment = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['s3.port']}", "AWS_ACCESS_KEY_ID": "tests",
+        "AWS_SECRET_ACCESS_KEY": "s3-secret", "AWS_REGION": "us-east-1",
+    }  # fmt: skip
     try:
-        _wait_for_bucket(process, f"{url}/lakes", folder / "log")
-        yield {"AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "s3-secret",
-               "AWS_REGION": "us-east-1"}  # fmt: skip
+        _wait_for_bucket(process, environment, folder / "log")
+        yield environment
     finally:
         process.kill()
         process.wait()
@@ -271,19 +273,17 @@ def _free_ports(number: int) -> list[int]:
     return ports
 
 
-def _wait_for_bucket(process: subprocess.Popen[bytes], url: str, output: Path) -> None:
-    """Waits until the bucket is there, which the server says by refusing a request without a signature."""
+def _wait_for_bucket(process: subprocess.Popen[bytes], environment: dict[str, str], output: Path) -> None:
+    """Waits until the bucket can be listed."""
+    bucket = S3Store("lakes", config=environment, client_options={"allow_http": True}, retry_config={"max_retries": 0})  # type: ignore[call-overload]
     deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
         try:
-            urllib.request.urlopen(url, timeout=5).close()
-        except urllib.error.HTTPError as error:
-            error.close()
-            if error.code == 403:
-                return
-        except OSError:
-            pass
-        time.sleep(0.05)
+            bucket.list().collect()
+        except BaseError:
+            time.sleep(0.05)
+        else:
+            return
     raise RuntimeError(f"SeaweedFS did not start: {output.read_text(errors='replace')[-2000:]}")
 
 

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import duckdb
+import pytest
+
 from tests.conftest import ORDERS, Database, rows_of, run_cleanly
+from tests.terrifictotes.independent import compare
+from totes.errors import CommandFailed
+from totes.pipeline import Pipeline
 from totes.terrifictotes import demo_source
 
 COLUMNS = {
@@ -40,6 +48,8 @@ def test_all_eleven_tables_follow_a_day_of_trading(totesys: Database, warehouse_
             assert warehouse.query(f"SELECT * FROM {table}")[0] == columns.split()
     day = demo_source.trade(totesys.url)
     second = run_cleanly(pipeline)
+    if warehouse_url.startswith("duckdb"):
+        compare(totesys.url, Path(warehouse_url.removeprefix("duckdb:///")), pipeline)
     assert (first.quarantined, second.quarantined) == (0, 0)
     order = day.changed_order_ids[0]
     versions = rows_of(pipeline, f"SELECT valid_to IS NULL, is_deleted FROM fact_sales_order WHERE sales_order_id = {order} ORDER BY valid_from")
@@ -74,3 +84,32 @@ def test_values_are_those_of_the_source(totesys: Database, warehouse_url: str, m
     assert rows_of(pipeline, "SELECT day_of_week, day_name, month_name, quarter FROM dim_date WHERE date_id = '2026-03-01'") == [
         (7, "Sunday", "March", 1)
     ]  # fmt: skip
+
+
+def test_the_comparison_finds_what_differs(
+    totesys: Database, make_pipeline: Callable[..., Pipeline], tmp_path: Path
+) -> None:
+    pipeline = make_pipeline(totesys.url)
+    run_cleanly(pipeline)
+    warehouse = tmp_path / "warehouse.duckdb"
+    found = compare(totesys.url, warehouse, pipeline)
+    assert {name: (one.rows > 0, one.missing, one.extra, one.kept) for name, one in found.items()} == {
+        model.name: (True, 0, 0, 0) for model in pipeline.project.models
+    }
+
+    totesys.execute("UPDATE staff SET first_name = 'Unknown' WHERE staff_id = 1")
+    totesys.execute("DELETE FROM payment WHERE payment_id = 7")
+    with duckdb.connect(str(warehouse)) as connection:
+        connection.execute(
+            "UPDATE fact_sales_order SET unit_price = unit_price + 0.01 WHERE sales_order_id = 3"
+        )
+        connection.execute("DELETE FROM fact_purchase_order WHERE purchase_order_id = 4")
+
+    with pytest.raises(CommandFailed) as raised:
+        compare(totesys.url, warehouse, pipeline)
+    assert sorted(str(raised.value).partition(". ")[2].split("; ")) == [
+        "dim_staff: 1 rows are missing, 1 are wrong or too many",
+        "fact_payment: 0 rows are missing, 1 are wrong or too many",
+        "fact_purchase_order: 1 rows are missing, 0 are wrong or too many",
+        "fact_sales_order: 1 rows are missing, 1 are wrong or too many",
+    ]

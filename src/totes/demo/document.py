@@ -46,8 +46,8 @@ def what_was_checked(story: Story) -> str:
     tables = story.checked.values()
     kept = sum(one.kept for one in tables)
     said = (
-        f"all {len(story.checked)} tables. Each model's query, run over a copy of totesys that PostgreSQL wrote"
-        f" with COPY, gives exactly the rows that are current in the warehouse: {sum(one.rows for one in tables):,}"
+        f"all {len(story.checked)} tables, as totes verify does. Each model's query, run over all of totesys at one"
+        f" snapshot, gives exactly the rows that are current in the warehouse: {sum(one.rows for one in tables):,}"
         " rows, every column equal, none missing, none too many."
     )
     if kept:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import psycopg
 
-from totes.demo.check import Comparison, compare
 from totes.demo.folder import Made, check, clear, list_made
 from totes.demo.questions import Answer, ask
 from totes.config import load_settings
-from totes.errors import ConfigurationError
+from totes.errors import CommandFailed, ConfigurationError
 from totes.monitoring.alerts import watch
 from totes.monitoring.history import Version, read_history
+from totes.monitoring.verification import TableVerdict, verify
 from totes.pipeline import Cycle, Pipeline
 from totes.terrifictotes import demo_source
 from totes.terrifictotes.demo_source import ORDERS_MIN, TradingDay
@@ -58,7 +58,7 @@ class Story:
     server: str
     batches: tuple[Cycle, Cycle]
     day: TradingDay
-    checked: dict[str, Comparison]
+    checked: dict[str, TableVerdict]
     findings: Findings
     files: list[Made]
     seconds: dict[str, float]
@@ -122,7 +122,7 @@ def tell(folder: Path, orders: int, show_step: ShowStep) -> Story:
         ):
             second = _run(pipeline)
         with step("check", "Comparing the warehouse with totesys", lambda: "Warehouse compared with totesys"):
-            checked = compare(source_url, folder / "warehouse.duckdb", pipeline)
+            checked = _verify(pipeline)
         with step("look", "Asking the warehouse", lambda: "Histories read, and three questions asked"):
             findings = _look(day, source_url, pipeline)
         with step("stop", "Stopping PostgreSQL", lambda: "PostgreSQL stopped, and its data removed"):
@@ -146,6 +146,14 @@ def _run(pipeline: Pipeline) -> Cycle:
     for error in cycle.failures.values():
         raise error
     return cycle
+
+
+def _verify(pipeline: Pipeline) -> dict[str, TableVerdict]:
+    verdict = verify(pipeline, (), 1.0, lambda _doing: None)
+    if not verdict.equal:
+        names = ", ".join(name for name, table in verdict.tables.items() if not table.equal)
+        raise CommandFailed(f"the warehouse differs from the source in {names}")
+    return verdict.tables
 
 
 def _captured(cycle: Cycle) -> int:

@@ -1,6 +1,6 @@
 """Compares the warehouse with the source, by another way than the pipeline's: PostgreSQL's COPY, the models' plain SQL.
 
-It is made for the demo's data; `totes verify` is for every source.
+It knows TerrificTotes' types only. What `totes verify` finds by the pipeline's own parts, this finds without them.
 """
 
 from __future__ import annotations
