@@ -161,7 +161,11 @@ def _s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, s
     services = ("master", "volume", "filer", "s3", "admin")
     flags = [f"{service}.port{kind}" for service in services for kind in ("", ".grpc")]
     ports = dict(zip(flags, _free_ports(len(flags)), strict=True))
-    identity = {"name": "tests", "actions": ["Admin"], "credentials": [{"accessKey": "tests", "secretKey": "s3-secret"}]}
+    identity = {
+        "name": "tests",
+        "actions": ["Admin"],
+        "credentials": [{"accessKey": "tests", "secretKey": "s3-secret"}],
+    }
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}), encoding="utf-8")
     with (folder / "log").open("wb") as output:
         process = subprocess.Popen(
@@ -225,7 +229,9 @@ def make_pipeline(tmp_path: Path) -> Callable[..., Pipeline]:
     Keyword arguments are sections of the settings: `source={"schema": "shop"}`; `folder` is another place for the lake.
     """
 
-    def make(source_url: str, warehouse_url: str | None = None, folder: Path | None = None, **sections: Any) -> Pipeline:
+    def make(
+        source_url: str, warehouse_url: str | None = None, folder: Path | None = None, **sections: Any
+    ) -> Pipeline:
         base = folder or tmp_path
         source = {"url": source_url} | sections.pop("source", {})
         warehouse = {"url": warehouse_url or "duckdb:///warehouse.duckdb"} | sections.pop("warehouse", {})
@@ -238,7 +244,9 @@ def make_pipeline(tmp_path: Path) -> Callable[..., Pipeline]:
 def write_project(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """Writes a project: `models={"dim_x": "CREATE TABLE …"}` and reference files; gives its section of the settings."""
 
-    def write(models: dict[str, str], references: dict[str, str] | None = None, name: str = "project") -> dict[str, Any]:
+    def write(
+        models: dict[str, str], references: dict[str, str] | None = None, name: str = "project"
+    ) -> dict[str, Any]:
         folder = tmp_path / name
         for kind, ending, files in (("models", "sql", models), ("reference", "csv", references or {})):
             (folder / kind).mkdir(parents=True, exist_ok=True)
@@ -275,7 +283,9 @@ def _free_ports(number: int) -> list[int]:
 
 def _wait_for_bucket(process: subprocess.Popen[bytes], environment: dict[str, str], output: Path) -> None:
     """Waits until the bucket can be listed."""
-    bucket = S3Store("lakes", config=environment, client_options={"allow_http": True}, retry_config={"max_retries": 0})  # type: ignore[call-overload]
+    bucket = S3Store(
+        "lakes", config=environment, client_options={"allow_http": True}, retry_config={"max_retries": 0}
+    )  # type: ignore[call-overload]
     deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
         try:

@@ -39,10 +39,17 @@ def complete(more: str = "") -> str:
 
 def test_what_is_not_set_has_the_value_that_the_contract_names(load: Callable[[str], Settings]) -> None:
     settings = load(complete())
-    assert (settings.project.name, settings.source.schema_, settings.source.capture) == ("terrifictotes", "public", "query")
+    assert (settings.project.name, settings.source.schema_, settings.source.capture) == (
+        "terrifictotes",
+        "public",
+        "query",
+    )
     assert (settings.lake.ingestion, settings.lake.processed) == ("lake/ingestion", "lake/processed")
     assert settings.warehouse_url() == "duckdb:///warehouse.duckdb"
-    assert (settings.schedule.every, settings.alerts.freshness) == (timedelta(minutes=15), timedelta(minutes=30))
+    assert (settings.schedule.every, settings.alerts.freshness) == (
+        timedelta(minutes=15),
+        timedelta(minutes=30),
+    )
 
 
 def test_the_file_in_the_working_directory_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +86,9 @@ def test_the_environment_overrides_the_file(
     load: Callable[[str], Settings], monkeypatch: pytest.MonkeyPatch, variable: str, value: str,
     found: Callable[[Settings], bool],
 ) -> None:  # fmt: skip
-    file = complete('schema = "public"\ntables = ["z"]\n[alerts]\nurls = ["json://there"]\nfreshness = "5m"\n')
+    file = complete(
+        'schema = "public"\ntables = ["z"]\n[alerts]\nurls = ["json://there"]\nfreshness = "5m"\n'
+    )
     assert not found(load(file))
     monkeypatch.setenv(variable, value)
     assert found(load(file))
@@ -127,7 +136,11 @@ def test_a_wrong_setting_is_named_with_its_file_and_without_its_value(
     [
         ("TOTES_SOURCE__BOGUS", "x", "TOTES_SOURCE__BOGUS: source.bogus is not a setting"),
         ("TOTES_SCHEDULE__EVERY", "often", "TOTES_SCHEDULE__EVERY: schedule.every: write a duration"),
-        ("TOTES_ALERTS__URLS", "mailto://geheim-42", "TOTES_ALERTS__URLS cannot be read: in the environment, lists"),
+        (
+            "TOTES_ALERTS__URLS",
+            "mailto://geheim-42",
+            "TOTES_ALERTS__URLS cannot be read: in the environment, lists",
+        ),
     ],
 )
 def test_a_wrong_variable_is_named(
@@ -155,7 +168,8 @@ def test_no_file_is_an_error_that_says_what_to_do(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90s", 90), ("15m", 900), ("1h30m", 5400), ("2d", 172_800), ("1h 30m", 5400), (" 5 m ", 300)]
+    ("text", "seconds"),
+    [("90s", 90), ("15m", 900), ("1h30m", 5400), ("2d", 172_800), ("1h 30m", 5400), (" 5 m ", 300)],
 )
 def test_a_duration_is_read(text: str, seconds: int) -> None:
     assert duration(text) == timedelta(seconds=seconds)
@@ -175,7 +189,10 @@ def test_settings_cannot_be_changed(load: Callable[[str], Settings]) -> None:
 def test_a_secret_is_not_shown_by_printing_the_settings(load: Callable[[str], Settings]) -> None:
     settings = load(complete('[alerts]\nurls = ["mailto://robot:post-77@mail.example"]\n'))
     assert "geheim-42" not in repr(settings) + str(settings.model_dump())
-    assert redact("password authentication failed: geheim-42, post-77") == "password authentication failed: ***, ***"
+    assert (
+        redact("password authentication failed: geheim-42, post-77")
+        == "password authentication failed: ***, ***"
+    )
 
 
 @pytest.fixture
@@ -188,7 +205,11 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
             name = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["SecretId"]
             assert self.headers["X-Amz-Target"] == "secretsmanager.GetSecretValue"
             found = name in kept
-            answer = {"Name": name, "SecretString": kept[name]} if found else {"__type": "ResourceNotFoundException"}
+            answer = (
+                {"Name": name, "SecretString": kept[name]}
+                if found
+                else {"__type": "ResourceNotFoundException"}
+            )
             body = json.dumps(answer).encode()
             self.send_response(200 if found else 400)
             self.send_header("Content-Type", "application/x-amz-json-1.1")
@@ -214,15 +235,28 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
 
 
 def test_a_secret_may_be_a_url(load: Callable[[str], Settings], secrets: dict[str, str]) -> None:
-    secrets |= {"totes/source": "postgresql://u:from-aws-1@db/totesys", "totes/star": "postgresql://u:from-aws-2@db/star"}
-    settings = load('[source]\nurl = "secretsmanager:totes/source"\n[warehouse]\nurl = "secretsmanager:totes/star"\n')
+    secrets |= {
+        "totes/source": "postgresql://u:from-aws-1@db/totesys",
+        "totes/star": "postgresql://u:from-aws-2@db/star",
+    }
+    settings = load(
+        '[source]\nurl = "secretsmanager:totes/source"\n[warehouse]\nurl = "secretsmanager:totes/star"\n'
+    )
     assert settings.source_url() == "postgresql://u:from-aws-1@db/totesys"
     assert settings.warehouse_url() == "postgresql://u:from-aws-2@db/star"
     assert redact("from-aws-1 and from-aws-2") == "*** and ***"
 
 
-def test_a_secret_may_be_json_with_the_parts_of_a_url(load: Callable[[str], Settings], secrets: dict[str, str]) -> None:
-    parts = {"PG_USER": "total user", "PG_PASSWORD": "p@ss://w/rd", "PG_HOST": "db", "PG_PORT": 5432, "PG_DATABASE": "tote sys"}
+def test_a_secret_may_be_json_with_the_parts_of_a_url(
+    load: Callable[[str], Settings], secrets: dict[str, str]
+) -> None:
+    parts = {
+        "PG_USER": "total user",
+        "PG_PASSWORD": "p@ss://w/rd",
+        "PG_HOST": "db",
+        "PG_PORT": 5432,
+        "PG_DATABASE": "tote sys",
+    }
     secrets["totes"] = json.dumps(parts)
     settings = load('[source]\nurl = "secretsmanager:totes"\n')
     assert settings.source_url() == "postgresql://total%20user:p%40ss%3A%2F%2Fw%2Frd@db:5432/tote%20sys"
@@ -241,8 +275,12 @@ def test_a_secret_of_another_kind_is_refused_and_not_shown(
     )
 
 
-def test_a_secret_that_is_not_there_is_named(load: Callable[[str], Settings], secrets: dict[str, str]) -> None:
-    with pytest.raises(ConfigurationError, match=r"source\.url: the secret totes could not be fetched") as caught:
+def test_a_secret_that_is_not_there_is_named(
+    load: Callable[[str], Settings], secrets: dict[str, str]
+) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"source\.url: the secret totes could not be fetched"
+    ) as caught:
         load('[source]\nurl = "secretsmanager:totes"\n').source_url()
     assert "secretsmanager:GetSecretValue" in (caught.value.hint or "")
     assert secrets == {}

@@ -87,7 +87,9 @@ def test_logs_are_masked(capsys: pytest.CaptureFixture[str]) -> None:
     assert "s3cr3t" not in said
 
 
-def test_a_client_that_repeats_the_password_does_not_do_so_through_the_command(totes: Callable[..., Command]) -> None:
+def test_a_client_that_repeats_the_password_does_not_do_so_through_the_command(
+    totes: Callable[..., Command],
+) -> None:
     url = "postgresql://user:first%zzsecond@127.0.0.1:1/db"
     for stage in ("ingest", "load"):
         done = totes(stage, TOTES_SOURCE__URL=url, TOTES_WAREHOUSE__URL=url)

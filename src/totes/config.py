@@ -74,7 +74,8 @@ class ProjectSettings(Section):
 
     name: str = Field("terrifictotes", description="The project's name, for logs and alerts.")
     path: Path | None = Field(
-        None, description="The folder with `models/` and `reference/`; the built-in TerrificTotes project if unset."
+        None,
+        description="The folder with `models/` and `reference/`; the built-in TerrificTotes project if unset.",
     )
 
 
@@ -85,28 +86,39 @@ class SourceSettings(Section):
 
     url: SourceUrl = Field(description="A PostgreSQL URL, or `secretsmanager:NAME`.")
     schema_: str = Field("public", alias="schema", description="The schema whose tables are captured.")
-    capture: Literal["query"] = Field("query", description="How changes are found: `query` reads a snapshot a batch.")
+    capture: Literal["query"] = Field(
+        "query", description="How changes are found: `query` reads a snapshot a batch."
+    )
     tables: tuple[str, ...] = Field(
-        ("*",), description="Tables to capture, as names or patterns such as `sales_*`; all of the schema by default."
+        ("*",),
+        description="Tables to capture, as names or patterns such as `sales_*`; all of the schema by default.",
     )
     exclude: tuple[str, ...] = Field((), description="Tables to leave out, as names or patterns.")
     keys: dict[str, tuple[str, ...]] = Field(
         {}, description="Columns that identify a row, for a view or a table that has no primary key."
     )
     changed_at: str = Field(
-        "last_updated", description="The timestamp column that says when a row was last changed, where a table has it."
+        "last_updated",
+        description="The timestamp column that says when a row was last changed, where a table has it.",
     )
     lock_timeout: Duration = Field(
-        timedelta(seconds=30), description="How long a batch waits for a table that a schema change holds locked."
+        timedelta(seconds=30),
+        description="How long a batch waits for a table that a schema change holds locked.",
     )
 
 
 class LakeSettings(Section):
     """Where the two stores are."""
 
-    ingestion: str = Field("lake/ingestion", description="The ingestion lake: a folder, or `s3://bucket/prefix`.")
-    processed: str = Field("lake/processed", description="The processed lake: a folder, or `s3://bucket/prefix`.")
-    compression: Literal["zstd", "gzip", "none"] = Field("zstd", description="Compression of the ingested JSON lines.")
+    ingestion: str = Field(
+        "lake/ingestion", description="The ingestion lake: a folder, or `s3://bucket/prefix`."
+    )
+    processed: str = Field(
+        "lake/processed", description="The processed lake: a folder, or `s3://bucket/prefix`."
+    )
+    compression: Literal["zstd", "gzip", "none"] = Field(
+        "zstd", description="Compression of the ingested JSON lines."
+    )
     cache: Path = Field(
         Path(".totes"), description="A local folder for what can be made again from the lake at any time."
     )
@@ -125,22 +137,29 @@ class WarehouseSettings(Section):
         description="`duckdb:///FILE`, a PostgreSQL URL, or `secretsmanager:NAME`.",
     )
     schema_: str = Field(
-        "", alias="schema", description="The schema of the warehouse's tables; `main` in DuckDB, `public` in PostgreSQL."
+        "",
+        alias="schema",
+        description="The schema of the warehouse's tables; `main` in DuckDB, `public` in PostgreSQL.",
     )
 
 
 class ScheduleSettings(Section):
     """How often a batch is made."""
 
-    every: Duration = Field(timedelta(minutes=15), description="The time from one cycle's start to the next one's.")
+    every: Duration = Field(
+        timedelta(minutes=15), description="The time from one cycle's start to the next one's."
+    )
 
 
 class AlertSettings(Section):
     """Who hears of a failure."""
 
-    urls: tuple[SecretStr, ...] = Field((), description="Apprise URLs, such as `mailtos://user:password@host`.")
+    urls: tuple[SecretStr, ...] = Field(
+        (), description="Apprise URLs, such as `mailtos://user:password@host`."
+    )
     freshness: Duration = Field(
-        timedelta(minutes=30), description="An alert is sent when the warehouse is further behind the source than this."
+        timedelta(minutes=30),
+        description="An alert is sent when the warehouse is further behind the source than this.",
     )
 
 
@@ -148,7 +167,11 @@ class Settings(BaseSettings):
     """All settings of a pipeline; `base` is the folder that relative paths start from."""
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__", hide_input_in_errors=True
+        frozen=True,
+        extra="forbid",
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter="__",
+        hide_input_in_errors=True,
     )
 
     project: ProjectSettings = ProjectSettings()
@@ -157,7 +180,7 @@ class Settings(BaseSettings):
     warehouse: WarehouseSettings = WarehouseSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     alerts: AlertSettings = AlertSettings()
-    base: Path = Field(Path("."), exclude=True)
+    base: Path = Field(Path(), exclude=True)
 
     @classmethod
     def settings_customise_sources(
@@ -224,8 +247,10 @@ def load_settings(file: Path | None) -> Settings:
     except ValidationError as error:
         raise ConfigurationError(_explain(error, path)) from error
     except SettingsError as error:
-        raise ConfigurationError(f"{_unreadable_variables(error)} cannot be read: in the environment, "
-                                 "lists and tables are written as JSON") from error  # fmt: skip
+        raise ConfigurationError(
+            f"{_unreadable_variables(error)} cannot be read: in the environment, "
+            "lists and tables are written as JSON"
+        ) from error
     return settings
 
 

@@ -79,7 +79,9 @@ def text(value: str) -> str:
 def same(left: str, right: str, columns: Iterable[str], others: Iterable[str] | None = None) -> str:
     """The condition that two relations agree in key columns, NULL being equal to NULL."""
     pairs = zip(columns, others if others is not None else columns, strict=True)
-    return " AND ".join(f"{name(left, one)} IS NOT DISTINCT FROM {name(right, other)}" for one, other in pairs)
+    return " AND ".join(
+        f"{name(left, one)} IS NOT DISTINCT FROM {name(right, other)}" for one, other in pairs
+    )
 
 
 def parquet(files: Iterable[Path]) -> str:
@@ -88,7 +90,9 @@ def parquet(files: Iterable[Path]) -> str:
     return f"read_parquet([{listed}], hive_partitioning = false)"
 
 
-def json_lines(files: Iterable[Path], columns: str | None, compression: str, *, line_bytes_max: int = 16 << 20) -> str:
+def json_lines(
+    files: Iterable[Path], columns: str | None, compression: str, *, line_bytes_max: int = 16 << 20
+) -> str:
     """The relation of some local files of JSON lines.
 
     Args:

@@ -14,7 +14,9 @@ import structlog
 from totes.redaction import redact
 
 
-def _mask_secrets(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+def _mask_secrets(
+    _logger: Any, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
     return {name: redact(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
@@ -27,7 +29,9 @@ def configure(*, verbose: bool = False, terminal: bool | None = None) -> None:
     """
     person = sys.stderr.isatty() if terminal is None else terminal
     renderer: Any = (
-        structlog.dev.ConsoleRenderer(pad_event_to=28) if person else structlog.processors.JSONRenderer(default=str)
+        structlog.dev.ConsoleRenderer(pad_event_to=28)
+        if person
+        else structlog.processors.JSONRenderer(default=str)
     )
     structlog.configure(
         processors=[

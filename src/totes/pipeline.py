@@ -16,8 +16,8 @@ from totes.ingestion.stage import Ingested, ingest
 from totes.lake.journal import ingestion_journal
 from totes.lake.store import Store
 from totes.processing.batch import bind
-from totes.star.project import Project, load_project
 from totes.processing.stage import Processed, process
+from totes.star.project import Project, load_project
 from totes.warehouse.adapter import Warehouse
 from totes.warehouse.connection import dialect_of, open_warehouse, schema_of
 from totes.warehouse.ddl import statements
@@ -89,23 +89,34 @@ class Pipeline:
         """Opens the warehouse."""
         settings = self.settings.warehouse
         return open_warehouse(
-            self.settings.warehouse_url(), settings.schema_, base=self.settings.base, memory=self.settings.lake.memory
+            self.settings.warehouse_url(),
+            settings.schema_,
+            base=self.settings.base,
+            memory=self.settings.lake.memory,
         )
 
     def ingest(self, inspect: Callable[[Snapshot], None] | None = None) -> Ingested:
         """Captures what is new at the source as one batch; `inspect` sees the snapshot when all of it is captured."""
         return ingest(
-            self.settings.source_url(), self.settings.source, self.ingestion_store,
-            needed=self.project.source_tables, compression=self.settings.lake.compression,
-            cache=self.settings.cache_folder, memory=self.settings.lake.memory, inspect=inspect,
-        )  # fmt: skip
+            self.settings.source_url(),
+            self.settings.source,
+            self.ingestion_store,
+            needed=self.project.source_tables,
+            compression=self.settings.lake.compression,
+            cache=self.settings.cache_folder,
+            memory=self.settings.lake.memory,
+            inspect=inspect,
+        )
 
     def process(self) -> Processed:
         """Processes every ingested batch that is not processed."""
         return process(
-            self.project, self.ingestion_store, self.processed_store,
-            cache=self.settings.cache_folder, memory=self.settings.lake.memory,
-        )  # fmt: skip
+            self.project,
+            self.ingestion_store,
+            self.processed_store,
+            cache=self.settings.cache_folder,
+            memory=self.settings.lake.memory,
+        )
 
     def load(self) -> Loaded:
         """Loads every processed batch that is not in the warehouse."""
@@ -119,11 +130,15 @@ class Pipeline:
             WarehouseRefused: something is loaded there.
         """
         settings = self.settings
-        opened = open_warehouse(url, settings.warehouse.schema_, base=settings.base, memory=settings.lake.memory)
+        opened = open_warehouse(
+            url, settings.warehouse.schema_, base=settings.base, memory=settings.lake.memory
+        )
         with opened as warehouse:
             newest = warehouse.newest()
             if newest:
-                raise WarehouseRefused(f"that warehouse holds {newest.batch} batches already", hint="Name an empty one")
+                raise WarehouseRefused(
+                    f"that warehouse holds {newest.batch} batches already", hint="Name an empty one"
+                )
             return load(self.project, self.processed_store, warehouse)
 
     def run(self, only: str | None = None) -> Cycle:
@@ -150,11 +165,15 @@ class Pipeline:
         url, schema = self.settings.warehouse_url(), self.settings.warehouse.schema_
         chosen = dialect_of(f"{dialect}:///warehouse" if dialect else url)
         newest = ingestion_journal(self.ingestion_store).newest()
-        tables = newest.tables if newest else describe_source(
-            self.settings.source_url(), self.settings.source, self.project.source_tables
-        )  # fmt: skip
+        tables = (
+            newest.tables
+            if newest
+            else describe_source(self.settings.source_url(), self.settings.source, self.project.source_tables)
+        )
         keys = {query.model.name: query.key for query in bind(self.project, tables)}
-        return statements(warehouse_tables(self.project.models, keys), schema_of(f"{chosen}:///w", schema), chosen)
+        return statements(
+            warehouse_tables(self.project.models, keys), schema_of(f"{chosen}:///w", schema), chosen
+        )
 
 
 def _timed(cycle: Cycle, stage: str, work: Callable[[], T]) -> T | None:

@@ -127,7 +127,9 @@ def shop(database: Database) -> Database:
     return database
 
 
-def test_one_process_runs_cycle_after_cycle_and_prints_an_object_a_line(shop: Database, start: Callable[..., Loop]) -> None:
+def test_one_process_runs_cycle_after_cycle_and_prints_an_object_a_line(
+    shop: Database, start: Callable[..., Loop]
+) -> None:
     loop = start("--every", "1s", "--json", TOTES_SOURCE__URL=shop.url)
     first = loop.cycle()
     assert first == {
@@ -153,7 +155,11 @@ def test_cycles_that_fail_are_survived_and_what_was_missed_is_caught_up(
         loop = start("--every", "1s", "--json", TOTES_SOURCE__URL=server.url())
         assert loop.cycle()["batch"] == 1
     failed = loop.until(lambda cycle: "failures" in cycle)
-    assert (failed["batch"], list(failed["failures"]), set(failed["seconds"])) == (None, ["ingest"], {"ingest", "process", "load"})
+    assert (failed["batch"], list(failed["failures"]), set(failed["seconds"])) == (
+        None,
+        ["ingest"],
+        {"ingest", "process", "load"},
+    )
     loop.until(lambda cycle: "failures" in cycle)
     monkeypatch.setattr("totes.terrifictotes.server._free_port", lambda: server.port)
     with LocalServer.start(place) as again:
@@ -169,7 +175,17 @@ def test_cycles_that_fail_are_survived_and_what_was_missed_is_caught_up(
 
 def test_a_failing_cycle_is_tried_again_soon_and_then_less_and_less_often() -> None:
     quarter = timedelta(minutes=15)
-    assert [pause_seconds(quarter, failures) for failures in range(9)] == [900, 5, 10, 20, 40, 80, 160, 320, 640]
+    assert [pause_seconds(quarter, failures) for failures in range(9)] == [
+        900,
+        5,
+        10,
+        20,
+        40,
+        80,
+        160,
+        320,
+        640,
+    ]
     assert [pause_seconds(quarter, failures) for failures in (9, 10, 1000)] == [900, 900, 900]
     assert [pause_seconds(timedelta(seconds=2), failures) for failures in (0, 1, 2)] == [2, 2, 2]
 
@@ -231,7 +247,9 @@ def test_a_cycle_that_waits_for_a_server_stops_at_once(
 def test_a_cycle_that_computes_stops_at_once_and_is_no_failure(
     database: Database, start: Callable[..., Loop], folder: Path, write_project: Callable[..., dict[str, Any]]
 ) -> None:
-    database.execute("CREATE TABLE t (id integer PRIMARY KEY)", "INSERT INTO t SELECT generate_series(1, 40000)")
+    database.execute(
+        "CREATE TABLE t (id integer PRIMARY KEY)", "INSERT INTO t SELECT generate_series(1, 40000)"
+    )
     write_project({"dim_t": "CREATE TABLE dim_t (id INTEGER PRIMARY KEY) AS SELECT a.id FROM t AS a JOIN t AS b ON sin(a.id + b.id) > 2"},
                   name="slow")  # fmt: skip
     loop = start("--every", "1s", "--json", TOTES_SOURCE__URL=database.url, TOTES_PROJECT__PATH="slow")
@@ -244,7 +262,9 @@ def test_a_cycle_that_computes_stops_at_once_and_is_no_failure(
     assert no_incident(folder)
 
 
-def test_a_run_that_is_stopped_takes_up_where_it_was(shop: Database, start: Callable[..., Loop], totes: Callable[..., Command]) -> None:
+def test_a_run_that_is_stopped_takes_up_where_it_was(
+    shop: Database, start: Callable[..., Loop], totes: Callable[..., Command]
+) -> None:
     with hold_source(shop, shop) as held, psycopg.connect(shop.url, autocommit=True) as watch:
         loop = start("--json", TOTES_SOURCE__URL=shop.url)
         waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s"
@@ -252,7 +272,10 @@ def test_a_run_that_is_stopped_takes_up_where_it_was(shop: Database, start: Call
         assert loop.stop(signal.SIGINT)[0] == 128 + signal.SIGINT  # it would have ended by itself
         held.rollback()
     assert loop.errors[-1] == STOPPED
-    assert json.loads(totes("run", "--json", TOTES_SOURCE__URL=shop.url).out)["loaded"] == {"dim_customer": 2, "fact_order": 3}
+    assert json.loads(totes("run", "--json", TOTES_SOURCE__URL=shop.url).out)["loaded"] == {
+        "dim_customer": 2,
+        "fact_order": 3,
+    }
 
 
 def no_incident(folder: Path) -> bool:
@@ -296,7 +319,11 @@ def test_stages_run_alone(shop: Database, folder: Path, totes: Callable[..., Com
     ],
 )  # fmt: skip
 def test_wrong_settings_end_with_2_and_one_line_that_names_the_key(
-    folder: Path, totes: Callable[..., Command], arguments: tuple[str, ...], environment: dict[str, str], said: str
+    folder: Path,
+    totes: Callable[..., Command],
+    arguments: tuple[str, ...],
+    environment: dict[str, str],
+    said: str,
 ) -> None:
     (folder / "bad.toml").write_text("[source\n")
     (folder / "unknown.toml").write_text('[source]\nurl = "postgresql://u:geheim-8@h/d"\nshema = "x"\n')
@@ -308,11 +335,15 @@ def test_wrong_settings_end_with_2_and_one_line_that_names_the_key(
 
 
 @pytest.mark.parametrize("arguments", [("no-such-command",), ("run", "--no-such-option"), ("history",)])
-def test_wrong_use_ends_with_2(folder: Path, totes: Callable[..., Command], arguments: tuple[str, ...]) -> None:
+def test_wrong_use_ends_with_2(
+    folder: Path, totes: Callable[..., Command], arguments: tuple[str, ...]
+) -> None:
     assert totes(*arguments).code == 2
 
 
-def test_stages_that_fail_end_with_3_and_a_line_each(shop: Database, folder: Path, totes: Callable[..., Command]) -> None:
+def test_stages_that_fail_end_with_3_and_a_line_each(
+    shop: Database, folder: Path, totes: Callable[..., Command]
+) -> None:
     done = totes("run", "--json", TOTES_SOURCE__URL=NOWHERE, TOTES_WAREHOUSE__URL=NOWHERE)
     assert (done.code, set(json.loads(done.out)["failures"])) == (3, {"ingest", "load"})
     ingest, load = errors_of(done)

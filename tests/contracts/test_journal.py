@@ -34,7 +34,9 @@ def test_an_empty_journal_has_no_batch(journal: Journal[Manifest]) -> None:
     assert journal.newest() is None
 
 
-def test_batches_count_without_gaps(place: str, store: Store, journal: Journal[Manifest], tmp_path: Path) -> None:
+def test_batches_count_without_gaps(
+    place: str, store: Store, journal: Journal[Manifest], tmp_path: Path
+) -> None:
     first = manifest(1)
     second = manifest(2, first)
     journal.commit(first)
@@ -45,7 +47,9 @@ def test_batches_count_without_gaps(place: str, store: Store, journal: Journal[M
     assert Journal(Store.open(place, tmp_path), Manifest).last() == 2
 
 
-def test_a_journal_sees_the_batches_of_other_runners(place: str, journal: Journal[Manifest], tmp_path: Path) -> None:
+def test_a_journal_sees_the_batches_of_other_runners(
+    place: str, journal: Journal[Manifest], tmp_path: Path
+) -> None:
     other = Journal(Store.open(place, tmp_path), Manifest)
     journal.commit(manifest(1))
     assert other.last() == 1
@@ -60,7 +64,9 @@ def test_objects_that_are_no_manifests_are_no_batches(store: Store, journal: Jou
     assert journal.last() == 0
 
 
-def test_a_batch_that_is_taken_is_not_committed_again(journal: Journal[Manifest], place: str, tmp_path: Path) -> None:
+def test_a_batch_that_is_taken_is_not_committed_again(
+    journal: Journal[Manifest], place: str, tmp_path: Path
+) -> None:
     theirs, ours = manifest(1), manifest(1, finished_at=NOON.replace(hour=13))
     Journal(Store.open(place, tmp_path), Manifest).commit(theirs)
     with pytest.raises(BatchTaken, match="batch 1"):
@@ -81,7 +87,9 @@ def test_a_damaged_manifest_is_named(store: Store, journal: Journal[Manifest], c
         journal.read(1)
 
 
-def test_a_manifest_of_a_newer_format_is_not_taken_for_one_of_this(store: Store, journal: Journal[Manifest]) -> None:
+def test_a_manifest_of_a_newer_format_is_not_taken_for_one_of_this(
+    store: Store, journal: Journal[Manifest]
+) -> None:
     newer = json.loads(manifest(1).content()) | {"encrypted_with": "a key"}
     store.put_new(manifest_path(1), json.dumps(newer).encode())
     with pytest.raises(LakeDamaged, match="the version of totes that wrote it"):

@@ -18,14 +18,21 @@ from totes.pipeline import Pipeline
 
 @pytest.fixture
 def shop_in_s3(
-    s3: Bucket, database: Database, make_pipeline: Callable[..., Pipeline], write_project: Callable[..., dict[str, Any]]
+    s3: Bucket,
+    database: Database,
+    make_pipeline: Callable[..., Pipeline],
+    write_project: Callable[..., dict[str, Any]],
 ) -> Callable[..., Pipeline]:
     """A shop's pipeline whose lakes are both in S3."""
     database.execute(*SCHEMA)
     project = write_project(MODELS)
 
     def make(compression: str = "zstd") -> Pipeline:
-        lake = {"ingestion": s3.url("ingestion"), "processed": s3.url("processed"), "compression": compression}
+        lake = {
+            "ingestion": s3.url("ingestion"),
+            "processed": s3.url("processed"),
+            "compression": compression,
+        }
         return make_pipeline(database.url, project=project, lake=lake)
 
     return make
@@ -41,7 +48,7 @@ def test_a_pipeline_over_s3_keeps_history(
     database.execute(
         "UPDATE \"order\" SET quantity = 5, last_updated = '2024-11-26 10:00' WHERE order_id = 1",
         "UPDATE customer SET city = 'Bath', last_updated = '2024-11-26 10:00' WHERE customer_id = 10",
-        "DELETE FROM \"order\" WHERE order_id = 2",
+        'DELETE FROM "order" WHERE order_id = 2',
     )
     run_cleanly(shop_in_s3())
     assert run_cleanly(shop_in_s3()).ingested.batch is None
@@ -50,7 +57,10 @@ def test_a_pipeline_over_s3_keeps_history(
         (1, 1, 2, False, 1, False), (2, 2, 1, False, 1, False), (3, 3, 7, False, 1, True),
         (4, 1, 5, False, 2, True), (5, 2, 1, True, 2, True),
     ]  # fmt: skip
-    assert rows_of(shop_in_s3(), "SELECT * FROM dim_customer ORDER BY 1") == [(10, "Ada", "Bath"), (11, "Bo", "York")]
+    assert rows_of(shop_in_s3(), "SELECT * FROM dim_customer ORDER BY 1") == [
+        (10, "Ada", "Bath"),
+        (11, "Bo", "York"),
+    ]
 
 
 @pytest.mark.parametrize("compression", ["zstd", "gzip", "none"])
@@ -62,7 +72,11 @@ def test_packets_are_compressed_as_set_and_processed(
     [path] = pipeline.ingestion_store.list("order/")
     content = pipeline.ingestion_store.read(path)
     assert content is not None
-    ending, start = {"zstd": (".jsonl.zst", b"\x28\xb5\x2f\xfd"), "gzip": (".jsonl.gz", b"\x1f\x8b"), "none": (".jsonl", b"{")}[compression]
+    ending, start = {
+        "zstd": (".jsonl.zst", b"\x28\xb5\x2f\xfd"),
+        "gzip": (".jsonl.gz", b"\x1f\x8b"),
+        "none": (".jsonl", b"{"),
+    }[compression]
     assert path.endswith(ending)
     assert content.startswith(start)
     if compression != "zstd":
@@ -77,7 +91,10 @@ def test_packets_are_compressed_as_set_and_processed(
 
 
 def test_the_command_reads_and_writes_s3(
-    s3: Bucket, database: Database, totes: Callable[..., Command], write_project: Callable[..., dict[str, Any]]
+    s3: Bucket,
+    database: Database,
+    totes: Callable[..., Command],
+    write_project: Callable[..., dict[str, Any]],
 ) -> None:
     database.execute(*SCHEMA)
     write_project(MODELS)

@@ -166,7 +166,11 @@ def test_objects_come_as_local_files_in_the_order_asked_for(store: Store, tmp_pa
 
 @pytest.mark.parametrize(
     ("content", "complaint"),
-    [(None, "is missing"), (b"Content", "is not what was written"), (b"content and more", "is not what was written")],
+    [
+        (None, "is missing"),
+        (b"Content", "is not what was written"),
+        (b"content and more", "is not what was written"),
+    ],
     ids=["missing", "changed", "longer"],
 )
 def test_a_damaged_object_is_named_and_not_given_out(
@@ -183,7 +187,21 @@ def test_a_damaged_object_is_named_and_not_given_out(
 
 @pytest.mark.parametrize(
     "table",
-    ["order details", "it's", 'the "best"', "50% off", "a%2Fb", "Übergröße", "表", "a/b", "a\\b", ".hidden", "x=1&y+z", "#?[*]", ".."],
+    [
+        "order details",
+        "it's",
+        'the "best"',
+        "50% off",
+        "a%2Fb",
+        "Übergröße",
+        "表",
+        "a/b",
+        "a\\b",
+        ".hidden",
+        "x=1&y+z",
+        "#?[*]",
+        "..",
+    ],
 )
 def test_any_table_name_makes_a_folder_of_its_own(store: Store, tmp_path: Path, table: str) -> None:
     file = tmp_path / "part"
@@ -241,5 +259,7 @@ def test_a_large_file_is_put_without_being_held_in_memory(place: str, tmp_path: 
     file = tmp_path / "big"
     with file.open("wb") as content:
         content.truncate(100 << 20)
-    done = subprocess.run([sys.executable, "-c", script, place, str(file)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script, place, str(file)], capture_output=True, text=True, check=True
+    )
     assert int(done.stdout) < 40  # MiB

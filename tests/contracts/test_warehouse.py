@@ -37,7 +37,9 @@ class Shop:
 
     def change_order(self, order: int = 1, quantity: int = 5, at: str = "2024-11-26 10:00") -> None:
         """Changes an order, as the shop's own system does."""
-        self.database.execute(f'UPDATE "order" SET quantity = {quantity}, last_updated = \'{at}\' WHERE order_id = {order}')
+        self.database.execute(
+            f"UPDATE \"order\" SET quantity = {quantity}, last_updated = '{at}' WHERE order_id = {order}"
+        )
 
     def run(self) -> Any:
         """One cycle."""
@@ -55,7 +57,10 @@ class Shop:
 
 @pytest.fixture
 def shop(
-    database: Database, warehouse_url: str, make_pipeline: Callable[..., Pipeline], write_project: Callable[..., dict[str, Any]]
+    database: Database,
+    warehouse_url: str,
+    make_pipeline: Callable[..., Pipeline],
+    write_project: Callable[..., dict[str, Any]],
 ) -> Shop:
     """A shop with two customers and three orders, and an empty warehouse."""
     database.execute(*SCHEMA)
@@ -66,7 +71,10 @@ def test_an_empty_warehouse_knows_no_batch_and_is_not_changed_by_asking(shop: Sh
     with shop.pipeline.warehouse() as warehouse:
         assert warehouse.newest() is None
         assert warehouse.newest() is None
-    assert shop.rows("SELECT table_name FROM information_schema.tables WHERE table_schema IN ('main', 'public')") == []
+    assert (
+        shop.rows("SELECT table_name FROM information_schema.tables WHERE table_schema IN ('main', 'public')")
+        == []
+    )
 
 
 def test_the_first_load_creates_the_tables_and_loads_every_row(shop: Shop) -> None:
@@ -138,14 +146,18 @@ def test_a_changed_row_of_a_latest_table_replaces_the_row(shop: Shop) -> None:
 def test_a_row_that_left_a_latest_table_goes_unless_history_refers_to_it(shop: Shop) -> None:
     shop.database.execute("INSERT INTO customer VALUES (12, 'Cy', 'Bath', now())")
     shop.run()
-    shop.database.execute('DELETE FROM "order" WHERE customer_id = 11', "DELETE FROM customer WHERE customer_id IN (11, 12)")
+    shop.database.execute(
+        'DELETE FROM "order" WHERE customer_id = 11', "DELETE FROM customer WHERE customer_id IN (11, 12)"
+    )
     shop.run()
     assert shop.rows(CUSTOMERS) == [(10, "Ada", "Hull"), (11, "Bo", "York")]
 
 
 def test_a_row_that_came_back_is_there_again(shop: Shop) -> None:
     shop.run()
-    shop.database.execute('DELETE FROM "order" WHERE order_id = 2', "DELETE FROM customer WHERE customer_id = 11")
+    shop.database.execute(
+        'DELETE FROM "order" WHERE order_id = 2', "DELETE FROM customer WHERE customer_id = 11"
+    )
     shop.run()
     shop.database.execute("INSERT INTO customer VALUES (11, 'Bo', 'Leeds', '2024-11-28')",
                           "INSERT INTO \"order\" VALUES (2, 11, 4, 1, '2099-01-01')")  # fmt: skip
@@ -172,7 +184,10 @@ def test_each_batch_has_its_row_in_the_ledger(shop: Shop) -> None:
 
 
 def test_a_batch_out_of_order_is_refused(shop: Shop) -> None:
-    with shop.pipeline.warehouse() as warehouse, pytest.raises(WarehouseRefused, match="batch 1 must be loaded before batch 2"):
+    with (
+        shop.pipeline.warehouse() as warehouse,
+        pytest.raises(WarehouseRefused, match="batch 1 must be loaded before batch 2"),
+    ):
         warehouse.load((), BatchLoad(2, "digest", "2024-11-26 10:00", ()))
     shop.run()
     with shop.pipeline.warehouse() as warehouse:
@@ -193,14 +208,19 @@ def test_a_load_that_fails_in_the_middle_leaves_nothing(shop: Shop, tmp_path: Pa
         loads = (TableLoad(customers, files, [], 2), TableLoad(orders, [garbage], [], 3))
         with shop.pipeline.warehouse() as warehouse, pytest.raises(WarehouseError, match="loading batch 1"):
             warehouse.load(shop.tables(), BatchLoad(1, manifest.sha256(), "2024-11-26 10:00", loads))
-    assert shop.rows("SELECT table_name FROM information_schema.tables WHERE table_schema IN ('main', 'public')") == []
+    assert (
+        shop.rows("SELECT table_name FROM information_schema.tables WHERE table_schema IN ('main', 'public')")
+        == []
+    )
     assert shop.pipeline.load().batches == {1: {"dim_customer": 2, "fact_order": 3}}
 
 
-def test_a_later_load_that_fails_leaves_the_batches_before_it_as_they_were(shop: Shop, tmp_path: Path) -> None:
+def test_a_later_load_that_fails_leaves_the_batches_before_it_as_they_were(
+    shop: Shop, tmp_path: Path
+) -> None:
     shop.run()
     before = shop.rows(ORDERS), shop.rows(CUSTOMERS), shop.rows(LEDGER)
-    shop.database.execute("UPDATE customer SET city = 'Bath'", "DELETE FROM \"order\"")
+    shop.database.execute("UPDATE customer SET city = 'Bath'", 'DELETE FROM "order"')
     shop.pipeline.ingest()
     shop.pipeline.process()
     manifest, store = processed_journal(shop.pipeline.processed_store).read(2), shop.pipeline.processed_store
@@ -223,7 +243,9 @@ def test_a_warehouse_that_was_away_catches_up_to_the_same_rows(
     for quantity in (5, 6):
         shop.change_order(1, quantity, f"2024-11-2{quantity} 10:00")
         shop.pipeline.ingest()
-    shop.database.execute('DELETE FROM "order" WHERE order_id = 1', "UPDATE customer SET city = 'Bath' WHERE customer_id = 10")
+    shop.database.execute(
+        'DELETE FROM "order" WHERE order_id = 1', "UPDATE customer SET city = 'Bath' WHERE customer_id = 10"
+    )
     shop.pipeline.ingest()
     shop.pipeline.process()
     assert shop.pipeline.load().batches == {
@@ -256,30 +278,45 @@ def test_a_warehouse_that_is_ahead_of_its_lake_is_refused(shop: Shop, tmp_path: 
 
 
 def test_a_table_with_other_columns_than_were_processed_is_refused(
-    shop: Shop, warehouse_url: str, make_pipeline: Callable[..., Pipeline], write_project: Callable[..., dict[str, Any]]
+    shop: Shop,
+    warehouse_url: str,
+    make_pipeline: Callable[..., Pipeline],
+    write_project: Callable[..., dict[str, Any]],
 ) -> None:
     shop.pipeline.ingest()
     shop.pipeline.process()
-    changed = MODELS | {"dim_customer": MODELS["dim_customer"].replace("city         VARCHAR", "city         VARCHAR(9)")}
+    changed = MODELS | {
+        "dim_customer": MODELS["dim_customer"].replace("city         VARCHAR", "city         VARCHAR(9)")
+    }
     pipeline = make_pipeline(shop.database.url, warehouse_url, project=write_project(changed, name="changed"))
     with pytest.raises(WarehouseRefused, match="other columns for dim_customer"):
         pipeline.load()
 
 
-def test_loaders_that_start_at_once_load_each_batch_once(shop: Shop, warehouse_url: str, tmp_path: Path) -> None:
+def test_loaders_that_start_at_once_load_each_batch_once(
+    shop: Shop, warehouse_url: str, tmp_path: Path
+) -> None:
     shop.pipeline.ingest()
     for quantity in (3, 4, 5, 6):
         shop.change_order(1, quantity, f"2024-11-2{quantity} 10:00")
         shop.pipeline.ingest()
     shop.pipeline.process()
-    settings = {"TOTES_SOURCE__URL": shop.database.url, "TOTES_WAREHOUSE__URL": warehouse_url, "TOTES_PROJECT__PATH": "project"}
+    settings = {
+        "TOTES_SOURCE__URL": shop.database.url,
+        "TOTES_WAREHOUSE__URL": warehouse_url,
+        "TOTES_PROJECT__PATH": "project",
+    }
     loaders = [
         subprocess.Popen([sys.executable, "-m", "totes", "load", "--json"], cwd=tmp_path, env={**os.environ, **settings},
                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(3)
     ]  # fmt: skip
     outputs = [loader.communicate(timeout=60) for loader in loaders]
-    assert [(loader.returncode, errors) for loader, (_, errors) in zip(loaders, outputs, strict=True) if loader.returncode] == []
+    assert [
+        (loader.returncode, errors)
+        for loader, (_, errors) in zip(loaders, outputs, strict=True)
+        if loader.returncode
+    ] == []
     loaded = [json.loads(output)["loaded"].get("fact_order", 0) for output, _ in outputs]
     assert sum(loaded) == 3 + 4
     assert [row[0] for row in shop.rows(LEDGER)] == [1, 2, 3, 4, 5]
@@ -287,7 +324,10 @@ def test_loaders_that_start_at_once_load_each_batch_once(shop: Shop, warehouse_u
 
 
 def test_a_table_that_refers_to_itself_loses_rows_from_its_ends(
-    database: Database, warehouse_url: str, make_pipeline: Callable[..., Pipeline], write_project: Callable[..., dict[str, Any]]
+    database: Database,
+    warehouse_url: str,
+    make_pipeline: Callable[..., Pipeline],
+    write_project: Callable[..., dict[str, Any]],
 ) -> None:
     database.execute(
         "CREATE TABLE worker (id integer PRIMARY KEY, boss integer, active boolean NOT NULL)",
@@ -303,7 +343,9 @@ def test_a_table_that_refers_to_itself_loses_rows_from_its_ends(
     assert rows_of(pipeline, "SELECT id, boss FROM dim_worker ORDER BY 1") == [(1, 1), (4, 1), (5, 4)]
 
 
-def test_the_ddl_for_an_owner_makes_the_tables_that_the_loader_fills(shop: Shop, totes: Callable[..., Command]) -> None:
+def test_the_ddl_for_an_owner_makes_the_tables_that_the_loader_fills(
+    shop: Shop, totes: Callable[..., Command]
+) -> None:
     settings = {"TOTES_SOURCE__URL": shop.database.url, "TOTES_PROJECT__PATH": "project",
                 "TOTES_WAREHOUSE__URL": shop.pipeline.settings.warehouse_url()}  # fmt: skip
     made = json.loads(totes("warehouse", "sql", "--json", **settings).out)["statements"]
@@ -326,7 +368,10 @@ def _execute(shop: Shop, warehouse: Any, statement: str) -> None:
 
 
 def test_a_schema_of_its_own_holds_everything(
-    database: Database, warehouse_url: str, make_pipeline: Callable[..., Pipeline], write_project: Callable[..., dict[str, Any]]
+    database: Database,
+    warehouse_url: str,
+    make_pipeline: Callable[..., Pipeline],
+    write_project: Callable[..., dict[str, Any]],
 ) -> None:
     database.execute(*SCHEMA)
     pipeline = make_pipeline(
@@ -336,7 +381,13 @@ def test_a_schema_of_its_own_holds_everything(
     database.execute('DELETE FROM "order" WHERE order_id = 1')
     run_cleanly(pipeline)
     assert rows_of(pipeline, 'SELECT order_id FROM "The Star".fact_order_current ORDER BY 1') == [(2,), (3,)]
-    assert rows_of(pipeline, "SELECT table_name FROM information_schema.tables WHERE table_schema IN ('main', 'public')") == []
+    assert (
+        rows_of(
+            pipeline,
+            "SELECT table_name FROM information_schema.tables WHERE table_schema IN ('main', 'public')",
+        )
+        == []
+    )
 
 
 def test_a_failing_query_is_an_error_of_the_warehouse_and_does_not_spoil_the_next(shop: Shop) -> None:

@@ -69,7 +69,9 @@ def test_a_transaction_that_commits_after_a_later_batch_is_not_lost(database: Da
     assert pipeline.ingest().batch is None
 
 
-def test_rows_seen_while_an_older_transaction_ran_are_not_captured_twice(database: Database, capture: Any) -> None:
+def test_rows_seen_while_an_older_transaction_ran_are_not_captured_twice(
+    database: Database, capture: Any
+) -> None:
     database.execute("CREATE TABLE t (id int PRIMARY KEY, v text)", "CREATE TABLE other (id int PRIMARY KEY)")
     pipeline = capture(database)
     with database.connect() as older:
@@ -95,20 +97,25 @@ def test_rolled_back_work_leaves_nothing(database: Database, capture: Any) -> No
 
 
 def test_deletes_are_found_by_their_keys_also_behind_inserts(database: Database, capture: Any) -> None:
-    database.execute("CREATE TABLE t (id int PRIMARY KEY, v text)", "INSERT INTO t SELECT i, 'x' FROM generate_series(1, 5) i")
+    database.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, v text)",
+        "INSERT INTO t SELECT i, 'x' FROM generate_series(1, 5) i",
+    )
     pipeline = capture(database)
     pipeline.ingest()
     database.execute("DELETE FROM t WHERE id IN (1, 2)", "INSERT INTO t VALUES (6, 'y'), (7, 'z')")
     done = pipeline.ingest()
     assert changes(done) == {"t": (2, 2)}
     at = done.read_at.isoformat(timespec="microseconds")
-    assert lines(pipeline, "t", 2)[0] == '{"id":1,"_op":"delete","_at":"%s"}' % at
+    assert lines(pipeline, "t", 2)[0] == f'{{"id":1,"_op":"delete","_at":"{at}"}}'
     database.execute("TRUNCATE t")
     assert changes(pipeline.ingest()) == {"t": (0, 5)}
     assert pipeline.ingest().batch is None
 
 
-def test_a_row_deleted_and_inserted_again_under_its_key_is_one_change(database: Database, capture: Any) -> None:
+def test_a_row_deleted_and_inserted_again_under_its_key_is_one_change(
+    database: Database, capture: Any
+) -> None:
     database.execute("CREATE TABLE t (id int PRIMARY KEY, v text)", "INSERT INTO t VALUES (1, 'a')")
     pipeline = capture(database)
     pipeline.ingest()
@@ -219,7 +226,9 @@ def test_a_declared_key_that_is_not_one_is_refused(database: Database, capture: 
         capture(database, keys={"t": ["id"]}).ingest()
 
 
-def test_a_table_that_no_model_needs_and_that_has_no_key_is_left_out(database: Database, capture: Any) -> None:
+def test_a_table_that_no_model_needs_and_that_has_no_key_is_left_out(
+    database: Database, capture: Any
+) -> None:
     database.execute("CREATE TABLE t (id int PRIMARY KEY, v text)", "INSERT INTO t VALUES (1, 'a')",
                      "CREATE TABLE scratch (x int)", "INSERT INTO scratch VALUES (1)")  # fmt: skip
     assert changes(capture(database).ingest()) == {"t": (1, 0)}
@@ -235,8 +244,12 @@ def test_a_role_that_may_only_select_is_enough(database: Database, capture: Any,
     assert changes(pipeline.ingest()) == {"t": (1, 0)}
 
 
-def test_a_table_that_the_role_may_not_read_is_named_with_the_grant(database: Database, capture: Any, server: Any) -> None:
-    database.execute("CREATE TABLE t (id int PRIMARY KEY, v text)", f"CREATE ROLE blind_{database.name} LOGIN PASSWORD 'x'")
+def test_a_table_that_the_role_may_not_read_is_named_with_the_grant(
+    database: Database, capture: Any, server: Any
+) -> None:
+    database.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, v text)", f"CREATE ROLE blind_{database.name} LOGIN PASSWORD 'x'"
+    )
     pipeline = capture(Database(server.url(database.name, f"blind_{database.name}", "x"), ""))
     with pytest.raises(SourceRefused, match=r'GRANT SELECT ON "public"\."t"'):
         pipeline.ingest()
@@ -260,16 +273,23 @@ def test_another_database_cluster_is_refused(database: Database, capture: Any) -
             capture(Database(other.url(), "")).ingest()
 
 
-def test_a_source_that_cannot_be_reached_is_a_retryable_error_without_the_password(database: Database, capture: Any) -> None:
+def test_a_source_that_cannot_be_reached_is_a_retryable_error_without_the_password(
+    database: Database, capture: Any
+) -> None:
     with pytest.raises(SourceError) as failed:
         capture(Database("postgresql://user:a-secret-word@127.0.0.1:1/nowhere", "")).ingest()
     assert failed.value.retryable
     assert "a-secret-word" not in str(failed.value)
 
 
-def test_many_changed_rows_go_into_several_parts(database: Database, capture: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_changed_rows_go_into_several_parts(
+    database: Database, capture: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("totes.ingestion.packets.PART_ROWS_MAX", 400)
-    database.execute("CREATE TABLE t (id int PRIMARY KEY, v text)", "INSERT INTO t SELECT i, 'x' FROM generate_series(1, 1000) i")
+    database.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, v text)",
+        "INSERT INTO t SELECT i, 'x' FROM generate_series(1, 1000) i",
+    )
     pipeline = capture(database)
     parts = pipeline.ingest().changes["t"].objects
     assert [part.rows for part in parts] == [400, 400, 200]

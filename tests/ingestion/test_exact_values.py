@@ -69,10 +69,12 @@ def test_a_value_reads_in_the_lake_as_postgresql_writes_it(
 ) -> None:
     database.execute(TYPES, f"CREATE TABLE t (id int PRIMARY KEY, v {kind})",
                      *(f"INSERT INTO t VALUES ({number}, {value})" for number, value in enumerate(values)))  # fmt: skip
-    with psycopg.connect(database.url, options="-c TimeZone=UTC -c search_path=") as session:
+    with (
+        psycopg.connect(database.url, options="-c TimeZone=UTC -c search_path=") as session,
         # COPY writes each value by its type's output function.
-        with session.cursor().copy("COPY (SELECT id, v FROM public.t) TO STDOUT") as copied:
-            written = dict(row for row in copied.rows())  # type: ignore[misc]
+        session.cursor().copy("COPY (SELECT id, v FROM public.t) TO STDOUT") as copied,
+    ):
+        written = dict(row for row in copied.rows())  # type: ignore[misc]
     model = {"dim_t": "CREATE TABLE dim_t (id INTEGER PRIMARY KEY) AS SELECT id FROM t"}
     pipeline = make_pipeline(database.url, project=write_project(model))
     pipeline.ingest()
@@ -80,7 +82,9 @@ def test_a_value_reads_in_the_lake_as_postgresql_writes_it(
     assert {key: str(value) for key, value in found.items()} == written
 
 
-def test_json_keeps_the_digits_of_its_numbers(database: Database, make_pipeline: Any, write_project: Any) -> None:
+def test_json_keeps_the_digits_of_its_numbers(
+    database: Database, make_pipeline: Any, write_project: Any
+) -> None:
     database.execute("CREATE TABLE t (id int PRIMARY KEY, a jsonb, b json, c boolean, d bigint)",
                      """INSERT INTO t VALUES (1, '{"x": 0.10000000000000000000000000000001, "y": 1e400}',
                         E'{"k":  1.0,\n\t"k": [null, "\\\\u00e9"]}', true, -9223372036854775808), (2, NULL, 'null', NULL, NULL)""")  # fmt: skip
@@ -95,7 +99,9 @@ def test_json_keeps_the_digits_of_its_numbers(database: Database, make_pipeline:
     assert '{"k":  1.0, \t"k": ' in lines(pipeline, "t", 1)[0] or '"k": [null' in lines(pipeline, "t", 1)[0]
 
 
-def test_json_reaches_the_warehouse_with_all_digits(database: Database, warehouse_url: str, make_pipeline: Any, write_project: Any) -> None:
+def test_json_reaches_the_warehouse_with_all_digits(
+    database: Database, warehouse_url: str, make_pipeline: Any, write_project: Any
+) -> None:
     database.execute(
         "CREATE TABLE t (id int PRIMARY KEY, a jsonb, note text, b json)",
         r"""INSERT INTO t VALUES (1, '{"x": 2.50, "y": [0.10000000000000000000000000000001], "z": ",\"b\":"}', E'tab\there',

@@ -62,7 +62,9 @@ def test_a_cache_learns_each_batch_once(opened: Callable[..., Cache], journal: J
         assert (cache.batch, learn(cache, journal)) == (2, [])
 
 
-def test_what_fails_on_the_way_is_not_learnt_by_half(opened: Callable[..., Cache], journal: Journal[Manifest]) -> None:
+def test_what_fails_on_the_way_is_not_learnt_by_half(
+    opened: Callable[..., Cache], journal: Journal[Manifest]
+) -> None:
     def fail(batch: int) -> str:
         cache.engine.execute("CREATE TABLE half (batch INTEGER)")
         raise RuntimeError
@@ -72,10 +74,17 @@ def test_what_fails_on_the_way_is_not_learnt_by_half(opened: Callable[..., Cache
             cache.advance(fail)
         assert cache.batch == 0
         assert learn(cache, journal) == [1, 2]
-        assert cache.engine.execute("SELECT table_name FROM duckdb_tables() WHERE table_name = 'half'").fetchall() == []
+        assert (
+            cache.engine.execute(
+                "SELECT table_name FROM duckdb_tables() WHERE table_name = 'half'"
+            ).fetchall()
+            == []
+        )
 
 
-def test_a_damaged_cache_is_made_again(opened: Callable[..., Cache], journal: Journal[Manifest], tmp_path: Path) -> None:
+def test_a_damaged_cache_is_made_again(
+    opened: Callable[..., Cache], journal: Journal[Manifest], tmp_path: Path
+) -> None:
     with opened() as cache:
         learn(cache, journal)
     (tmp_path / "cache/stage.duckdb").write_bytes(b"damaged" * 10_000)
@@ -109,7 +118,9 @@ def test_a_cache_of_a_lake_that_was_replaced_is_made_again(
     with opened() as cache:
         learn(cache, journal)
     manifest = tmp_path / "lake/batches/000000000002.json"
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"finished_at": "2025-01-01T00:00:00Z"}, indent=1))
+    manifest.write_text(
+        json.dumps(json.loads(manifest.read_text()) | {"finished_at": "2025-01-01T00:00:00Z"}, indent=1)
+    )
     with opened() as cache:
         assert cache.batch == 0
 

@@ -20,7 +20,13 @@ def test_a_manifest_has_twelve_digits() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["batches/7.json", "batches/0000000000071.json", "batches/000000000007.json.tmp", "x/batches/000000000007.json"]
+    "path",
+    [
+        "batches/7.json",
+        "batches/0000000000071.json",
+        "batches/000000000007.json.tmp",
+        "x/batches/000000000007.json",
+    ],
 )
 def test_no_other_path_is_a_manifests(path: str) -> None:
     assert manifest_batch(path) is None
@@ -41,7 +47,11 @@ def test_a_name_stays_as_it_is_but_for_what_paths_and_globs_read(table: str, fol
     assert folder_name(table) == folder
 
 
-@given(st.sets(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20), max_size=20))
+@given(
+    st.sets(
+        st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20), max_size=20
+    )
+)
 def test_two_names_never_share_a_folder_and_no_folder_leaves_the_store(names: set[str]) -> None:
     folders = {folder_name(name) for name in names}
     assert len(folders) == len(names)

@@ -23,7 +23,10 @@ NOWHERE = "postgresql://reader:wrong-geheim@127.0.0.1:1/shop"
 
 @pytest.fixture
 def make(
-    database: Database, smtp: Mailbox, make_pipeline: Callable[..., Pipeline], write_project: Callable[..., dict[str, Any]]
+    database: Database,
+    smtp: Mailbox,
+    make_pipeline: Callable[..., Pipeline],
+    write_project: Callable[..., dict[str, Any]],
 ) -> Callable[..., Pipeline]:
     """Makes a shop's pipeline that alerts by mail; its source is up or `NOWHERE`."""
     database.execute(*SCHEMA)
@@ -39,7 +42,9 @@ def run(pipeline: Pipeline) -> None:
     watch(pipeline.settings, pipeline.run())
 
 
-def test_a_source_that_is_down_is_told_once_and_once_more_when_it_is_back(make: Callable[..., Pipeline], smtp: Mailbox) -> None:
+def test_a_source_that_is_down_is_told_once_and_once_more_when_it_is_back(
+    make: Callable[..., Pipeline], smtp: Mailbox
+) -> None:
     run(make())
     assert smtp.subjects == []
     for _ in range(3):
@@ -50,13 +55,17 @@ def test_a_source_that_is_down_is_told_once_and_once_more_when_it_is_back(make: 
     assert smtp.subjects == ["[totes] shop: ingest fails", "[totes] shop: ingest works again"]
 
 
-def test_the_mail_says_what_since_when_and_the_next_step_and_no_password(make: Callable[..., Pipeline], smtp: Mailbox) -> None:
+def test_the_mail_says_what_since_when_and_the_next_step_and_no_password(
+    make: Callable[..., Pipeline], smtp: Mailbox
+) -> None:
     run(make(NOWHERE))
     [mail] = smtp.mails
     since = f"{read_health(make().settings.cache_folder).incidents['ingest'].since:%Y-%m-%d %H:%M:%S} UTC"
     assert mail["To"] == "people@totes.example"
     text = smtp.text(0)
-    assert text.startswith(f"Since {since}: connecting to the source failed: connection failed: connection to server at \"127.0.0.1\"")
+    assert text.startswith(
+        f'Since {since}: connecting to the source failed: connection failed: connection to server at "127.0.0.1"'
+    )
     assert "Next step: Check source.url and that the server is up" in text
     for secret in ("wrong-geheim", smtp.password):
         assert secret not in mail.as_string()
@@ -78,7 +87,9 @@ def test_freshness_that_is_lost_and_regained_is_told(make: Callable[..., Pipelin
     ]  # fmt: skip
 
 
-def test_rows_that_are_set_aside_are_told(make: Callable[..., Pipeline], database: Database, smtp: Mailbox) -> None:
+def test_rows_that_are_set_aside_are_told(
+    make: Callable[..., Pipeline], database: Database, smtp: Mailbox
+) -> None:
     database.execute('UPDATE "order" SET price = 1.005 WHERE order_id IN (1, 2)')
     run(make())
     assert smtp.subjects == ["[totes] shop: 2 rows set aside"]
@@ -114,7 +125,11 @@ def test_a_secret_in_a_text_is_not_sent(smtp: Mailbox) -> None:
 def test_the_command_sends_them_too(
     make: Callable[..., Pipeline], smtp: Mailbox, totes: Callable[..., Command], database: Database
 ) -> None:
-    settings = {"TOTES_PROJECT__PATH": "project", "TOTES_PROJECT__NAME": "shop", "TOTES_ALERTS__URLS": f'["{smtp.url}"]'}
+    settings = {
+        "TOTES_PROJECT__PATH": "project",
+        "TOTES_PROJECT__NAME": "shop",
+        "TOTES_ALERTS__URLS": f'["{smtp.url}"]',
+    }
     assert totes("ingest", TOTES_SOURCE__URL=NOWHERE, **settings).code == 3
     assert totes("run", TOTES_SOURCE__URL=database.url, **settings).code == 0
     assert smtp.subjects == ["[totes] shop: ingest fails", "[totes] shop: ingest works again"]

@@ -30,7 +30,9 @@ def cycle(*stages: str, seconds: float = 0.0, **failures: TotesError) -> Cycle:
     return Cycle(done["ingest"], done["process"], done["load"], dict.fromkeys(ran, seconds), dict(failures))  # type: ignore[arg-type]
 
 
-def after(health: Health, *cycles: Cycle, minutes: int = 15, begin: datetime = NOON) -> tuple[Health, list[list[str]]]:
+def after(
+    health: Health, *cycles: Cycle, minutes: int = 15, begin: datetime = NOON
+) -> tuple[Health, list[list[str]]]:
     """The health after cycles some minutes apart, and what each of them told: `+stage` or `-stage`."""
     told = []
     for number, one in enumerate(cycles):
@@ -50,7 +52,13 @@ def test_a_cycle_that_works_tells_nothing() -> None:
 
 def test_an_incident_is_told_once_and_its_end_once() -> None:
     failing = cycle(ingest=DOWN)
-    assert after(Health(), cycle(), failing, failing, cycle(), cycle())[1] == [[], ["+ingest"], [], ["-ingest"], []]
+    assert after(Health(), cycle(), failing, failing, cycle(), cycle())[1] == [
+        [],
+        ["+ingest"],
+        [],
+        ["-ingest"],
+        [],
+    ]
 
 
 def test_an_incident_remembers_since_when_and_how_often() -> None:
@@ -68,7 +76,9 @@ def test_each_stage_has_an_incident_of_its_own() -> None:
 
 
 def test_an_incident_of_another_stage_stays_open_while_one_stage_runs_alone() -> None:
-    health, told = after(Health(), cycle(load=AWAY), cycle("ingest"), cycle("process"), cycle("load"), minutes=1)
+    health, told = after(
+        Health(), cycle(load=AWAY), cycle("ingest"), cycle("process"), cycle("load"), minutes=1
+    )
     assert told == [["+load"], [], [], ["-load"]]
     assert health.incidents == {}
 
@@ -82,7 +92,9 @@ def test_freshness_is_lost_once_and_regained_once() -> None:
 def test_freshness_is_lost_only_when_it_is_over_the_limit() -> None:
     health, _ = after(Health(), cycle())
     assert after(health, cycle(load=AWAY), begin=NOON + HALF_AN_HOUR)[1] == [["+load"]]
-    assert after(health, cycle(load=AWAY), begin=NOON + HALF_AN_HOUR + timedelta(seconds=1))[1] == [["+load", "+freshness"]]
+    assert after(health, cycle(load=AWAY), begin=NOON + HALF_AN_HOUR + timedelta(seconds=1))[1] == [
+        ["+load", "+freshness"]
+    ]
 
 
 def test_a_pipeline_that_never_worked_is_not_fresh_after_a_while() -> None:
@@ -92,7 +104,10 @@ def test_a_pipeline_that_never_worked_is_not_fresh_after_a_while() -> None:
 
 def test_a_lost_freshness_says_how_far_behind() -> None:
     health, _ = after(Health(), cycle(), *[cycle(load=AWAY)] * 3)
-    assert health.incidents["freshness"].what == "the warehouse is 0:45:00 behind the source, more than the 0:30:00 allowed"
+    assert (
+        health.incidents["freshness"].what
+        == "the warehouse is 0:45:00 behind the source, more than the 0:30:00 allowed"
+    )
 
 
 def test_the_warehouse_is_as_fresh_as_the_moment_at_which_the_source_was_read() -> None:
@@ -147,4 +162,7 @@ def test_an_alert_says_what_since_when_and_the_next_step() -> None:
         "[totes] shop: is not fresh",
         "Since 2024-11-26 12:00:00 UTC: the warehouse is 0:45:00 behind\nNext step: totes status",
     )
-    assert describe("shop", Change(subject="freshness", incident=behind, over=True))[0] == "[totes] shop: is fresh again"
+    assert (
+        describe("shop", Change(subject="freshness", incident=behind, over=True))[0]
+        == "[totes] shop: is fresh again"
+    )

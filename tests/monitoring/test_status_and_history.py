@@ -23,7 +23,10 @@ NOWHERE = "postgresql://loader:geheim-5@127.0.0.1:1/star"
 
 @pytest.fixture
 def pipeline(
-    database: Database, make_pipeline: Callable[..., Pipeline], write_project: Callable[..., dict[str, Any]], tmp_path: Path
+    database: Database,
+    make_pipeline: Callable[..., Pipeline],
+    write_project: Callable[..., dict[str, Any]],
+    tmp_path: Path,
 ) -> Pipeline:
     """A shop's pipeline, with a settings file that describes the same one to the command."""
     database.execute(*SCHEMA)
@@ -63,7 +66,9 @@ def test_status_of_a_pipeline_that_never_ran(pipeline: Pipeline, totes: Callable
     })  # fmt: skip
 
 
-def test_status_says_where_each_stage_stands(pipeline: Pipeline, database: Database, totes: Callable[..., Command]) -> None:
+def test_status_says_where_each_stage_stands(
+    pipeline: Pipeline, database: Database, totes: Callable[..., Command]
+) -> None:
     assert totes("run").code == 0
     database.execute('UPDATE "order" SET quantity = 5, last_updated = now()')
     pipeline.ingest()
@@ -145,7 +150,10 @@ def test_history_has_every_version_of_a_fact_with_the_objects_it_came_from(
 
 
 def test_a_deletion_is_the_last_version(two_batches: Pipeline) -> None:
-    assert [(v.batch, v.values["is_deleted"]) for v in read_history(two_batches, "fact_order", ["2"])] == [(1, False), (2, True)]
+    assert [(v.batch, v.values["is_deleted"]) for v in read_history(two_batches, "fact_order", ["2"])] == [
+        (1, False),
+        (2, True),
+    ]
 
 
 def test_history_of_a_latest_table_comes_from_the_lake(two_batches: Pipeline, database: Database) -> None:
@@ -159,7 +167,10 @@ def test_history_of_a_latest_table_comes_from_the_lake(two_batches: Pipeline, da
 
 def test_history_of_a_source_table_has_every_change(two_batches: Pipeline) -> None:
     found = read_history(two_batches, "order", ["1"])
-    assert [(v.batch, v.values["quantity"], v.values["_op"]) for v in found] == [(1, 2, "upsert"), (2, 5, "upsert")]
+    assert [(v.batch, v.values["quantity"], v.values["_op"]) for v in found] == [
+        (1, 2, "upsert"),
+        (2, 5, "upsert"),
+    ]
     assert [v.values["_op"] for v in read_history(two_batches, "order", ["2"])] == ["upsert", "delete"]
 
 
@@ -192,7 +203,9 @@ def test_history_says_what_is_wrong(two_batches: Pipeline, subtests: pytest.Subt
             assert (caught.value.exit_code, str(caught.value)) == (code, said)
 
 
-def test_what_is_wrong_is_one_line_and_an_exit_code(two_batches: Pipeline, totes: Callable[..., Command]) -> None:
+def test_what_is_wrong_is_one_line_and_an_exit_code(
+    two_batches: Pipeline, totes: Callable[..., Command]
+) -> None:
     for arguments, code, said in (
         (("fact_orders", "1"), 2, "error: there is no table fact_orders. Did you mean fact_order?"),
         (("fact_order", "seventy"), 1, "error: fact_order has no row seventy and never had one"),
@@ -228,7 +241,11 @@ def test_history_shows_values_that_drivers_bend_as_they_are(
     })  # fmt: skip
     pipeline = make_pipeline(database.url, warehouse_url, project=project)
     assert pipeline.run().failures == {}
-    settings = {"TOTES_SOURCE__URL": database.url, "TOTES_WAREHOUSE__URL": warehouse_url, "TOTES_PROJECT__PATH": "project"}
+    settings = {
+        "TOTES_SOURCE__URL": database.url,
+        "TOTES_WAREHOUSE__URL": warehouse_url,
+        "TOTES_PROJECT__PATH": "project",
+    }
     for table in ("dim_thing", "fact_thing"):
         [version] = one_object(totes("history", table, "a b", "--json", **settings))["versions"]
         shown = {name: version[name] for name in ("ends", "at", "ratio", "raw")}
@@ -243,5 +260,8 @@ def test_settings_of_another_folder_are_read_with_config(
     pipeline.ingest()
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    for arguments in (("--config", "../totes.toml", "status", "--json"), ("status", "--json", "--config", "../totes.toml")):
+    for arguments in (
+        ("--config", "../totes.toml", "status", "--json"),
+        ("status", "--json", "--config", "../totes.toml"),
+    ):
         assert one_object(totes(*arguments, cwd=elsewhere))["stages"]["ingest"]["batch"] == 1

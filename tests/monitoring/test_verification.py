@@ -42,7 +42,9 @@ def found(pipeline: Pipeline, *tables: str, sample: float = 1.0) -> Verdict:
 def tamper(pipeline: Pipeline, *statements: str) -> None:
     url = pipeline.settings.warehouse_url()
     if url.startswith("duckdb"):
-        with engine.connect(pipeline.settings.path(url.removeprefix("duckdb:///")), memory="1GB") as connection:
+        with engine.connect(
+            pipeline.settings.path(url.removeprefix("duckdb:///")), memory="1GB"
+        ) as connection:
             for statement in statements:
                 connection.execute(statement)
     else:
@@ -56,8 +58,14 @@ def test_an_untouched_warehouse_is_equal_also_after_changes_that_verify_itself_c
 ) -> None:
     verdict = found(pipeline)
     assert verdict.equal
-    assert {name: table.rows for name, table in verdict.tables.items()} == {"dim_driver": 3, "dim_depot": 4, "fact_shipment": 29}
-    database.execute("UPDATE driver SET \"select\" = 'Dee' WHERE badge = 'd1'", "DELETE FROM shipment WHERE number = 9")
+    assert {name: table.rows for name, table in verdict.tables.items()} == {
+        "dim_driver": 3,
+        "dim_depot": 4,
+        "fact_shipment": 29,
+    }
+    database.execute(
+        "UPDATE driver SET \"select\" = 'Dee' WHERE badge = 'd1'", "DELETE FROM shipment WHERE number = 9"
+    )
     assert found(pipeline).equal
     assert found(pipeline).batch == 3
 
@@ -77,7 +85,9 @@ def test_an_untouched_warehouse_is_equal_also_after_changes_that_verify_itself_c
         ("DELETE FROM dim_driver WHERE badge = 'd3'", "dim_driver", (1, 0, 0, 0)),
     ],
 )  # fmt: skip
-def test_a_planted_difference_is_found(statement: str, table: str, verdict: tuple[int, ...], pipeline: Pipeline) -> None:
+def test_a_planted_difference_is_found(
+    statement: str, table: str, verdict: tuple[int, ...], pipeline: Pipeline
+) -> None:
     tamper(pipeline, statement)
     seen = found(pipeline)
     one = seen.tables[table]
@@ -91,8 +101,12 @@ def test_a_difference_is_named_with_key_column_and_both_values(pipeline: Pipelin
     assert (example.key, example.columns) == ({"badge": "d2"}, {"boss_name": ("ANN", "stale")})
 
 
-def test_a_row_that_history_refers_to_is_kept_and_no_difference(pipeline: Pipeline, database: Database) -> None:
-    database.execute("UPDATE shipment SET driver = 'd1' WHERE driver = 'd2'", "DELETE FROM driver WHERE badge = 'd2'")
+def test_a_row_that_history_refers_to_is_kept_and_no_difference(
+    pipeline: Pipeline, database: Database
+) -> None:
+    database.execute(
+        "UPDATE shipment SET driver = 'd1' WHERE driver = 'd2'", "DELETE FROM driver WHERE badge = 'd2'"
+    )
     verdict = found(pipeline)
     assert verdict.equal
     assert verdict.tables["dim_driver"].kept == 1
@@ -108,14 +122,30 @@ def test_an_unknown_table_is_refused(pipeline: Pipeline) -> None:
         found(pipeline, "dim_nothing")
 
 
-def test_a_replayed_warehouse_has_the_same_rows(pipeline: Pipeline, database: Database, new_database: Any) -> None:
-    database.execute("UPDATE shipment SET weight = NULL WHERE number = 3", "DELETE FROM driver WHERE badge = 'd3'")
+def test_a_replayed_warehouse_has_the_same_rows(
+    pipeline: Pipeline, database: Database, new_database: Any
+) -> None:
+    database.execute(
+        "UPDATE shipment SET weight = NULL WHERE number = 3", "DELETE FROM driver WHERE badge = 'd3'"
+    )
     run_cleanly(pipeline)
     everything = {}
-    for url in (f"duckdb:///{pipeline.settings.base}/again.duckdb", new_database().url, pipeline.settings.warehouse_url()):
+    for url in (
+        f"duckdb:///{pipeline.settings.base}/again.duckdb",
+        new_database().url,
+        pipeline.settings.warehouse_url(),
+    ):
         if url != pipeline.settings.warehouse_url():
             assert len(pipeline.replay(url).batches) == 3
-        again = Pipeline(pipeline.settings.model_copy(update={"warehouse": pipeline.settings.warehouse.model_copy(update={"url": type(pipeline.settings.warehouse.url)(url)})}))
+        again = Pipeline(
+            pipeline.settings.model_copy(
+                update={
+                    "warehouse": pipeline.settings.warehouse.model_copy(
+                        update={"url": type(pipeline.settings.warehouse.url)(url)}
+                    )
+                }
+            )
+        )
         with again.warehouse() as warehouse:
             everything[url] = [
                 sorted(map(str, ([f"{float(v):g}" if column == "weight" and v is not None else str(v) for column, v in zip(names, row, strict=True)] for row in rows)))

@@ -39,7 +39,9 @@ def test_a_changed_row_has_two_versions_that_meet(pipeline: Pipeline, database: 
     ]
 
 
-def test_a_deleted_row_ends_in_a_version_of_its_last_values_at_the_read_time(pipeline: Pipeline, database: Database) -> None:
+def test_a_deleted_row_ends_in_a_version_of_its_last_values_at_the_read_time(
+    pipeline: Pipeline, database: Database
+) -> None:
     database.execute("INSERT INTO o VALUES (1, 'a', 0, '2024-01-01 10:00')")
     run(pipeline)
     database.execute("DELETE FROM o")
@@ -65,8 +67,12 @@ def test_a_row_that_comes_back_goes_on_in_the_same_chain(pipeline: Pipeline, dat
     ]
 
 
-@pytest.mark.parametrize("time", ["'2024-01-01 10:00'", "'2023-01-01'", "NULL", "'infinity'", "'-infinity'", "'0044-03-15 BC'"])
-def test_a_time_that_does_not_advance_gives_way_to_the_read_time(time: str, pipeline: Pipeline, database: Database) -> None:
+@pytest.mark.parametrize(
+    "time", ["'2024-01-01 10:00'", "'2023-01-01'", "NULL", "'infinity'", "'-infinity'", "'0044-03-15 BC'"]
+)
+def test_a_time_that_does_not_advance_gives_way_to_the_read_time(
+    time: str, pipeline: Pipeline, database: Database
+) -> None:
     database.execute("INSERT INTO o VALUES (1, 'a', 0, '2024-01-01 10:00')")
     run(pipeline)
     database.execute(f"UPDATE o SET v = 'b', last_updated = {time}")
@@ -74,7 +80,9 @@ def test_a_time_that_does_not_advance_gives_way_to_the_read_time(time: str, pipe
     assert rows_of(pipeline, VERSIONS)[1] == (1, "b", read_at, None, False)
 
 
-def test_a_time_in_the_future_is_followed_by_one_just_after_it(pipeline: Pipeline, database: Database) -> None:
+def test_a_time_in_the_future_is_followed_by_one_just_after_it(
+    pipeline: Pipeline, database: Database
+) -> None:
     database.execute("INSERT INTO o VALUES (1, 'a', 0, '2999-01-01')")
     run(pipeline)
     database.execute("UPDATE o SET v = 'b', last_updated = '2024-01-01'")
@@ -85,7 +93,9 @@ def test_a_time_in_the_future_is_followed_by_one_just_after_it(pipeline: Pipelin
     ]
 
 
-def test_a_first_version_without_a_time_begins_when_it_was_read(pipeline: Pipeline, database: Database) -> None:
+def test_a_first_version_without_a_time_begins_when_it_was_read(
+    pipeline: Pipeline, database: Database
+) -> None:
     database.execute("INSERT INTO o VALUES (1, 'a', 0, NULL)")
     read_at = run(pipeline)
     assert rows_of(pipeline, VERSIONS) == [(1, "a", read_at, None, False)]
@@ -99,7 +109,9 @@ def test_a_change_that_the_model_does_not_show_is_no_version(pipeline: Pipeline,
     assert rows_of(pipeline, VERSIONS) == [(1, "a", at(2024, 1, 1, 10), None, False)]
 
 
-def test_a_row_that_leaves_the_where_is_deleted_when_it_changed_and_may_return(pipeline: Pipeline, database: Database) -> None:
+def test_a_row_that_leaves_the_where_is_deleted_when_it_changed_and_may_return(
+    pipeline: Pipeline, database: Database
+) -> None:
     database.execute("INSERT INTO o VALUES (1, 'a', 0, '2024-01-01 10:00')")
     run(pipeline)
     database.execute("UPDATE o SET v = 'hidden', last_updated = '2024-02-01 10:00'")
@@ -124,7 +136,11 @@ def test_stages_that_were_away_catch_up_batch_by_batch(pipeline: Pipeline, datab
     assert [(row[1], row[2]) for row in rows_of(pipeline, VERSIONS)] == [
         ("a", at(2024, 1, 1)), ("b", at(2024, 2, 1)), ("c", at(2024, 3, 1)),
     ]  # fmt: skip
-    assert rows_of(pipeline, "SELECT record, batch_id FROM fact_o ORDER BY record") == [(1, 1), (2, 2), (3, 3)]
+    assert rows_of(pipeline, "SELECT record, batch_id FROM fact_o ORDER BY record") == [
+        (1, 1),
+        (2, 2),
+        (3, 3),
+    ]
 
 
 def test_a_change_of_a_joined_row_makes_versions_of_all_rows_that_show_it(
@@ -140,7 +156,10 @@ def test_a_change_of_a_joined_row_makes_versions_of_all_rows_that_show_it(
         SELECT o.id, d.city FROM o LEFT JOIN d ON d.id = o.d"""
     pipeline = make_pipeline(database.url, project=write_project({"fact_o": model}))
     run(pipeline)
-    database.execute("UPDATE d SET unseen = 1 WHERE id = 2", "UPDATE d SET city = 'Hull', last_updated = '2024-02-01' WHERE id = 1")
+    database.execute(
+        "UPDATE d SET unseen = 1 WHERE id = 2",
+        "UPDATE d SET city = 'Hull', last_updated = '2024-02-01' WHERE id = 1",
+    )
     read_at = run(pipeline)
     assert rows_of(pipeline, "SELECT id, city, valid_from, batch_id FROM fact_o ORDER BY id, valid_from") == [
         (10, "Leeds", at(2024, 1, 2), 1),

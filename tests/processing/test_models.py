@@ -104,7 +104,10 @@ def test_what_cannot_be_maintained_is_refused(query: str, message: str, tmp_path
         ("a INTEGER PRIMARY KEY, n NUMERIC DEFAULT 3", "is not understood on n"),
         ("a INTEGER PRIMARY KEY, n NUMERIC(50, 2)", "at most 38 digits"),
         ("k VARCHAR PRIMARY KEY, a INTEGER, n NUMERIC", "the surrogate key k is a VARCHAR"),
-        ("k BIGINT PRIMARY KEY, a INTEGER, n NUMERIC, valid_to DATE", "does not give the declared column valid_to|totes adds"),
+        (
+            "k BIGINT PRIMARY KEY, a INTEGER, n NUMERIC, valid_to DATE",
+            "does not give the declared column valid_to|totes adds",
+        ),
     ],
 )
 def test_a_declaration_that_cannot_be_kept_is_refused(columns: str, message: str, tmp_path: Path) -> None:

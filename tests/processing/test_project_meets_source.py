@@ -13,7 +13,9 @@ from totes.pipeline import Pipeline
 
 TABLE = "CREATE TABLE staff (staff_id int PRIMARY KEY, first_name text NOT NULL, pay numeric(8, 2), started timestamp)"
 ROW = "INSERT INTO staff VALUES (1, 'Ada', 10.50, '2024-01-01 10:00')"
-MODEL = "CREATE TABLE dim_staff (staff_id INTEGER PRIMARY KEY, n {0}) AS SELECT staff_id, {1} AS n FROM staff {2}"
+MODEL = (
+    "CREATE TABLE dim_staff (staff_id INTEGER PRIMARY KEY, n {0}) AS SELECT staff_id, {1} AS n FROM staff {2}"
+)
 
 
 @pytest.fixture
@@ -21,7 +23,9 @@ def with_model(database: Database, make_pipeline: Any, write_project: Any) -> An
     database.execute(TABLE, ROW)
 
     def make(kind: str = "VARCHAR", expression: str = "first_name", rest: str = "", **more: Any) -> Pipeline:
-        return make_pipeline(database.url, project=write_project({"dim_staff": MODEL.format(kind, expression, rest)}, **more))
+        return make_pipeline(
+            database.url, project=write_project({"dim_staff": MODEL.format(kind, expression, rest)}, **more)
+        )
 
     return make
 
@@ -36,7 +40,9 @@ def with_model(database: Database, make_pipeline: Any, write_project: Any) -> An
         ("md5(pay)", "", "No function matches"),
     ],
 )  # fmt: skip
-def test_a_name_that_is_not_there_is_told_with_the_nearest_one(expression: str, rest: str, message: str, with_model: Any) -> None:
+def test_a_name_that_is_not_there_is_told_with_the_nearest_one(
+    expression: str, rest: str, message: str, with_model: Any
+) -> None:
     pipeline = with_model("VARCHAR", expression, rest)
     pipeline.ingest()
     with pytest.raises(ModelFailed, match=message):
@@ -52,7 +58,9 @@ def test_a_name_that_is_not_there_is_told_with_the_nearest_one(expression: str, 
         ("DATE", "pay + 1", "n is declared DATE, but its expression gives a DECIMAL"),
     ],
 )
-def test_a_declared_type_that_the_query_does_not_give_is_refused(declared: str, expression: str, message: str, with_model: Any) -> None:
+def test_a_declared_type_that_the_query_does_not_give_is_refused(
+    declared: str, expression: str, message: str, with_model: Any
+) -> None:
     pipeline = with_model(declared, expression)
     pipeline.ingest()
     with pytest.raises(ModelFailed, match=message):
@@ -85,21 +93,36 @@ def test_changed_columns_are_refused_with_the_way_out(with_model: Any, database:
     database.execute("INSERT INTO staff VALUES (2, 'Bo', 1, NULL)")
     changed = with_model("NUMERIC(8, 2)", "pay")
     changed.ingest()
-    with pytest.raises(ModelFailed, match="columns of dim_staff are not those of earlier batches.*lake.processed"):
+    with pytest.raises(
+        ModelFailed, match=r"columns of dim_staff are not those of earlier batches.*lake\.processed"
+    ):
         changed.process()
 
 
-def test_a_model_that_is_added_later_starts_with_all_rows(with_model: Any, database: Database, make_pipeline: Any, write_project: Any) -> None:
+def test_a_model_that_is_added_later_starts_with_all_rows(
+    with_model: Any, database: Database, make_pipeline: Any, write_project: Any
+) -> None:
     run_cleanly(with_model())
     database.execute("INSERT INTO staff VALUES (2, 'Bo', 1, NULL)")
-    project = write_project({"fact_pay": "CREATE TABLE fact_pay (r BIGINT PRIMARY KEY, staff_id INTEGER, pay DOUBLE) AS SELECT staff_id, pay FROM staff"})
+    project = write_project(
+        {
+            "fact_pay": "CREATE TABLE fact_pay (r BIGINT PRIMARY KEY, staff_id INTEGER, pay DOUBLE) AS SELECT staff_id, pay FROM staff"
+        }
+    )
     pipeline = make_pipeline(database.url, project=project)
     run_cleanly(pipeline)
-    assert rows_of(pipeline, "SELECT staff_id, pay, batch_id FROM fact_pay ORDER BY 1") == [(1, 10.5, 2), (2, 1.0, 2)]
+    assert rows_of(pipeline, "SELECT staff_id, pay, batch_id FROM fact_pay ORDER BY 1") == [
+        (1, 10.5, 2),
+        (2, 1.0, 2),
+    ]
 
 
-def test_a_changed_reference_file_updates_the_rows_that_show_it(database: Database, make_pipeline: Any, write_project: Any) -> None:
-    database.execute("CREATE TABLE c (id int PRIMARY KEY, code text)", "INSERT INTO c VALUES (1, 'GBP'), (2, 'USD')")
+def test_a_changed_reference_file_updates_the_rows_that_show_it(
+    database: Database, make_pipeline: Any, write_project: Any
+) -> None:
+    database.execute(
+        "CREATE TABLE c (id int PRIMARY KEY, code text)", "INSERT INTO c VALUES (1, 'GBP'), (2, 'USD')"
+    )
     model = "CREATE TABLE dim_c (id INTEGER PRIMARY KEY, name VARCHAR) AS SELECT id, names.name FROM c LEFT JOIN names USING (code)"
 
     def with_names(text: str) -> Pipeline:
@@ -109,16 +132,26 @@ def test_a_changed_reference_file_updates_the_rows_that_show_it(database: Databa
     database.execute("INSERT INTO c VALUES (3, 'XXX')")
     pipeline = with_names("code,name\nGBP,Pound Sterling\nUSD,Dollar\n")
     cycle = run_cleanly(pipeline)
-    assert rows_of(pipeline, "SELECT id, name FROM dim_c ORDER BY 1") == [(1, "Pound Sterling"), (2, "Dollar"), (3, None)]
+    assert rows_of(pipeline, "SELECT id, name FROM dim_c ORDER BY 1") == [
+        (1, "Pound Sterling"),
+        (2, "Dollar"),
+        (3, None),
+    ]
     assert cycle.loaded.batches[2] == {"dim_c": 3}
 
 
-def test_a_lost_cache_is_made_again_from_the_lake(database: Database, tmp_path: Path, make_pipeline: Any, write_project: Any) -> None:
+def test_a_lost_cache_is_made_again_from_the_lake(
+    database: Database, tmp_path: Path, make_pipeline: Any, write_project: Any
+) -> None:
     import shutil
 
     database.execute("CREATE TABLE d (id int PRIMARY KEY, city text)", "CREATE TABLE s (id int PRIMARY KEY, d int)",
                      "INSERT INTO d VALUES (1, 'Leeds')", "INSERT INTO s VALUES (10, 1), (11, 1), (12, NULL)")  # fmt: skip
-    project = write_project({"dim_s": "CREATE TABLE dim_s (id INTEGER PRIMARY KEY, city VARCHAR) AS SELECT s.id, city FROM s LEFT JOIN d ON d.id = s.d"})
+    project = write_project(
+        {
+            "dim_s": "CREATE TABLE dim_s (id INTEGER PRIMARY KEY, city VARCHAR) AS SELECT s.id, city FROM s LEFT JOIN d ON d.id = s.d"
+        }
+    )
     pipeline = make_pipeline(database.url, project=project)
     run_cleanly(pipeline)
     database.execute("DELETE FROM s WHERE id = 11")
@@ -129,8 +162,13 @@ def test_a_lost_cache_is_made_again_from_the_lake(database: Database, tmp_path: 
     assert rows_of(pipeline, "SELECT id, city FROM dim_s ORDER BY 1") == [(10, "Hull"), (12, None)]
 
 
-def test_the_calendar_has_whole_years_around_every_date_that_is_referred_to(database: Database, make_pipeline: Any, write_project: Any) -> None:
-    database.execute("CREATE TABLE o (id int PRIMARY KEY, d date)", "INSERT INTO o VALUES (1, '2022-05-05'), (2, '2024-02-29'), (3, '9999-12-31'), (4, 'infinity')")
+def test_the_calendar_has_whole_years_around_every_date_that_is_referred_to(
+    database: Database, make_pipeline: Any, write_project: Any
+) -> None:
+    database.execute(
+        "CREATE TABLE o (id int PRIMARY KEY, d date)",
+        "INSERT INTO o VALUES (1, '2022-05-05'), (2, '2024-02-29'), (3, '9999-12-31'), (4, 'infinity')",
+    )
     project = write_project({
         "dim_date": "CREATE TABLE dim_date (date_id DATE PRIMARY KEY, year INTEGER NOT NULL) AS SELECT date AS date_id, year(date) AS year FROM calendar",
         "fact_o": "CREATE TABLE fact_o (r BIGINT PRIMARY KEY, id INTEGER, d DATE REFERENCES dim_date) AS SELECT id, d FROM o",
@@ -143,11 +181,17 @@ def test_the_calendar_has_whole_years_around_every_date_that_is_referred_to(data
     assert run_cleanly(pipeline).loaded.batches[2] == {"dim_date": 365, "fact_o": 1}
 
 
-def test_a_model_that_was_away_for_some_batches_goes_on_where_it_was(database: Database, make_pipeline: Any, write_project: Any) -> None:
+def test_a_model_that_was_away_for_some_batches_goes_on_where_it_was(
+    database: Database, make_pipeline: Any, write_project: Any
+) -> None:
     database.execute("CREATE TABLE d (id int PRIMARY KEY, city text)", "CREATE TABLE s (id int PRIMARY KEY, d int)",
                      "INSERT INTO d VALUES (1, 'Leeds')", "INSERT INTO s VALUES (10, 1), (11, 1)")  # fmt: skip
-    other = {"dim_d": "CREATE TABLE dim_d (id INTEGER PRIMARY KEY, valid_from VARCHAR) AS SELECT id, city AS valid_from FROM d"}
-    joined = {"fact_s": "CREATE TABLE fact_s (r BIGINT PRIMARY KEY, id INTEGER, city VARCHAR) AS SELECT s.id, city FROM s JOIN d ON d.id = s.d"}
+    other = {
+        "dim_d": "CREATE TABLE dim_d (id INTEGER PRIMARY KEY, valid_from VARCHAR) AS SELECT id, city AS valid_from FROM d"
+    }
+    joined = {
+        "fact_s": "CREATE TABLE fact_s (r BIGINT PRIMARY KEY, id INTEGER, city VARCHAR) AS SELECT s.id, city FROM s JOIN d ON d.id = s.d"
+    }
 
     def run(models: dict[str, str], name: str) -> Pipeline:
         pipeline = make_pipeline(database.url, project=write_project(models, name=name))

@@ -43,7 +43,10 @@ def test_a_value_that_does_not_fit_is_set_aside_with_the_reason(
     source_type: str, bad: str, good: str, declared: str, reason: str,
     database: Database, make_pipeline: Any, write_project: Any,
 ) -> None:  # fmt: skip
-    database.execute(f"CREATE TABLE t (id int PRIMARY KEY, v {source_type})", f"INSERT INTO t VALUES (1, {bad}), (2, {good})")
+    database.execute(
+        f"CREATE TABLE t (id int PRIMARY KEY, v {source_type})",
+        f"INSERT INTO t VALUES (1, {bad}), (2, {good})",
+    )
     model = f"CREATE TABLE dim_t (id INTEGER PRIMARY KEY, v {declared}) AS SELECT id, v FROM t"
     pipeline = make_pipeline(database.url, project=write_project({"dim_t": model}))
     assert run_cleanly(pipeline).quarantined == 1
@@ -51,8 +54,12 @@ def test_a_value_that_does_not_fit_is_set_aside_with_the_reason(
     assert set_aside(pipeline, "dim_t") == [('{"id":1}', reason)]
 
 
-def test_an_expression_that_fails_for_one_row_fails_for_no_other(database: Database, make_pipeline: Any, write_project: Any) -> None:
-    database.execute("CREATE TABLE t (id int PRIMARY KEY, v text)", "INSERT INTO t VALUES (1, 'x'), (2, '20'), (3, NULL)")
+def test_an_expression_that_fails_for_one_row_fails_for_no_other(
+    database: Database, make_pipeline: Any, write_project: Any
+) -> None:
+    database.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, v text)", "INSERT INTO t VALUES (1, 'x'), (2, '20'), (3, NULL)"
+    )
     model = "CREATE TABLE dim_t (id INTEGER PRIMARY KEY, v INTEGER) AS SELECT id, CAST(v AS INTEGER) * 2 AS v FROM t"
     pipeline = make_pipeline(database.url, project=write_project({"dim_t": model}))
     assert run_cleanly(pipeline).quarantined == 1
@@ -60,8 +67,12 @@ def test_an_expression_that_fails_for_one_row_fails_for_no_other(database: Datab
     assert set_aside(pipeline, "dim_t") == [('{"id":1}', "v: its expression cannot be computed")]
 
 
-def test_a_number_too_large_to_compute_with_is_set_aside(database: Database, make_pipeline: Any, write_project: Any) -> None:
-    database.execute("CREATE TABLE t (id int PRIMARY KEY, v numeric)", "INSERT INTO t VALUES (1, 1e40), (2, 2.5)")
+def test_a_number_too_large_to_compute_with_is_set_aside(
+    database: Database, make_pipeline: Any, write_project: Any
+) -> None:
+    database.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, v numeric)", "INSERT INTO t VALUES (1, 1e40), (2, 2.5)"
+    )
     model = "CREATE TABLE dim_t (id INTEGER PRIMARY KEY, v NUMERIC) AS SELECT id, v * 2 AS v FROM t"
     pipeline = make_pipeline(database.url, project=write_project({"dim_t": model}))
     assert run_cleanly(pipeline).quarantined == 1
@@ -70,19 +81,28 @@ def test_a_number_too_large_to_compute_with_is_set_aside(database: Database, mak
     assert reason.startswith("t.v: '10000000000000000000000000000000000000000' cannot be computed with")
 
 
-def test_a_row_that_is_mended_at_the_source_leaves_quarantine(database: Database, make_pipeline: Any, write_project: Any) -> None:
-    database.execute("CREATE TABLE t (id int PRIMARY KEY, v text)", "INSERT INTO t VALUES (1, 'x'), (2, '2'), (3, 'y')")
+def test_a_row_that_is_mended_at_the_source_leaves_quarantine(
+    database: Database, make_pipeline: Any, write_project: Any
+) -> None:
+    database.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, v text)", "INSERT INTO t VALUES (1, 'x'), (2, '2'), (3, 'y')"
+    )
     model = "CREATE TABLE fact_t (r BIGINT PRIMARY KEY, id INTEGER, v INTEGER) AS SELECT id, v FROM t"
     pipeline = make_pipeline(database.url, project=write_project({"fact_t": model}))
     run_cleanly(pipeline)
     database.execute("UPDATE t SET v = '1' WHERE id = 1", "DELETE FROM t WHERE id = 3")
     run_cleanly(pipeline)
-    assert rows_of(pipeline, "SELECT id, v, is_deleted FROM fact_t ORDER BY id") == [(1, 1, False), (2, 2, False)]
+    assert rows_of(pipeline, "SELECT id, v, is_deleted FROM fact_t ORDER BY id") == [
+        (1, 1, False),
+        (2, 2, False),
+    ]
     journal = processed_journal(pipeline.processed_store)
     assert [journal.read(batch).models["fact_t"].quarantine_open for batch in (1, 2)] == [2, 0]
 
 
-def test_a_good_version_stays_while_the_next_one_is_set_aside(database: Database, make_pipeline: Any, write_project: Any) -> None:
+def test_a_good_version_stays_while_the_next_one_is_set_aside(
+    database: Database, make_pipeline: Any, write_project: Any
+) -> None:
     database.execute("CREATE TABLE t (id int PRIMARY KEY, v text)", "INSERT INTO t VALUES (1, '1')")
     model = "CREATE TABLE fact_t (r BIGINT PRIMARY KEY, id INTEGER, v INTEGER) AS SELECT id, v FROM t"
     pipeline = make_pipeline(database.url, project=write_project({"fact_t": model}))
@@ -92,7 +112,9 @@ def test_a_good_version_stays_while_the_next_one_is_set_aside(database: Database
     assert rows_of(pipeline, "SELECT v, valid_to, is_deleted FROM fact_t") == [(1, None, False)]
 
 
-def test_a_row_that_refers_to_nothing_is_set_aside(database: Database, warehouse_url: str, make_pipeline: Any, write_project: Any) -> None:
+def test_a_row_that_refers_to_nothing_is_set_aside(
+    database: Database, warehouse_url: str, make_pipeline: Any, write_project: Any
+) -> None:
     database.execute("CREATE TABLE c (id int PRIMARY KEY, n text)", "CREATE TABLE o (id int PRIMARY KEY, c int)",
                      "INSERT INTO c VALUES (1, 'one'), (2, NULL)", "INSERT INTO o VALUES (10, 1), (11, 2), (12, 3), (13, NULL)")  # fmt: skip
     project = write_project({
@@ -102,10 +124,15 @@ def test_a_row_that_refers_to_nothing_is_set_aside(database: Database, warehouse
     pipeline = make_pipeline(database.url, warehouse_url, project=project)
     assert run_cleanly(pipeline).quarantined == 3
     assert rows_of(pipeline, "SELECT id FROM fact_o ORDER BY id") == [(10,), (13,)]
-    assert set_aside(pipeline, "fact_o") == [('{"id":11}', "c: 2 is not in dim_c"), ('{"id":12}', "c: 3 is not in dim_c")]
+    assert set_aside(pipeline, "fact_o") == [
+        ('{"id":11}', "c: 2 is not in dim_c"),
+        ('{"id":12}', "c: 3 is not in dim_c"),
+    ]
 
 
-def test_a_join_that_gives_several_rows_for_one_key_is_told(database: Database, make_pipeline: Any, write_project: Any) -> None:
+def test_a_join_that_gives_several_rows_for_one_key_is_told(
+    database: Database, make_pipeline: Any, write_project: Any
+) -> None:
     database.execute("CREATE TABLE a (id int PRIMARY KEY)", "CREATE TABLE b (id int PRIMARY KEY, a int)",
                      "INSERT INTO a VALUES (1), (2)", "INSERT INTO b VALUES (10, 1), (11, 1), (12, 2)")  # fmt: skip
     model = "CREATE TABLE dim_a (id INTEGER PRIMARY KEY, b INTEGER) AS SELECT a.id, b.id AS b FROM a JOIN b ON b.a = a.id"

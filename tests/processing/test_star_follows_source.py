@@ -32,7 +32,10 @@ def truth(database: Database) -> dict[str, list[tuple[Any, ...]]]:
 
 def normal(star: dict[str, list[tuple[Any, ...]]]) -> dict[str, list[tuple[Any, ...]]]:
     return {
-        table: sorted((tuple(f"{v.normalize():f}" if hasattr(v, "normalize") else v for v in row) for row in rows), key=repr)
+        table: sorted(
+            (tuple(f"{v.normalize():f}" if hasattr(v, "normalize") else v for v in row) for row in rows),
+            key=repr,
+        )
         for table, rows in star.items()
     }
 
@@ -73,7 +76,7 @@ class Traders:
         with_region = "country_code, region_number" if self._random.random() < 0.8 else "NULL, NULL"
         return (
             f"INSERT INTO \"Depot\" SELECT gen_random_uuid(), '{self._name()}', {with_region} FROM region"
-            f" WHERE \"Region Name\" = {self._some(chr(34) + 'Region Name' + chr(34), 'region')} LIMIT 1"
+            f' WHERE "Region Name" = {self._some(chr(34) + "Region Name" + chr(34), "region")} LIMIT 1'
         )
 
     def _driver(self) -> str:
@@ -85,7 +88,7 @@ class Traders:
         return (
             f"INSERT INTO shipment SELECT '{self._random.choice('PQ')}', {self._random.randrange(40)}, d.id,"
             f" {self._some('id', chr(34) + 'Depot' + chr(34))}, {self._some('badge', 'driver')}, {weight}, '{status}',"
-            f" now() FROM \"Depot\" d WHERE d.id = {self._some('id', chr(34) + 'Depot' + chr(34))} ON CONFLICT DO NOTHING"
+            f' now() FROM "Depot" d WHERE d.id = {self._some("id", chr(34) + "Depot" + chr(34))} ON CONFLICT DO NOTHING'
         )
 
     def _change(self) -> str:
@@ -130,11 +133,15 @@ def test_current_rows_equal_the_models_applied_to_the_source_after_any_changes(
         assert cycle.quarantined == 0
         known = normal(truth(database))
         star = normal(star_of(pipeline))
-        referred = {row[3] for row in rows_of(pipeline, "SELECT 0, 0, 0, CAST(origin AS VARCHAR) FROM fact_shipment")}
+        referred = {
+            row[3] for row in rows_of(pipeline, "SELECT 0, 0, 0, CAST(origin AS VARCHAR) FROM fact_shipment")
+        }
         drivers = {row[0] for row in rows_of(pipeline, "SELECT driver FROM fact_shipment")}
         # A dimension's row stays while a version of history refers to it.
         star["dim_depot"] = [r for r in star["dim_depot"] if r in known["dim_depot"] or r[0] not in referred]
-        star["dim_driver"] = [r for r in star["dim_driver"] if r in known["dim_driver"] or r[0] not in drivers]
+        star["dim_driver"] = [
+            r for r in star["dim_driver"] if r in known["dim_driver"] or r[0] not in drivers
+        ]
         assert star == known, f"after batch {batch + 1}"
         assert rows_of(pipeline, BROKEN_CHAINS) == []
         if batch == 3:

@@ -38,7 +38,9 @@ COLUMNS = {
 }  # fmt: skip
 
 
-def test_all_eleven_tables_follow_a_day_of_trading(totesys: Database, warehouse_url: str, make_pipeline: Any) -> None:
+def test_all_eleven_tables_follow_a_day_of_trading(
+    totesys: Database, warehouse_url: str, make_pipeline: Any
+) -> None:
     pipeline = make_pipeline(totesys.url, warehouse_url)
     first = run_cleanly(pipeline)
     assert len(first.ingested.changes) == 11
@@ -52,14 +54,28 @@ def test_all_eleven_tables_follow_a_day_of_trading(totesys: Database, warehouse_
         compare(totesys.url, Path(warehouse_url.removeprefix("duckdb:///")), pipeline)
     assert (first.quarantined, second.quarantined) == (0, 0)
     order = day.changed_order_ids[0]
-    versions = rows_of(pipeline, f"SELECT valid_to IS NULL, is_deleted FROM fact_sales_order WHERE sales_order_id = {order} ORDER BY valid_from")
+    versions = rows_of(
+        pipeline,
+        f"SELECT valid_to IS NULL, is_deleted FROM fact_sales_order WHERE sales_order_id = {order} ORDER BY valid_from",
+    )
     assert versions == [(False, False), (True, False)]
-    versions = rows_of(pipeline, f"SELECT valid_to IS NULL, is_deleted FROM fact_sales_order WHERE sales_order_id = {day.deleted_order_id} ORDER BY valid_from")
+    versions = rows_of(
+        pipeline,
+        f"SELECT valid_to IS NULL, is_deleted FROM fact_sales_order WHERE sales_order_id = {day.deleted_order_id} ORDER BY valid_from",
+    )
     assert versions == [(False, False), (True, True)]
     orders = ORDERS + len(day.new_order_ids) - 1
     assert rows_of(pipeline, "SELECT count(*) FROM fact_sales_order_current") == [(orders,)]
-    assert rows_of(pipeline, f"SELECT DISTINCT location FROM dim_staff WHERE location = '{day.department_moved_to}'") == [(day.department_moved_to,)]
-    assert rows_of(pipeline, f"SELECT currency_name FROM dim_currency WHERE currency_code = '{day.new_currency_code}'") != []
+    assert rows_of(
+        pipeline, f"SELECT DISTINCT location FROM dim_staff WHERE location = '{day.department_moved_to}'"
+    ) == [(day.department_moved_to,)]
+    assert (
+        rows_of(
+            pipeline,
+            f"SELECT currency_name FROM dim_currency WHERE currency_code = '{day.new_currency_code}'",
+        )
+        != []
+    )
 
 
 def test_values_are_those_of_the_source(totesys: Database, warehouse_url: str, make_pipeline: Any) -> None:
@@ -73,13 +89,19 @@ def test_values_are_those_of_the_source(totesys: Database, warehouse_url: str, m
         "SELECT sales_order_id, units_sold, unit_price::text, created_at::date, created_at::time, agreed_delivery_date,"
         " last_updated FROM sales_order ORDER BY 1"
     )
-    assert rows_of(pipeline, "SELECT payment_id, CAST(payment_amount AS DOUBLE PRECISION), paid FROM fact_payment_current ORDER BY 1") == totesys.execute(
-        "SELECT payment_id, payment_amount::float8, paid FROM payment ORDER BY 1"
-    )
-    assert rows_of(pipeline, "SELECT staff_id, department_name, location FROM dim_staff ORDER BY 1") == totesys.execute(
+    assert rows_of(
+        pipeline,
+        "SELECT payment_id, CAST(payment_amount AS DOUBLE PRECISION), paid FROM fact_payment_current ORDER BY 1",
+    ) == totesys.execute("SELECT payment_id, payment_amount::float8, paid FROM payment ORDER BY 1")
+    assert rows_of(
+        pipeline, "SELECT staff_id, department_name, location FROM dim_staff ORDER BY 1"
+    ) == totesys.execute(
         "SELECT staff_id, department_name, coalesce(location, 'Undefined') FROM staff JOIN department USING (department_id) ORDER BY 1"
     )
-    dates = rows_of(pipeline, "SELECT min(month), max(month), min(day), max(day), count(*) = count(DISTINCT date_id) FROM dim_date")
+    dates = rows_of(
+        pipeline,
+        "SELECT min(month), max(month), min(day), max(day), count(*) = count(DISTINCT date_id) FROM dim_date",
+    )
     assert dates == [(1, 12, 1, 31, True)]
     assert rows_of(pipeline, "SELECT day_of_week, day_name, month_name, quarter FROM dim_date WHERE date_id = '2026-03-01'") == [
         (7, "Sunday", "March", 1)

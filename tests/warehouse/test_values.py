@@ -61,7 +61,9 @@ def test_values_arrive_exact(
     database: Database, warehouse_url: str, make_pipeline: Callable[..., Pipeline],
     write_project: Callable[..., dict[str, Any]], versioned: bool, first_load: bool,
 ) -> None:  # fmt: skip
-    database.execute(f"CREATE TABLE thing (id integer PRIMARY KEY, {', '.join(f'{c} {t}' for c, (t, _) in TYPES.items())})")
+    database.execute(
+        f"CREATE TABLE thing (id integer PRIMARY KEY, {', '.join(f'{c} {t}' for c, (t, _) in TYPES.items())})"
+    )
     declared = ", ".join(f"{column} {kind}" for column, (_, kind) in TYPES.items())
     key = "record_id BIGINT PRIMARY KEY, id INTEGER NOT NULL" if versioned else "id INTEGER PRIMARY KEY"
     model = f"CREATE TABLE things ({key}, {declared}) AS SELECT id, {', '.join(TYPES)} FROM thing"
@@ -77,7 +79,10 @@ def test_values_arrive_exact(
         connection.execute("INSERT INTO thing (id) VALUES (50)")
     assert run_cleanly(pipeline).quarantined == 0
     dialect = "duckdb" if warehouse_url.startswith("duckdb") else "postgresql"
-    found = rows_of(pipeline, f"SELECT {', '.join(shown(c, dialect) for c in TYPES)} FROM things WHERE id < 90 ORDER BY id")
+    found = rows_of(
+        pipeline,
+        f"SELECT {', '.join(shown(c, dialect) for c in TYPES)} FROM things WHERE id < 90 ORDER BY id",
+    )
     texts = [
         tuple((values[number][1] if dialect == "duckdb" else values[number][-1]) if number < len(values) else None
               for values in VALUES.values())

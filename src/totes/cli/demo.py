@@ -19,11 +19,15 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def demo(
     context: typer.Context,
     folder: Annotated[
-        Path, typer.Option("--dir", help="The folder that is made; one that an earlier demo made is started afresh.")
+        Path,
+        typer.Option(
+            "--dir", help="The folder that is made; one that an earlier demo made is started afresh."
+        ),
     ] = Path("demo"),
     orders: Annotated[int, typer.Option("--orders", help="How many sales orders there are.")] = 20_000,
-    as_json: JsonOption = False, debug: DebugOption = False,
-) -> None:  # fmt: skip
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
     """Try it all: a PostgreSQL with TerrificTotes' data, two batches with a day of trade between them, and history."""
     with session(context, None, as_json, debug) as current, _Stoppable() as stoppable:
         from totes.demo.document import as_document

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated
@@ -22,21 +23,27 @@ def history(
     context: typer.Context,
     table: Annotated[str, typer.Argument(help="A warehouse table, or a source table.")],
     key: Annotated[list[str], typer.Argument(help="The row's key, one value a key column.")],
-    config: ConfigOption = None, as_json: JsonOption = False, debug: DebugOption = False,
-) -> None:  # fmt: skip
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
     """Show every version of one row, newest last, with the lake objects it came from."""
     from totes.monitoring.history import read_history
 
     with session(context, config, as_json, debug) as current:
         versions = read_history(current.pipeline(), table, key)
         document = {
-            "table": table, "key": key,
+            "table": table,
+            "key": key,
             "versions": [
-                {**{name: _plain(value) for name, value in version.values.items()},
-                 "batch_id": version.batch, "objects": version.objects}
+                {
+                    **{name: _plain(value) for name, value in version.values.items()},
+                    "batch_id": version.batch,
+                    "objects": version.objects,
+                }
                 for version in versions
             ],
-        }  # fmt: skip
+        }
         current.show(document, lambda out: show_history(out, f"{table} {' '.join(key)}", versions))
 
 
@@ -44,16 +51,22 @@ def show_history(out: Console, title: str, versions: list[Version]) -> None:
     """One column a version, newest last; what has changed stands out."""
     from rich.table import Table
 
-    table = Table(title=f"{title}: {len(versions)} version{'s' if len(versions) > 1 else ''}", title_justify="left")
+    table = Table(
+        title=f"{title}: {len(versions)} version{'s' if len(versions) > 1 else ''}", title_justify="left"
+    )
     table.add_column("")
     for version in versions:
         table.add_column(f"batch {version.batch}", overflow="fold")
     names = list(versions[0].values)
     for name in [n for n in names if n not in _HISTORY] + [n for n in _HISTORY if n in names]:
         values = [version.values.get(name) for version in versions]
-        changed = [False, *(one != other for one, other in zip(values, values[1:], strict=False))]
+        changed = [False, *(one != other for one, other in itertools.pairwise(values))]
         table.add_row(
-            name, *(f"[bold yellow]{_text(v)}[/]" if new else _text(v) for v, new in zip(values, changed, strict=True))
+            name,
+            *(
+                f"[bold yellow]{_text(v)}[/]" if new else _text(v)
+                for v, new in zip(values, changed, strict=True)
+            ),
         )
     out.print(table)
     for version in versions:

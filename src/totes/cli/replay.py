@@ -12,8 +12,10 @@ from totes.cli.session import ConfigOption, DebugOption, JsonOption, session, wa
 def replay(
     context: typer.Context,
     warehouse: Annotated[str, typer.Option("--warehouse", metavar="URL", help="An empty warehouse.")],
-    config: ConfigOption = None, as_json: JsonOption = False, debug: DebugOption = False,
-) -> None:  # fmt: skip
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
     """Load the whole processed lake into an empty warehouse."""
     from totes.redaction import register_secret
 
@@ -28,5 +30,8 @@ def replay(
                 rows[table] = rows.get(table, 0) + count
         document = {"batches": len(loaded.batches), "loaded": rows}
         current.show(
-            document, lambda out: out.print(f"{len(loaded.batches)} batches with {sum(rows.values()):,} rows were replayed.")
+            document,
+            lambda out: out.print(
+                f"{len(loaded.batches)} batches with {sum(rows.values()):,} rows were replayed."
+            ),
         )

@@ -18,16 +18,20 @@ if TYPE_CHECKING:
 
 _BACK_OFF_SECONDS = 5.0
 EveryOption = Annotated[
-    str | None, typer.Option("--every", metavar="15m", help="Run again and again at this interval, until stopped.")
+    str | None,
+    typer.Option("--every", metavar="15m", help="Run again and again at this interval, until stopped."),
 ]
 
 
 def run(
-    context: typer.Context, every: EveryOption = None, config: ConfigOption = None,
-    as_json: JsonOption = False, debug: DebugOption = False,
-) -> None:  # fmt: skip
+    context: typer.Context,
+    every: EveryOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
     """Ingest, process and load what is new; with --every, until stopped."""
-    with session(context, config, as_json, debug) as current, _stopping(repeated=every is not None) as stop:
+    with session(context, config, as_json, debug) as current, _Stopping(repeated=every is not None) as stop:
         interval = _interval(every)
         pipeline = current.pipeline()
         if interval is None:
@@ -37,28 +41,37 @@ def run(
 
 
 def ingest(
-    context: typer.Context, config: ConfigOption = None, as_json: JsonOption = False, debug: DebugOption = False
+    context: typer.Context,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
 ) -> None:
     """Capture what is new at the source as one batch of the ingestion lake."""
     _one_stage("ingest", context, config, as_json, debug)
 
 
 def process(
-    context: typer.Context, config: ConfigOption = None, as_json: JsonOption = False, debug: DebugOption = False
+    context: typer.Context,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
 ) -> None:
     """Turn ingested batches into rows of the star schema in the processed lake."""
     _one_stage("process", context, config, as_json, debug)
 
 
 def load(
-    context: typer.Context, config: ConfigOption = None, as_json: JsonOption = False, debug: DebugOption = False
+    context: typer.Context,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
 ) -> None:
     """Load processed batches into the warehouse."""
     _one_stage("load", context, config, as_json, debug)
 
 
 def _one_stage(stage: str, context: typer.Context, config: ConfigOption, as_json: bool, debug: bool) -> None:
-    with session(context, config, as_json, debug) as current, _stopping(repeated=False) as stop:
+    with session(context, config, as_json, debug) as current, _Stopping(repeated=False) as stop:
         _end(current, _cycle(current, current.pipeline(), stop, only=stage))
 
 
@@ -112,7 +125,7 @@ def _interval(every: str | None) -> timedelta | None:
         raise ConfigurationError(f"--every {every}: {error}") from error
 
 
-class _stopping:
+class _Stopping:
     """Ends the command cleanly when a signal comes: with 0 if it would have gone on for ever, else as signals do."""
 
     def __init__(self, *, repeated: bool) -> None:

@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from totes.pipeline import Pipeline
 
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="The settings file; totes.toml in the working directory by default.")
+    Path | None,
+    typer.Option("--config", help="The settings file; totes.toml in the working directory by default."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")
+]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Log more, and show the traceback of an error.")]
 
 
@@ -74,8 +77,11 @@ def session(context: typer.Context, config: Path | None, as_json: bool, debug: b
     except (typer.Exit, typer.Abort, KeyboardInterrupt):
         raise
     except Exception as error:
-        fail(f"{type(error).__name__}: {error}. This is a fault of totes itself; --debug shows where",
-             error, debug=current.debug)  # fmt: skip
+        fail(
+            f"{type(error).__name__}: {error}. This is a fault of totes itself; --debug shows where",
+            error,
+            debug=current.debug,
+        )
 
 
 @contextmanager
@@ -87,7 +93,7 @@ def waiting(current: Session) -> Iterator[Callable[[str], None]]:
     from rich.console import Console
 
     with Console(stderr=True).status("starting") as shown:
-        yield lambda doing: shown.update(doing)
+        yield shown.update
 
 
 def fail(message: str, error: Exception, *, debug: bool = False) -> NoReturn:

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 def status(
-    context: typer.Context, config: ConfigOption = None, as_json: JsonOption = False, debug: DebugOption = False
+    context: typer.Context,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
 ) -> None:
     """Show each stage's last batch, lag, freshness, rows, failures and quarantine."""
     from totes.monitoring.status import read_status
@@ -30,8 +33,14 @@ def _show(out: Console, found: Status) -> None:
     from rich.table import Table
 
     table = Table(title=f"Project {found.project}", title_justify="left")
-    for column, justify in (("stage", "left"), ("last batch", "right"), ("at (UTC)", "left"), ("behind", "right"),
-                            ("rows", "right"), ("state", "left")):  # fmt: skip
+    for column, justify in (
+        ("stage", "left"),
+        ("last batch", "right"),
+        ("at (UTC)", "left"),
+        ("behind", "right"),
+        ("rows", "right"),
+        ("state", "left"),
+    ):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
     for name, stage in found.stages.items():
         state = "ok"

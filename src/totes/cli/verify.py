@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 def verify(
     context: typer.Context,
     table: Annotated[
-        list[str] | None, typer.Option("--table", help="A warehouse table to compare; may be given again. All by default.")
+        list[str] | None,
+        typer.Option("--table", help="A warehouse table to compare; may be given again. All by default."),
     ] = None,
     sample: Annotated[
-        float, typer.Option("--sample", min=0.0001, max=1.0, help="Which part of the rows to compare, such as 0.1.")
+        float,
+        typer.Option("--sample", min=0.0001, max=1.0, help="Which part of the rows to compare, such as 0.1."),
     ] = 1.0,
-    config: ConfigOption = None, as_json: JsonOption = False, debug: DebugOption = False,
-) -> None:  # fmt: skip
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
     """Compare the warehouse's current rows with the models applied to the source at one snapshot."""
     from totes.errors import CommandFailed
     from totes.monitoring.verification import verify as compare
@@ -32,30 +36,51 @@ def verify(
     with session(context, config, as_json, debug) as current:
         with waiting(current) as progress:
             verdict = compare(current.pipeline(), tuple(table or ()), sample, progress)
-        document = {"batch": verdict.batch, "equal": verdict.equal,
-                    "tables": {name: {"equal": one.equal, **asdict(one)} for name, one in verdict.tables.items()}}  # fmt: skip
+        document = {
+            "batch": verdict.batch,
+            "equal": verdict.equal,
+            "tables": {name: {"equal": one.equal, **asdict(one)} for name, one in verdict.tables.items()},
+        }
         current.show(document, lambda out: _show(out, verdict))
         if not verdict.equal:
             names = ", ".join(name for name, one in verdict.tables.items() if not one.equal)
-            raise CommandFailed(f"the warehouse differs from the source in {names}", hint="totes history TABLE KEY")
+            raise CommandFailed(
+                f"the warehouse differs from the source in {names}", hint="totes history TABLE KEY"
+            )
 
 
 def _show(out: Console, verdict: Verdict) -> None:
     from rich.table import Table
 
     table = Table(title=f"Warehouse and source compared at batch {verdict.batch}", title_justify="left")
-    for column in ("table", "equal", "missing", "extra", "different", "kept for history", "in quarantine", "broken chains"):
+    for column in (
+        "table",
+        "equal",
+        "missing",
+        "extra",
+        "different",
+        "kept for history",
+        "in quarantine",
+        "broken chains",
+    ):
         table.add_column(column, justify="left" if column == "table" else "right")
     for name, one in verdict.tables.items():
         counts = (one.rows, one.missing, one.extra, one.different, one.kept, one.set_aside, one.broken)
-        table.add_row(name, *(f"{count:,}" if count else "-" for count in counts), style=None if one.equal else "red")
+        table.add_row(
+            name, *(f"{count:,}" if count else "-" for count in counts), style=None if one.equal else "red"
+        )
     out.print(table)
     for name, one in verdict.tables.items():
         for example in one.examples:
             key = " ".join(f"{column}={value}" for column, value in example.key.items())
-            what = f"only in the {example.only_in}" if example.only_in else ", ".join(
-                f"{column}: source {before!r}, warehouse {after!r}" for column, (before, after) in example.columns.items()
-            )  # fmt: skip
+            what = (
+                f"only in the {example.only_in}"
+                if example.only_in
+                else ", ".join(
+                    f"{column}: source {before!r}, warehouse {after!r}"
+                    for column, (before, after) in example.columns.items()
+                )
+            )
             out.print(f"  {name} {key}: {what}", markup=False)
     if verdict.equal:
         out.print("Equal: every row, every column.")

@@ -22,8 +22,10 @@ def sql(
     dialect: Annotated[
         str | None, typer.Option("--dialect", help="duckdb or postgresql; that of warehouse.url by default.")
     ] = None,
-    config: ConfigOption = None, as_json: JsonOption = False, debug: DebugOption = False,
-) -> None:  # fmt: skip
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
     """Print the warehouse's DDL, for people who create its tables themselves."""
     with session(context, config, as_json, debug) as current:
         statements = current.pipeline().warehouse_sql(dialect)

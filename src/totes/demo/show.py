@@ -61,9 +61,14 @@ def show_story(screen: Screen, story: Story) -> None:
 
 def _stages(story: Story) -> RenderableType:
     table = table_of(
-        "batch", "stage", "did", "rows", "seconds", "rows a second",
+        "batch",
+        "stage",
+        "did",
+        "rows",
+        "seconds",
+        "rows a second",
         right=("batch", "rows", "seconds", "rows a second"),
-    )  # fmt: skip
+    )
     for number, cycle in enumerate(story.batches, start=1):
         for stage, did, rows in _done_by(cycle):
             seconds = cycle.seconds[stage]

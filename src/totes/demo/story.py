@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psycopg
 
+from totes.config import load_settings
 from totes.demo.folder import Made, check, clear, list_made
 from totes.demo.questions import Answer, ask
-from totes.config import load_settings
 from totes.errors import CommandFailed, ConfigurationError
 from totes.monitoring.alerts import watch
 from totes.monitoring.history import Version, read_history

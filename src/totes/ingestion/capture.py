@@ -37,11 +37,17 @@ def check_continues(previous: Position, current: Position) -> None:
         SourceRefused: the source is another database cluster than the one that was read before, or an older state
             of it, so that its transaction ids say nothing about what was captured.
     """
-    hint = "Point lake.ingestion at a new place to start a new history, or source.url at the database of before"
+    hint = (
+        "Point lake.ingestion at a new place to start a new history, or source.url at the database of before"
+    )
     if previous.system_identifier != current.system_identifier:
-        raise SourceRefused("the source is another database cluster than the one this lake was captured from", hint=hint)
+        raise SourceRefused(
+            "the source is another database cluster than the one this lake was captured from", hint=hint
+        )
     if current.next_transaction < previous.horizon:
-        raise SourceRefused("the source is in an older state than when it was last read: it was restored", hint=hint)
+        raise SourceRefused(
+            "the source is in an older state than when it was last read: it was restored", hint=hint
+        )
     if current.next_transaction - previous.horizon >= _EPOCH:
         raise SourceRefused("more than 2^32 transactions have passed since the last batch", hint=hint)
 
@@ -63,7 +69,9 @@ def changed_since(previous: Position, current: Position) -> str:
 
 def select_rows(table: SourceTable, condition: str | None) -> str:
     """Reads all columns of the rows that meet a condition, as `c0`, `c1`, … with the mark where the source has one."""
-    columns = [f"{column.expression} AS {position_column(number)}" for number, column in enumerate(table.columns)]
+    columns = [
+        f"{column.expression} AS {position_column(number)}" for number, column in enumerate(table.columns)
+    ]
     if table.has_transaction_ids:
         columns.append(f"xmin::text::int8 AS {MARK}")
     where = f" WHERE {condition}" if condition else ""
@@ -83,7 +91,9 @@ def mark_expression(table: SourceTable) -> str:
     """The mark of a row that has been read, for the engine: what the source gave, or a digest of all columns."""
     if table.has_transaction_ids:
         return MARK
-    parts = (f"coalesce(to_json({position_column(number)})::VARCHAR, '')" for number in range(len(table.columns)))
+    parts = (
+        f"coalesce(to_json({position_column(number)})::VARCHAR, '')" for number in range(len(table.columns))
+    )
     return f"md5(concat_ws(chr(0), {', '.join(parts)}))"
 
 

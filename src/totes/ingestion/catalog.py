@@ -18,9 +18,20 @@ CATALOG_SQL = resources.files("totes.ingestion").joinpath("catalog.sql").read_te
 _NATIVE_INTEGERS = {"smallint", "integer", "bigint"}
 # Their text casts give what their output functions give; other types' casts need not (inet, bpchar, "char", …).
 _PLAIN_TEXT_CASTS = {
-    "text", "character varying", "numeric", "real", "double precision", "date", "time without time zone",
-    "time with time zone", "timestamp without time zone", "timestamp with time zone", "interval", "uuid", "bytea",
-}  # fmt: skip
+    "text",
+    "character varying",
+    "numeric",
+    "real",
+    "double precision",
+    "date",
+    "time without time zone",
+    "time with time zone",
+    "timestamp without time zone",
+    "timestamp with time zone",
+    "interval",
+    "uuid",
+    "bytea",
+}
 _RESERVED = ("_op", "_at")
 
 
@@ -62,7 +73,6 @@ class SourceTable:
         order = [column.name for column in self.columns]
         return tuple(order.index(part) for part in self.key)
 
-
     def description(self) -> TableChanges:
         """The table as a manifest describes it, with no changes."""
         return TableChanges(
@@ -80,7 +90,9 @@ class Selection:
     left_out: dict[str, str] = field(default_factory=dict)
 
 
-def select_tables(connection: psycopg.Connection, source: SourceSettings, needed: frozenset[str]) -> Selection:
+def select_tables(
+    connection: psycopg.Connection, source: SourceSettings, needed: frozenset[str]
+) -> Selection:
     """Reads the catalog and decides what is captured.
 
     Args:
@@ -130,7 +142,9 @@ def _wanted(table: str, kind: str, source: SourceSettings, named: set[str]) -> b
     return any(fnmatchcase(table, pattern) for pattern in source.tables)
 
 
-def _obstacle(table: str, columns: list[tuple[object, ...]], source: SourceSettings) -> tuple[str, str] | None:
+def _obstacle(
+    table: str, columns: list[tuple[object, ...]], source: SourceSettings
+) -> tuple[str, str] | None:
     _, kind, readable, filtered, _, key, *_ = columns[0]
     quoted = engine.name(source.schema_, table)
     if not readable:
@@ -207,4 +221,6 @@ def _nearest(wanted: str, tables: dict[str, list[tuple[object, ...]]], schema: s
     import difflib
 
     near = difflib.get_close_matches(wanted, list(tables), n=1)
-    return f"Did you mean {near[0]}?" if near else f"Check source.schema ({schema}) and the role's USAGE on it"
+    return (
+        f"Did you mean {near[0]}?" if near else f"Check source.schema ({schema}) and the role's USAGE on it"
+    )

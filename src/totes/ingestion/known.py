@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from totes import engine
 from totes.errors import SourceRefused
-from totes.ingestion.capture import MARK, key_column, mark_expression, position_column, select_keys, select_rows
+from totes.ingestion.capture import (
+    MARK,
+    key_column,
+    mark_expression,
+    position_column,
+    select_keys,
+    select_rows,
+)
 from totes.ingestion.catalog import SourceTable
 from totes.ingestion.source import Snapshot
 from totes.lake.cache import Cache
@@ -104,8 +111,12 @@ class KnownRows:
     def _apply_marks(self, table: str, changes: TableChanges) -> None:
         keys = [key_column(number) for number in range(len(changes.key))]
         with self._journal.store.local(list(changes.marks)) as files:
-            self.engine.execute(f"CREATE OR REPLACE TEMP TABLE marks AS SELECT * FROM {engine.parquet(files)}")
-        self._replace(table, keys, f"SELECT {engine.names([*keys, MARK])} FROM marks WHERE {MARK} IS NOT NULL", "marks")
+            self.engine.execute(
+                f"CREATE OR REPLACE TEMP TABLE marks AS SELECT * FROM {engine.parquet(files)}"
+            )
+        self._replace(
+            table, keys, f"SELECT {engine.names([*keys, MARK])} FROM marks WHERE {MARK} IS NOT NULL", "marks"
+        )
 
     def _replace(self, table: str, keys: list[str], new: str, gone: str) -> None:
         known = _known(table)
@@ -152,7 +163,8 @@ def _keys(table: SourceTable) -> list[str]:
 
 def _key_list(table: SourceTable) -> str:
     return ", ".join(
-        f"{position_column(position)} AS {key_column(number)}" for number, position in enumerate(table.key_positions)
+        f"{position_column(position)} AS {key_column(number)}"
+        for number, position in enumerate(table.key_positions)
     )
 
 

@@ -22,7 +22,9 @@ _ENDINGS = {"zstd": "jsonl.zst", "gzip": "jsonl.gz", "none": "jsonl"}
 class PacketWriter:
     """Writes the packets of one batch."""
 
-    def __init__(self, connection: engine.Engine, store: Store, batch: int, read_at: datetime, compression: str) -> None:
+    def __init__(
+        self, connection: engine.Engine, store: Store, batch: int, read_at: datetime, compression: str
+    ) -> None:
         self._engine = connection
         self._store = store
         self._batch = batch
@@ -43,10 +45,15 @@ class PacketWriter:
         ]
         ending = _ENDINGS[self._compression]
         return tuple(
-            self._put(lines, rows, new_object_path(
-                table.name, batch=self._batch, part=number, read_at=self._read_at, ending=ending))
+            self._put(
+                lines,
+                rows,
+                new_object_path(
+                    table.name, batch=self._batch, part=number, read_at=self._read_at, ending=ending
+                ),
+            )
             for number, (rows, lines) in enumerate(parts, start=1)
-        )  # fmt: skip
+        )
 
     def write_marks(self, table: SourceTable) -> tuple[StoredObject, ...]:
         """Writes keys and marks of the new rows, and the gone keys without a mark, so that a lost cache can return."""
@@ -83,10 +90,12 @@ class PacketWriter:
 
     def _deletes(self, table: SourceTable, first: int) -> str:
         members = [f"{engine.text(column)}, {key_column(number)}" for number, column in enumerate(table.key)]
-        members += ["'_op', 'delete'", f"'_at', {engine.text(self._read_at.isoformat(timespec='microseconds'))}"]
+        members += [
+            "'_op', 'delete'",
+            f"'_at', {engine.text(self._read_at.isoformat(timespec='microseconds'))}",
+        ]
         return (
-            f"SELECT json_object({', '.join(members)})::VARCHAR "
-            f"FROM {GONE} WHERE {self._part(GONE, first)}"
+            f"SELECT json_object({', '.join(members)})::VARCHAR FROM {GONE} WHERE {self._part(GONE, first)}"
         )
 
     def _part(self, table: str, first: int) -> str:

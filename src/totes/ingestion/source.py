@@ -51,7 +51,11 @@ class Snapshot:
     """One instant of the source. All reads see it, and the tables cannot be changed or truncated while it is open."""
 
     def __init__(
-        self, control: psycopg.Connection, open_bulk: Callable[[], Any], selection: Selection, row: tuple[Any, ...]
+        self,
+        control: psycopg.Connection,
+        open_bulk: Callable[[], Any],
+        selection: Selection,
+        row: tuple[Any, ...],
     ) -> None:
         self._control = control
         self._open_bulk = open_bulk
@@ -61,9 +65,12 @@ class Snapshot:
         _, horizon, next_transaction, read_at, system_identifier, timeline, database = row
         self.database: str = database
         self.position = Position(
-            system_identifier=system_identifier, timeline=timeline, horizon=horizon,
-            next_transaction=next_transaction, read_at=read_at,
-        )  # fmt: skip
+            system_identifier=system_identifier,
+            timeline=timeline,
+            horizon=horizon,
+            next_transaction=next_transaction,
+            read_at=read_at,
+        )
 
     def stream(self, sql: str) -> Any:
         """The rows of a query as an Arrow stream that DuckDB reads by name; it can be read once."""
@@ -111,7 +118,9 @@ def open_snapshot(url: str, source: SourceSettings, needed: frozenset[str]) -> I
         if {table.name for table in selection.tables} != {table.name for table in expected.tables}:
             raise SourceError("tables came or went while the source was being opened", hint="Run it again")
         with ExitStack() as opened:
-            yield Snapshot(control, lambda: opened.enter_context(_bulk_cursor(url, str(row[0]))), selection, row)
+            yield Snapshot(
+                control, lambda: opened.enter_context(_bulk_cursor(url, str(row[0]))), selection, row
+            )
 
 
 def describe_source(url: str, source: SourceSettings, needed: frozenset[str]) -> dict[str, TableChanges]:
@@ -149,7 +158,11 @@ def _source_errors(doing: str) -> Iterator[None]:
         yield
     except (psycopg.Error, adbc_driver_manager.Error) as error:
         message = redact(" ".join(str(error).split()))
-        hint = "Check source.url and that the server is up" if isinstance(error, psycopg.OperationalError) else None
+        hint = (
+            "Check source.url and that the server is up"
+            if isinstance(error, psycopg.OperationalError)
+            else None
+        )
         if isinstance(error, psycopg.errors.LockNotAvailable):
             hint = "A schema change holds the table; run again when it is over, or raise source.lock_timeout"
         raise SourceError(f"{doing} failed: {message}", hint=hint) from error

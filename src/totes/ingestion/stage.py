@@ -35,7 +35,14 @@ class Ingested:
 
 
 def ingest(
-    url: str, source: SourceSettings, store: Store, *, needed: frozenset[str], compression: str, cache: Path, memory: str,
+    url: str,
+    source: SourceSettings,
+    store: Store,
+    *,
+    needed: frozenset[str],
+    compression: str,
+    cache: Path,
+    memory: str,
     inspect: Callable[[Snapshot], None] | None = None,
 ) -> Ingested:
     """Captures what was committed since the last batch, as one batch, or nothing when there is nothing.
@@ -77,20 +84,28 @@ def ingest(
                     journal.commit(manifest)
                 except BatchTaken:
                     opened.rollback()
-                    _log.info("another runner committed this batch first; starting over", batch=manifest.batch)
+                    _log.info(
+                        "another runner committed this batch first; starting over", batch=manifest.batch
+                    )
                     continue
                 opened.commit(manifest.batch, manifest.sha256())
                 if inspect:
                     inspect(snapshot)
-                changes = {name: table for name, table in manifest.tables.items() if table.upserts or table.deletes}
+                changes = {
+                    name: table for name, table in manifest.tables.items() if table.upserts or table.deletes
+                }
                 return Ingested(manifest.batch, manifest.position.read_at, changes)
     raise BatchTaken(f"other runners were first {_ATTEMPTS_MAX} times in a row", hint="Run it again")
 
 
 def _capture(
-    snapshot: Snapshot, known: KnownRows, store: Store, previous: IngestionManifest | None,
-    started: datetime, compression: str,
-) -> IngestionManifest | None:  # fmt: skip
+    snapshot: Snapshot,
+    known: KnownRows,
+    store: Store,
+    previous: IngestionManifest | None,
+    started: datetime,
+    compression: str,
+) -> IngestionManifest | None:
     position = _advance_clock(previous.position if previous else None, snapshot.position)
     batch = previous.batch + 1 if previous else 1
     writer = PacketWriter(known.engine, store, batch, position.read_at, compression)
@@ -99,12 +114,18 @@ def _capture(
     if not any(changes.upserts or changes.deletes for changes in tables.values()):
         return None
     return IngestionManifest.model_validate(
-        dict(
-            batch=batch, previous_sha256=previous.sha256() if previous else None, started_at=started,
-            finished_at=datetime.now(UTC), database=snapshot.database,
-            schema_name=snapshot.tables[0].schema, compression=compression, position=position, tables=tables,
-        )
-    )  # fmt: skip
+        {
+            "batch": batch,
+            "previous_sha256": previous.sha256() if previous else None,
+            "started_at": started,
+            "finished_at": datetime.now(UTC),
+            "database": snapshot.database,
+            "schema_name": snapshot.tables[0].schema,
+            "compression": compression,
+            "position": position,
+            "tables": tables,
+        }
+    )
 
 
 def _capture_table(
@@ -137,9 +158,14 @@ def _capture_table(
     objects, marks = writer.write(table), writer.write_marks(table)
     known.learn(table.name, [key_column(number) for number in range(len(table.key))])
     _log.info(
-        "captured", table=table.name, upserts=upserts, deletes=deletes, rows=rows,
-        bytes=sum(entry.bytes for entry in objects), seconds=round(time.perf_counter() - began, 3),
-    )  # fmt: skip
+        "captured",
+        table=table.name,
+        upserts=upserts,
+        deletes=deletes,
+        rows=rows,
+        bytes=sum(entry.bytes for entry in objects),
+        seconds=round(time.perf_counter() - began, 3),
+    )
     return changes.model_copy(update={"objects": objects, "marks": marks})
 
 

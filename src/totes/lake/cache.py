@@ -41,7 +41,9 @@ class Cache:
         try:
             scratch.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"the cache folder {folder} cannot be made: {error}", hint="Set lake.cache") from error
+            raise StoreError(
+                f"the cache folder {folder} cannot be made: {error}", hint="Set lake.cache"
+            ) from error
         private: Path | None = None
         connection = _connect_patiently(file, memory, scratch)
         if connection is None:
@@ -73,7 +75,9 @@ class Cache:
 
     def commit(self, batch: int, manifest_sha256: str) -> None:
         """Ends the transaction with the cache standing at `batch`."""
-        self.engine.execute("UPDATE totes_position SET batch = ?, manifest_sha256 = ?", [batch, manifest_sha256])
+        self.engine.execute(
+            "UPDATE totes_position SET batch = ?, manifest_sha256 = ?", [batch, manifest_sha256]
+        )
         self.engine.execute("COMMIT")
 
     def rollback(self) -> None:
@@ -106,7 +110,9 @@ class Cache:
         self.engine.execute(
             "CREATE TABLE totes_position (store VARCHAR, version VARCHAR, batch BIGINT, manifest_sha256 VARCHAR)"
         )
-        self.engine.execute("INSERT INTO totes_position VALUES (?, ?, 0, NULL)", [self._journal.store.url, __version__])
+        self.engine.execute(
+            "INSERT INTO totes_position VALUES (?, ?, 0, NULL)", [self._journal.store.url, __version__]
+        )
         self.engine.execute("COMMIT")
 
     def _belongs(self) -> bool:
@@ -134,7 +140,9 @@ def _connect_patiently(file: Path, memory: str, scratch: Path) -> engine.Engine 
             if isinstance(error, duckdb.IOException) and "lock" in str(error).lower():
                 time.sleep(0.05)
             elif unreadable:
-                raise StoreError(f"the cache {file} cannot be written: {error}", hint="Set lake.cache") from error
+                raise StoreError(
+                    f"the cache {file} cannot be written: {error}", hint="Set lake.cache"
+                ) from error
             else:
                 unreadable = error
                 _log.warning("the cache cannot be read and is made again from the lake", file=str(file))

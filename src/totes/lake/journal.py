@@ -43,7 +43,9 @@ class Journal(Generic[M]):
         place = self.store.location(manifest_path(batch))
         content = self.store.read(manifest_path(batch))
         if content is None:
-            raise LakeDamaged(f"{place} is missing, though later batches are there", hint="Restore it from a backup")
+            raise LakeDamaged(
+                f"{place} is missing, though later batches are there", hint="Restore it from a backup"
+            )
         try:
             return self._kind.model_validate_json(content)
         except ValidationError as error:

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict
 from totes import __version__
 
 
-
 class Document(BaseModel):
     """A frozen part of a manifest; unknown keys are kept out, so that a newer format is noticed."""
 

@@ -54,11 +54,15 @@ class Store:
                 raise ConfigurationError(f"{url} names no bucket", hint="Write s3://bucket/prefix")
             plain_http = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
             storage: ObjectStore = S3Store(
-                bucket, prefix=prefix.strip("/") or None, client_options={"allow_http": plain_http, "timeout": "5m"}
+                bucket,
+                prefix=prefix.strip("/") or None,
+                client_options={"allow_http": plain_http, "timeout": "5m"},
             )
             return cls(url.rstrip("/"), storage, None)
         if re.match(r"[a-z0-9+]+://", url):
-            raise ConfigurationError(f"{url} is not a store", hint="A store is a folder or s3://bucket/prefix")
+            raise ConfigurationError(
+                f"{url} is not a store", hint="A store is a folder or s3://bucket/prefix"
+            )
         folder = (base / Path(url).expanduser()).resolve()
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -92,7 +96,9 @@ class Store:
                 with self.local([entry]):
                     return entry
             except LakeDamaged:
-                raise StoreError(f"{self.location(path)} exists already, though its name is random") from error
+                raise StoreError(
+                    f"{self.location(path)} exists already, though its name is random"
+                ) from error
         return entry
 
     def read(self, path: str) -> bytes | None:

@@ -23,8 +23,11 @@ def watch(settings: Settings, cycle: Cycle) -> None:
         title, body = describe(settings.project.name, change)
         send(settings, title, body)
     if cycle.quarantined:
-        send(settings, f"[totes] {settings.project.name}: {cycle.quarantined} rows set aside",
-             "They cannot meet their tables' declared types. Next step: totes status")  # fmt: skip
+        send(
+            settings,
+            f"[totes] {settings.project.name}: {cycle.quarantined} rows set aside",
+            "They cannot meet their tables' declared types. Next step: totes status",
+        )
 
 
 def describe(project: str, change: Change) -> tuple[str, str]:
@@ -49,8 +52,8 @@ def send(settings: Settings, title: str, body: str) -> bool:
 
     logging.getLogger("apprise").setLevel(logging.CRITICAL)
     sender = apprise.Apprise()
-    accepted = all([sender.add(url.get_secret_value()) for url in settings.alerts.urls])
+    taken = [sender.add(url.get_secret_value()) for url in settings.alerts.urls]
     delivered = bool(sender.notify(body=redact(body), title=redact(title)))
-    if not (accepted and delivered):
+    if not (all(taken) and delivered):
         _log.error("an alert could not be sent; check alerts.urls", title=title)
-    return accepted and delivered
+    return all(taken) and delivered

@@ -66,8 +66,10 @@ class Health(BaseModel):
         }
         if now - fresh_at > freshness:
             behind = timedelta(seconds=int((now - fresh_at).total_seconds()))
-            seen[FRESHNESS] = (f"the warehouse is {behind} behind the source, more than the {freshness} allowed",
-                               "See which stage fails: totes status")  # fmt: skip
+            seen[FRESHNESS] = (
+                f"the warehouse is {behind} behind the source, more than the {freshness} allowed",
+                "See which stage fails: totes status",
+            )
         incidents, changes = {}, []
         for subject in (*STAGES, FRESHNESS):
             open_before = self.incidents.get(subject)
@@ -82,7 +84,11 @@ class Health(BaseModel):
             elif open_before:
                 incidents[subject] = open_before
         health = Health(
-            fresh_at=fresh_at, captured_at=captured_at, processed_at=processed_at, checked_at=now, incidents=incidents
+            fresh_at=fresh_at,
+            captured_at=captured_at,
+            processed_at=processed_at,
+            checked_at=now,
+            incidents=incidents,
         )
         return health, changes
 

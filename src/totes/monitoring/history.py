@@ -12,8 +12,8 @@ from totes.lake.journal import Journal, ingestion_journal, processed_journal
 from totes.lake.manifest import IngestionManifest, ProcessedManifest, StoredObject
 from totes.lake.store import Store
 from totes.pipeline import Pipeline
-from totes.star.model import HISTORY_COLUMNS, Model
 from totes.processing.relation import lake_rows, source_relation
+from totes.star.model import HISTORY_COLUMNS, Model
 from totes.warehouse.connection import schema_of
 
 _TEXT_IS_EXACT = {"DATE", "TIMESTAMP", "TIMESTAMPTZ", "INTERVAL"}
@@ -49,7 +49,8 @@ def read_history(pipeline: Pipeline, table: str, key: list[str]) -> list[Version
         names = [m.name for m in pipeline.project.models] + list(newest.tables if newest else ())
         near = difflib.get_close_matches(table, names, n=1)
         raise ConfigurationError(
-            f"there is no table {table}", hint=f"Did you mean {near[0]}?" if near else f"There are {', '.join(names)}"
+            f"there is no table {table}",
+            hint=f"Did you mean {near[0]}?" if near else f"There are {', '.join(names)}",
         )
     if newest is None or (model is not None and not processed.last()):
         raise CommandFailed("nothing has been captured and processed yet", hint="Run `totes run` first")
@@ -77,7 +78,9 @@ def _check_key(table: str, columns: tuple[str, ...], key: list[str]) -> None:
         )
 
 
-def _from_warehouse(pipeline: Pipeline, model: Model, columns: tuple[str, ...], key: list[str]) -> list[Version]:
+def _from_warehouse(
+    pipeline: Pipeline, model: Model, columns: tuple[str, ...], key: list[str]
+) -> list[Version]:
     schema = schema_of(pipeline.settings.warehouse_url(), pipeline.settings.warehouse.schema_)
     # An untyped literal takes the column's type, so that the index on the key serves.
     condition = " AND ".join(
@@ -98,14 +101,19 @@ def _from_warehouse(pipeline: Pipeline, model: Model, columns: tuple[str, ...], 
 def _may_be_keys(model: Model, columns: tuple[str, ...], key: list[str]) -> bool:
     """Whether the values are of the key's types: a warehouse would make an error of one that is not."""
     types = {column.name: column.type for column in model.columns}
-    casts = [f"TRY_CAST({engine.text(value)} AS {types[c]}) IS NOT NULL" for c, value in zip(columns, key, strict=True)]
+    casts = [
+        f"TRY_CAST({engine.text(value)} AS {types[c]}) IS NOT NULL"
+        for c, value in zip(columns, key, strict=True)
+    ]
     return bool(engine.scalar(engine.connect(None, memory="1GB"), f"SELECT {' AND '.join(casts)}"))
 
 
 def _exactly(model: Model) -> str:
     """The declared columns, those as text that a driver would bend: an infinity, a year BC, an interval's months."""
     return ", ".join(
-        f"{engine.name(c.name)}::VARCHAR AS {engine.name(c.name)}" if c.type in _TEXT_IS_EXACT else engine.name(c.name)
+        f"{engine.name(c.name)}::VARCHAR AS {engine.name(c.name)}"
+        if c.type in _TEXT_IS_EXACT
+        else engine.name(c.name)
         for c in model.columns
     )
 
@@ -124,7 +132,8 @@ def _from_processed(
         parts = ((changes.objects, _exactly(model), False), (changes.removed, "*", True)) if changes else ()
         for objects, select, gone in parts:
             for values in _find(journal.store, objects, columns, key, select):
-                versions.append(Version(batch, values | {"is_deleted": gone}, ()))
+                version = Version(batch, values | {"is_deleted": gone}, ())
+                versions.append(version)
     return versions
 
 
@@ -151,9 +160,13 @@ def _from_ingestion(
 
 
 def _with_objects(
-    version: Version, model: Model, processed: Journal[ProcessedManifest], ingested: Journal[IngestionManifest],
-    columns: tuple[str, ...], key: list[str],
-) -> Version:  # fmt: skip
+    version: Version,
+    model: Model,
+    processed: Journal[ProcessedManifest],
+    ingested: Journal[IngestionManifest],
+    columns: tuple[str, ...],
+    key: list[str],
+) -> Version:
     """Adds the objects: the Parquet part that holds the row, and the packets of the tables that the model reads."""
     changes = processed.read(version.batch).models[model.name]
     held = [
@@ -172,18 +185,25 @@ def _with_objects(
 
 
 def _find(
-    store: Store, objects: tuple[StoredObject, ...], columns: tuple[str, ...], key: list[str], select: str = "*"
+    store: Store,
+    objects: tuple[StoredObject, ...],
+    columns: tuple[str, ...],
+    key: list[str],
+    select: str = "*",
 ) -> list[dict[str, Any]]:
     if not objects:
         return []
     connection = engine.connect(None, memory="1GB")
     with store.local(list(objects)) as files:
-        result = connection.execute(f"SELECT {select} FROM {engine.parquet(files)} WHERE {_matches(columns, key)}")
+        result = connection.execute(
+            f"SELECT {select} FROM {engine.parquet(files)} WHERE {_matches(columns, key)}"
+        )
         names = [column[0] for column in result.description or []]
         return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
 
 def _matches(columns: tuple[str, ...], key: list[str]) -> str:
     return " AND ".join(
-        f"CAST({engine.name(column)} AS VARCHAR) = {engine.text(value)}" for column, value in zip(columns, key, strict=True)
+        f"CAST({engine.name(column)} AS VARCHAR) = {engine.text(value)}"
+        for column, value in zip(columns, key, strict=True)
     )

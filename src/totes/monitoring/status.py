@@ -51,14 +51,19 @@ class Status:
             return open_incident.model_dump(mode="json") if open_incident else None
 
         stages = {
-            name: asdict(stage) | {"at": stage.at.isoformat() if stage.at else None, "failing": incident(stage.failing)}
+            name: asdict(stage)
+            | {"at": stage.at.isoformat() if stage.at else None, "failing": incident(stage.failing)}
             for name, stage in self.stages.items()
         }
         return {
-            "project": self.project, "healthy": self.healthy, "stages": stages,
-            "freshness_seconds": self.fresh_seconds, "not_fresh": incident(self.not_fresh),
-            "tables": self.tables, "quarantine": self.quarantine,
-        }  # fmt: skip
+            "project": self.project,
+            "healthy": self.healthy,
+            "stages": stages,
+            "freshness_seconds": self.fresh_seconds,
+            "not_fresh": incident(self.not_fresh),
+            "tables": self.tables,
+            "quarantine": self.quarantine,
+        }
 
 
 def read_status(pipeline: Pipeline) -> Status:
@@ -69,18 +74,23 @@ def read_status(pipeline: Pipeline) -> Status:
     behind = (ingested.batch if ingested else 0) - (processed.batch if processed else 0)
     stages = {
         "ingest": StageStatus(
-            batch=ingested.batch if ingested else 0, at=ingested.finished_at if ingested else None, lag_batches=0,
+            batch=ingested.batch if ingested else 0,
+            at=ingested.finished_at if ingested else None,
+            lag_batches=0,
             rows=sum(table.upserts + table.deletes for table in ingested.tables.values()) if ingested else 0,
-            failing=health.incidents.get("ingest"), unreachable=no_ingested,
+            failing=health.incidents.get("ingest"),
+            unreachable=no_ingested,
         ),
         "process": StageStatus(
-            batch=processed.batch if processed else 0, at=processed.finished_at if processed else None,
+            batch=processed.batch if processed else 0,
+            at=processed.finished_at if processed else None,
             lag_batches=0 if no_ingested or no_processed else behind,
             rows=sum(model.written for model in processed.models.values()) if processed else 0,
-            failing=health.incidents.get("process"), unreachable=no_processed,
+            failing=health.incidents.get("process"),
+            unreachable=no_processed,
         ),
         "load": _load_status(pipeline, processed.batch if processed else None, health),
-    }  # fmt: skip
+    }
     return Status(
         project=pipeline.settings.project.name,
         stages=stages,
@@ -89,8 +99,10 @@ def read_status(pipeline: Pipeline) -> Status:
         tables={name: table.rows for name, table in ingested.tables.items()} if ingested else {},
         quarantine={
             name: model.quarantine_open for name, model in processed.models.items() if model.quarantine_open
-        } if processed else {},
-    )  # fmt: skip
+        }
+        if processed
+        else {},
+    )
 
 
 def _newest(journal: Callable[[], Journal[M]]) -> tuple[M | None, str | None]:

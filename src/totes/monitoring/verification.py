@@ -188,7 +188,10 @@ def _compare(
         )
     joined = f"one FULL JOIN other ON {engine.same('one', 'other', keys)}"
     columns = [column.name for column in model.produced if column.name not in keys]
-    differs = " OR ".join(f"one.{engine.name(c)} IS DISTINCT FROM other.{engine.name(c)}" for c in columns) or "false"
+    differs = (
+        " OR ".join(f"one.{engine.name(c)} IS DISTINCT FROM other.{engine.name(c)}" for c in columns)
+        or "false"
+    )
     here, there = 'one."~key" IS NOT NULL', 'other."~key" IS NOT NULL'
     [(rows, missing, extra, different, set_aside)] = bench.execute(
         f"SELECT count(*) FILTER ({here} AND {there} AND one.{problem} IS NULL AND NOT ({differs})),"
@@ -197,9 +200,17 @@ def _compare(
         f" count(*) FILTER ({here} AND {there} AND one.{problem} IS NULL AND ({differs})),"
         f" count(*) FILTER (one.{problem} IS NOT NULL) FROM {joined}"
     ).fetchall()
-    kept = _kept(bench, warehouse, pipeline, table, f"SELECT other.* FROM {joined} WHERE {there} AND NOT {here}") if extra else set()
+    kept = (
+        _kept(bench, warehouse, pipeline, table, f"SELECT other.* FROM {joined} WHERE {there} AND NOT {here}")
+        if extra
+        else set()
+    )
     wrong = f"one.{problem} IS NULL AND (NOT ({here}) OR NOT ({there}) OR {differs})"
-    examples = _examples(bench, model, keys, f"FROM {joined} WHERE {wrong}", kept) if missing or different or extra > len(kept) else []
+    examples = (
+        _examples(bench, model, keys, f"FROM {joined} WHERE {wrong}", kept)
+        if missing or different or extra > len(kept)
+        else []
+    )
     broken = _broken(warehouse, pipeline, table) if model.versioned else 0
     return TableVerdict(rows, missing, extra - len(kept), different, len(kept), set_aside, broken, examples)
 
@@ -212,7 +223,10 @@ def _kept(
         return set()
     [key] = table.model.primary_key
     schema = schema_of(pipeline.settings.warehouse_url(), pipeline.settings.warehouse.schema_)
-    surplus = {str(value) for (value,) in bench.execute(f"SELECT {engine.name(key)}::VARCHAR FROM ({extra})").fetchall()}
+    surplus = {
+        str(value)
+        for (value,) in bench.execute(f"SELECT {engine.name(key)}::VARCHAR FROM ({extra})").fetchall()
+    }
     listed = ", ".join(engine.text(value) for value in sorted(surplus))
     referred: set[str] = set()
     for referrer, column in table.referrers:
@@ -225,14 +239,16 @@ def _kept(
     return surplus & referred
 
 
-def _examples(bench: engine.Engine, model: Model, keys: tuple[str, ...], wrong: str, kept: set[str]) -> list[Difference]:
+def _examples(
+    bench: engine.Engine, model: Model, keys: tuple[str, ...], wrong: str, kept: set[str]
+) -> list[Difference]:
     columns = [column.name for column in model.produced]
     shown = ", ".join(
         f"{side}.{engine.name(column)}::VARCHAR" for column in columns for side in ("one", "other")
     )
     rows = bench.execute(
-        f"SELECT one.\"~key\" IS NOT NULL, other.\"~key\" IS NOT NULL, {shown} {wrong}"
-        f" ORDER BY coalesce(one.\"~key\", other.\"~key\") LIMIT {EXAMPLES_MAX + len(kept)}"
+        f'SELECT one."~key" IS NOT NULL, other."~key" IS NOT NULL, {shown} {wrong}'
+        f' ORDER BY coalesce(one."~key", other."~key") LIMIT {EXAMPLES_MAX + len(kept)}'
     ).fetchall()
     found = []
     for here, there, *values in rows:

@@ -9,14 +9,14 @@ from totes.lake.manifest import IngestionManifest, ModelChanges, ProcessedManife
 from totes.lake.store import Store
 from totes.processing.calendar import calendar_relation, calendar_rows, covered_years
 from totes.processing.changes import changes_table, load_changes, load_rows
-from totes.star.model import Model
 from totes.processing.output import RowWriter
-from totes.star.project import CALENDAR, Project, Reference
 from totes.processing.query import PROBLEM, BoundQuery
 from totes.processing.relation import Relation, RelationColumn, source_relation
 from totes.processing.scope import Leaf
 from totes.processing.state import StarState, source_table
 from totes.processing.transform import Transformation
+from totes.star.model import Model
+from totes.star.project import CALENDAR, Project, Reference
 
 
 def bind(project: Project, tables: dict[str, TableChanges]) -> list[BoundQuery]:
@@ -54,9 +54,14 @@ class StarBatch:
     """The computation of one processed batch; `run` leaves its objects in the store and its rows in the state."""
 
     def __init__(
-        self, project: Project, state: StarState, journal: Journal[IngestionManifest], store: Store,
-        manifest: IngestionManifest, previous: ProcessedManifest | None,
-    ) -> None:  # fmt: skip
+        self,
+        project: Project,
+        state: StarState,
+        journal: Journal[IngestionManifest],
+        store: Store,
+        manifest: IngestionManifest,
+        previous: ProcessedManifest | None,
+    ) -> None:
         self._project = project
         self._state = state
         self._engine = state.engine
@@ -77,9 +82,13 @@ class StarBatch:
         self._load_references()
         self._load(queries)
         on_calendar = {query.model.name for query in queries if self._reads_calendar(query)}
-        parts = {query.model.name: self._compute(query) for query in queries if query.model.name not in on_calendar}
+        parts = {
+            query.model.name: self._compute(query) for query in queries if query.model.name not in on_calendar
+        }
         self._extend_calendar(list(parts.values()), on_calendar)
-        parts |= {query.model.name: self._compute(query) for query in queries if query.model.name in on_calendar}
+        parts |= {
+            query.model.name: self._compute(query) for query in queries if query.model.name in on_calendar
+        }
         models = {model.name: model for model in self._project.models}
         changes: dict[str, ModelChanges] = {}
         for query in queries:
@@ -99,7 +108,12 @@ class StarBatch:
             )
 
     def _load(self, queries: list[BoundQuery]) -> None:
-        used = {leaf.relation.name: leaf.relation for query in queries for leaf in query.leaves if leaf.relation.is_source}
+        used = {
+            leaf.relation.name: leaf.relation
+            for query in queries
+            for leaf in query.leaves
+            if leaf.relation.is_source
+        }
         for name in self._manifest.tables:
             if name not in used or not self._state.keeps(name):
                 self._state.forget_source(name)
@@ -113,7 +127,9 @@ class StarBatch:
                 self._build_source(relation)
             elif name in self._incoming:
                 self._state.apply_changes(relation)
-        self._engine.execute(f"CREATE OR REPLACE TEMP TABLE {_local_table(CALENDAR)} AS {calendar_rows(self.years)}")
+        self._engine.execute(
+            f"CREATE OR REPLACE TEMP TABLE {_local_table(CALENDAR)} AS {calendar_rows(self.years)}"
+        )
 
     def _build_source(self, relation: Relation) -> None:
         """Makes the kept rows of a table that is joined for the first time, out of the lake."""
@@ -163,7 +179,9 @@ class StarBatch:
     def _extend_calendar(self, parts: list[Transformation | None], on_calendar: set[str]) -> None:
         years = set(self.years)
         for part in parts:
-            columns = [c for c, target in part.model.references.items() if target in on_calendar] if part else []
+            columns = (
+                [c for c, target in part.model.references.items() if target in on_calendar] if part else []
+            )
             for column in columns:
                 assert part is not None
                 quoted = engine.name(column)
@@ -175,8 +193,12 @@ class StarBatch:
         covered = covered_years(years)
         added = sorted(set(covered) - set(self.years))
         if added:
-            self._engine.execute(f"CREATE OR REPLACE TEMP TABLE {changes_table(CALENDAR)} AS {calendar_rows(added)}")
-            self._engine.execute(f"CREATE OR REPLACE TEMP TABLE {_local_table(CALENDAR)} AS {calendar_rows(covered)}")
+            self._engine.execute(
+                f"CREATE OR REPLACE TEMP TABLE {changes_table(CALENDAR)} AS {calendar_rows(added)}"
+            )
+            self._engine.execute(
+                f"CREATE OR REPLACE TEMP TABLE {_local_table(CALENDAR)} AS {calendar_rows(covered)}"
+            )
             self._incoming.add(CALENDAR)
             self.years = covered
 
@@ -190,17 +212,30 @@ class StarBatch:
         written = sum(entry.rows for entry in objects)
         return before.model_copy(
             update={
-                "written": written, "objects": objects, "removed": removed, "state": state,
-                "deleted": part.count_deleted(), "quarantine": quarantine, "quarantined": quarantined,
+                "written": written,
+                "objects": objects,
+                "removed": removed,
+                "state": state,
+                "deleted": part.count_deleted(),
+                "quarantine": quarantine,
+                "quarantined": quarantined,
                 "surrogates": before.surrogates + (written if model.versioned else 0),
                 "quarantine_open": self._state.quarantined(model.name),
             }
-        )  # fmt: skip
+        )
 
     def _former(self) -> dict[str, ModelChanges]:
         """What is known of tables whose models are no longer there; if one returns, its table is computed wholly."""
-        nothing = {"written": 0, "deleted": 0, "quarantined": 0, "query_sha256": "",
-                   "objects": (), "removed": (), "state": (), "quarantine": ()}  # fmt: skip
+        nothing = {
+            "written": 0,
+            "deleted": 0,
+            "quarantined": 0,
+            "query_sha256": "",
+            "objects": (),
+            "removed": (),
+            "state": (),
+            "quarantine": (),
+        }
         before = self._previous.models if self._previous else {}
         gone = before.keys() - {model.name for model in self._project.models}
         return {name: before[name].model_copy(update=nothing) for name in sorted(gone)}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from totes.star.project import CALENDAR, CALENDAR_COLUMN
 from totes.processing.relation import Relation, RelationColumn
+from totes.star.project import CALENDAR, CALENDAR_COLUMN
 
 # Years between these are filled without gaps; one outside them (a slip of the pen, or 9999 for "never") stands alone.
 ORDINARY_YEARS = range(1900, 2200)
@@ -30,8 +30,6 @@ def calendar_rows(years: Iterable[int]) -> str:
     listed = ", ".join(str(year) for year in years)
     dates = (
         "SELECT unnest(generate_series(make_date(year, 1, 1)::TIMESTAMP, make_date(year, 12, 31)::TIMESTAMP,"
-        f" INTERVAL 1 DAY))::DATE AS \"{CALENDAR_COLUMN}\" FROM (SELECT unnest([{listed}]::INTEGER[]) AS year)"
+        f' INTERVAL 1 DAY))::DATE AS "{CALENDAR_COLUMN}" FROM (SELECT unnest([{listed}]::INTEGER[]) AS year)'
     )
     return f"SELECT *, 'upsert' AS _op, NULL::TIMESTAMP AS _at, 0 AS \"~batch\" FROM ({dates})"
-
-

@@ -20,7 +20,10 @@ def changes_table(relation: str) -> str:
 
 
 def load_changes(
-    connection: engine.Engine, journal: Journal[IngestionManifest], manifest: IngestionManifest, relation: Relation
+    connection: engine.Engine,
+    journal: Journal[IngestionManifest],
+    manifest: IngestionManifest,
+    relation: Relation,
 ) -> int:
     """Reads a batch's changes of a table into its temporary table: raw columns, `_op` and `_at`; gives their number."""
     target = changes_table(relation.name)
@@ -29,12 +32,18 @@ def load_changes(
     expected = sum(entry.rows for entry in manifest.tables[relation.name].objects)
     found = int(engine.scalar(connection, f"SELECT count(_op) FROM {target}"))
     if found != expected:
-        raise LakeDamaged(f"batch {manifest.batch} has {expected} changes of {relation.name}, but {found} were read")
+        raise LakeDamaged(
+            f"batch {manifest.batch} has {expected} changes of {relation.name}, but {found} were read"
+        )
     return found
 
 
 def load_rows(
-    connection: engine.Engine, journal: Journal[IngestionManifest], relation: Relation, batch: int, target: str
+    connection: engine.Engine,
+    journal: Journal[IngestionManifest],
+    relation: Relation,
+    batch: int,
+    target: str,
 ) -> None:
     """Reads the rows that a table had at a batch out of all its changes up to there, into a temporary table.
 
@@ -53,9 +62,12 @@ def load_rows(
 
 
 def _append(
-    connection: engine.Engine, journal: Journal[IngestionManifest], manifest: IngestionManifest,
-    relation: Relation, target: str,
-) -> None:  # fmt: skip
+    connection: engine.Engine,
+    journal: Journal[IngestionManifest],
+    manifest: IngestionManifest,
+    relation: Relation,
+    target: str,
+) -> None:
     objects = manifest.tables[relation.name].objects
     if not objects:
         return
@@ -72,5 +84,7 @@ def _append(
 
 
 def _empty_rows(relation: Relation) -> str:
-    columns = ", ".join(f"NULL::{column.raw_type} AS {engine.name(column.name)}" for column in relation.columns)
-    return f"SELECT {columns}, NULL::VARCHAR AS _op, NULL::TIMESTAMP AS _at, 0 AS \"~batch\" WHERE false"
+    columns = ", ".join(
+        f"NULL::{column.raw_type} AS {engine.name(column.name)}" for column in relation.columns
+    )
+    return f'SELECT {columns}, NULL::VARCHAR AS _op, NULL::TIMESTAMP AS _at, 0 AS "~batch" WHERE false'

@@ -40,13 +40,17 @@ class RowWriter:
             assert model.surrogate is not None
             number = f"{surrogates} + row_number() OVER (ORDER BY {engine.names(part.query.key)})"
             columns = [
-                f"CAST({number} AS {c.type}) AS {engine.name(c.name)}" if c.name == model.surrogate else _stored(c.name, c.type)
+                f"CAST({number} AS {c.type}) AS {engine.name(c.name)}"
+                if c.name == model.surrogate
+                else _stored(c.name, c.type)
                 for c in model.columns
             ]
             columns += [
-                f"{BEGINS} AS valid_from", "NULL::TIMESTAMP AS valid_to", f"{GONE} AS is_deleted",
+                f"{BEGINS} AS valid_from",
+                "NULL::TIMESTAMP AS valid_to",
+                f"{GONE} AS is_deleted",
                 f"{self._batch}::BIGINT AS batch_id",
-            ]  # fmt: skip
+            ]
             rows = f'SELECT {", ".join(columns)} FROM {part.merged} WHERE "{CHANGED}"'
         else:
             columns = [_stored(c.name, c.type) for c in model.produced]
@@ -64,7 +68,9 @@ class RowWriter:
         """Writes the recomputed rows with the keys of all rows that they came from, where a lost cache needs these."""
         if not part.query.keeps_lineage:
             return ()
-        return self._write(f'SELECT * EXCLUDE ("{CHANGED}") FROM {part.merged}', STATE_FOLDER, part.model.name)
+        return self._write(
+            f'SELECT * EXCLUDE ("{CHANGED}") FROM {part.merged}', STATE_FOLDER, part.model.name
+        )
 
     def write_quarantine(self, part: Transformation) -> tuple[StoredObject, ...]:
         """Writes what went into quarantine, and, without a reason, what left it."""
@@ -75,7 +81,9 @@ class RowWriter:
         count = int(engine.scalar(self._engine, "SELECT count(*) FROM output_rows"))
         objects = []
         for part, first in enumerate(range(0, count, PART_ROWS_MAX), start=1):
-            path = new_object_path(*folders, batch=self._batch, part=part, read_at=self._read_at, ending="parquet")
+            path = new_object_path(
+                *folders, batch=self._batch, part=part, read_at=self._read_at, ending="parquet"
+            )
             with tempfile.TemporaryDirectory(prefix="totes-") as scratch:
                 file = Path(scratch) / "part"
                 rows_here = min(PART_ROWS_MAX, count - first)
@@ -94,5 +102,3 @@ class RowWriter:
 def _stored(name: str, kind: str) -> str:
     quoted = engine.name(name)
     return f"{quoted}::VARCHAR AS {quoted}" if kind in _AS_TEXT else quoted
-
-

@@ -11,13 +11,23 @@ from sqlglot import exp
 
 from totes import engine
 from totes.errors import ModelError
-from totes.star.model import WIDEST_DECIMAL, Column, Model, line_of
 from totes.processing.relation import Relation, RelationColumn, loses_digits
 from totes.processing.scope import AT, BAD, Binder, Leaf, carry_hidden, origin, raw_reference
+from totes.star.model import WIDEST_DECIMAL, Column, Model, line_of
 
 PROBLEM = "~problem"
 _SHOWN_MAX = 100
-_WHOLE = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}
+_WHOLE = {
+    "TINYINT",
+    "SMALLINT",
+    "INTEGER",
+    "BIGINT",
+    "HUGEINT",
+    "UTINYINT",
+    "USMALLINT",
+    "UINTEGER",
+    "UBIGINT",
+}
 _FLOATING = {"FLOAT", "DOUBLE"}
 
 
@@ -40,11 +50,18 @@ class BoundQuery:
 
     `key` are the output columns that identify a row of the table over time: the primary key of a latest table, and
     of a versioned one the columns that carry the first table's primary key; `key_is_base_key` says that it is just
-    the first table's, `key_is_exact` that its values are kept in the same form as the lake's. `leaves` are the tables that the query names, the first table first. `keeps_lineage` says that
+    the first table's, `key_is_exact` that its values are kept in the same form as the lake's. `leaves` are the tables
+    that the query names, the first table first. `keeps_lineage` says that
     the star table has the hidden key columns too, because its own key does not tell which rows it comes from.
     """
 
-    def __init__(self, model: Model, find: Callable[[str], Relation | None], known: list[str], connection: engine.Engine):
+    def __init__(
+        self,
+        model: Model,
+        find: Callable[[str], Relation | None],
+        known: list[str],
+        connection: engine.Engine,
+    ):
         binder = Binder(model, find, known)
         self.model = model
         self._scope = binder.bind()
@@ -94,11 +111,11 @@ class BoundQuery:
         keep += [f'"~e{number}"' for number, output in enumerate(self._outputs) if output.wrapped]
         produced = engine.names(output.column.name for output in self._outputs)
         return (
-            f"WITH {leaves}, \"~rows\" AS ({self._scope.select.sql('duckdb')}), "
+            f'WITH {leaves}, "~rows" AS ({self._scope.select.sql("duckdb")}), '
             f'"~values" AS (SELECT {", ".join(values)}, {hidden} FROM "~rows"), '
             f'"~cast" AS (SELECT {", ".join([*columns, *keep])}, {hidden} FROM "~values") '
             f'SELECT {produced}, {self._problem(conditions)} AS "{PROBLEM}", '
-            f"{engine.names([*self.lineage, AT])} FROM \"~cast\""
+            f'{engine.names([*self.lineage, AT])} FROM "~cast"'
         )
 
     def _problem(self, conditions: list[tuple[str, str]]) -> str:
@@ -110,7 +127,9 @@ class BoundQuery:
     def _natural_types(self, connection: engine.Engine) -> list[str]:
         """Asks the engine for the type of each expression, over relations without rows."""
         select = self._scope.select.copy()
-        leaves = ", ".join(f"{engine.name(leaf.name)} AS ({leaf.sql(_no_rows(leaf.relation))})" for leaf in self.leaves)
+        leaves = ", ".join(
+            f"{engine.name(leaf.name)} AS ({leaf.sql(_no_rows(leaf.relation))})" for leaf in self.leaves
+        )
         try:
             described = connection.execute(f"DESCRIBE WITH {leaves} {select.sql('duckdb')}").fetchall()
         except duckdb.Error as error:
@@ -128,7 +147,11 @@ class BoundQuery:
             source_type = natural
             if passed_on and passed_on[1].carried_as_text:
                 assert isinstance(expression, exp.Column)
-                expression, natural, source_type = raw_reference(self._scope, expression), "VARCHAR", passed_on[1].typed
+                expression, natural, source_type = (
+                    raw_reference(self._scope, expression),
+                    "VARCHAR",
+                    passed_on[1].typed,
+                )
             if wrapped:
                 # TRY turns an error in one row into NULL for that row; in a struct, a value that is NULL is told apart.
                 field = exp.PropertyEQ(this=exp.to_identifier("v"), expression=expression.copy())
@@ -148,23 +171,29 @@ class BoundQuery:
             return
         what = f"{passed_on.name} is a {natural}" if passed_on else f"its expression gives a {natural}"
         raise ModelError(
-            self.model.path, line_of(expression), f"{column.name} is declared {column.type}, but {what}",
+            self.model.path,
+            line_of(expression),
+            f"{column.name} is declared {column.type}, but {what}",
             hint=f"Declare it {natural}, or write CAST(… AS {column.type})",
-        )  # fmt: skip
+        )
 
     def _natural_key(self, expressions: dict[str, exp.Expr]) -> tuple[str, ...]:
         carriers = self._base_key_carriers(expressions)
         missing = [key for key in self.base.relation.key if key not in carriers]
         if not self.base.relation.key:
-            raise ModelError(self.model.path, line_of(self.model.query),
-                             f"every version is kept, so the first table must be a source table, not {self.base.relation.name}")  # fmt: skip
+            raise ModelError(
+                self.model.path,
+                line_of(self.model.query),
+                f"every version is kept, so the first table must be a source table, not {self.base.relation.name}",
+            )
         if missing:
             raise ModelError(
-                self.model.path, line_of(self.model.query),
+                self.model.path,
+                line_of(self.model.query),
                 f"every version is kept, but the query does not give {self.base.relation.name}.{missing[0]}, "
                 "a part of the first table's primary key",
                 hint="Declare and select it: it tells which row a version is of",
-            )  # fmt: skip
+            )
         return tuple(carriers[key] for key in self.base.relation.key)
 
     def _carried_exactly(self) -> bool:
@@ -202,15 +231,26 @@ def _problems(value: str, failed: str | None, output: _Output) -> list[tuple[str
     found: list[tuple[str, str]] = []
     if failed:
         found.append((failed, engine.text(f"{column.name}: its expression cannot be computed")))
-    if output.natural != column.type and column.type != "VARCHAR":
+    if column.type not in (output.natural, "VARCHAR"):
         kind = "NUMERIC" if column.unbounded else column.type
-        found.append((f"({value} IS NOT NULL AND {cast} IS NULL)", article + engine.text(f"' is not a valid {kind}")))
+        found.append(
+            (f"({value} IS NOT NULL AND {cast} IS NULL)", article + engine.text(f"' is not a valid {kind}"))
+        )
         lost = _lost_digits(value, cast, output)
         if lost:
-            found.append((f"({cast} IS NOT NULL AND {lost})", article + engine.text(f"' has more digits than {kind} keeps")))
+            found.append(
+                (
+                    f"({cast} IS NOT NULL AND {lost})",
+                    article + engine.text(f"' has more digits than {kind} keeps"),
+                )
+            )
     if column.length_max is not None:
-        found.append((f"length({cast}) > {column.length_max}",
-                      article + engine.text(f"' is longer than {column.length_max} characters")))  # fmt: skip
+        found.append(
+            (
+                f"length({cast}) > {column.length_max}",
+                article + engine.text(f"' is longer than {column.length_max} characters"),
+            )
+        )
     if column.not_null:
         missing = f"{value} IS NULL" + (f" AND NOT {failed}" if failed else "")
         found.append((f"({missing})", engine.text(f"{column.name} is NULL, and is declared NOT NULL")))
@@ -242,10 +282,15 @@ def _kind(type_name: str) -> str:
         return "number"
     if type_name in _FLOATING:
         return "floating"
-    return "text" if type_name in ("VARCHAR", "JSON") or type_name.startswith("ENUM") else type_name.replace(
-        "TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ")  # fmt: skip
+    return (
+        "text"
+        if type_name in ("VARCHAR", "JSON") or type_name.startswith("ENUM")
+        else type_name.replace("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ")
+    )
 
 
 def _no_rows(relation: Relation) -> str:
-    columns = ", ".join(f"NULL::{column.raw_type} AS {engine.name(column.name)}" for column in relation.columns)
+    columns = ", ".join(
+        f"NULL::{column.raw_type} AS {engine.name(column.name)}" for column in relation.columns
+    )
     return f"(SELECT {columns}, NULL::TIMESTAMP AS _at WHERE false)"

@@ -18,10 +18,18 @@ from totes.star.model import WIDEST_DECIMAL
 
 _RAW_TYPES = {"integer": "BIGINT", "boolean": "BOOLEAN", "json": "JSON", "text": "VARCHAR"}
 _TYPED = {
-    "smallint": "SMALLINT", "integer": "INTEGER", "bigint": "BIGINT", "boolean": "BOOLEAN", "real": "FLOAT",
-    "double precision": "DOUBLE", "date": "DATE", "uuid": "UUID", "bytea": "BLOB",
-    "json": "JSON", "jsonb": "JSON",
-}  # fmt: skip
+    "smallint": "SMALLINT",
+    "integer": "INTEGER",
+    "bigint": "BIGINT",
+    "boolean": "BOOLEAN",
+    "real": "FLOAT",
+    "double precision": "DOUBLE",
+    "date": "DATE",
+    "uuid": "UUID",
+    "bytea": "BLOB",
+    "json": "JSON",
+    "jsonb": "JSON",
+}
 
 
 @dataclass(frozen=True)
@@ -78,8 +86,12 @@ def typed_name(column: SourceColumn) -> str:
     if base.endswith("[]") or column.type.endswith("[]"):
         return "VARCHAR"
     if base == "numeric":
-        precision, scale = (digits + [0])[:2] if digits else (0, 0)
-        return f"DECIMAL({precision}, {scale})" if 0 < precision <= 38 and 0 <= scale <= precision else WIDEST_DECIMAL
+        precision, scale = ([*digits, 0])[:2] if digits else (0, 0)
+        return (
+            f"DECIMAL({precision}, {scale})"
+            if 0 < precision <= 38 and 0 <= scale <= precision
+            else WIDEST_DECIMAL
+        )
     if base.startswith("timestamp"):
         return "TIMESTAMPTZ" if column.type.endswith("with time zone") else "TIMESTAMP"
     if base.startswith("time"):
@@ -104,7 +116,9 @@ def loses_digits(raw: str, target: str) -> str | None:
     )
 
 
-def lake_rows(relation: Relation, files: Iterable[Path], compression: str, *, line_bytes_max: int = 16 << 20) -> str:
+def lake_rows(
+    relation: Relation, files: Iterable[Path], compression: str, *, line_bytes_max: int = 16 << 20
+) -> str:
     """A query for the rows of some packets: the raw columns, `_op` and `_at`.
 
     Values of json columns are taken out of the lines as text: a JSON reader would round their numbers. In a line they
@@ -121,7 +135,8 @@ def lake_rows(relation: Relation, files: Iterable[Path], compression: str, *, li
     lines = engine.json_lines(files, None, compression, line_bytes_max=line_bytes_max)
     values = [f"members.{engine.name(name)}" for name in plain]
     values += [
-        f"nullif(parts[{3 + 2 * number}], 'null')::JSON AS {engine.name(name)}" for number, name in enumerate(documents)
+        f"nullif(parts[{3 + 2 * number}], 'null')::JSON AS {engine.name(name)}"
+        for number, name in enumerate(documents)
     ]
     return (
         f"SELECT {', '.join(values)} FROM (SELECT parts, json_transform("

@@ -15,8 +15,8 @@ from sqlglot import exp
 
 from totes import engine
 from totes.errors import ModelError
-from totes.star.model import WIDEST_DECIMAL, Model, line_of, output_name
 from totes.processing.relation import Relation, RelationColumn
+from totes.star.model import WIDEST_DECIMAL, Model, line_of, output_name
 
 BAD, AT = "~bad", "~at"
 
@@ -149,7 +149,9 @@ class Binder:
             if not alias:
                 raise self._error(source, "a subquery in FROM has no alias")
             if alias.lower() in (taken.lower() for taken in scope.sources):
-                raise self._error(source, f"two tables in FROM are called {alias}", "Give one another alias: table AS x")
+                raise self._error(
+                    source, f"two tables in FROM are called {alias}", "Give one another alias: table AS x"
+                )
             if isinstance(source, exp.Table):
                 leaf = Leaf(len(self.leaves), self._relation(source))
                 self.leaves.append(leaf)
@@ -172,8 +174,11 @@ class Binder:
         names = [column.name.lower() for column in relation.columns]
         double = next((name for name in names if names.count(name) > 1), None)
         if double:
-            raise self._error(table, f"{relation.name} has columns that differ in case only ({double})",
-                              "Read a view instead, which gives them other names")  # fmt: skip
+            raise self._error(
+                table,
+                f"{relation.name} has columns that differ in case only ({double})",
+                "Read a view instead, which gives them other names",
+            )
         return relation
 
     def _resolve(self, scope: Scope, *, outermost: bool) -> None:
@@ -193,7 +198,9 @@ class Binder:
     def _resolve_using(self, scope: Scope, identifier: exp.Expr) -> None:
         holders = [alias for alias in scope.sources if scope.has(alias, identifier.name)]
         if len(holders) < 2:
-            raise self._error(identifier, f"USING names {identifier.name}, which the joined tables do not both have")
+            raise self._error(
+                identifier, f"USING names {identifier.name}, which the joined tables do not both have"
+            )
         for alias in holders:
             self._note_use(scope.sources[alias], identifier.name)
 
@@ -201,8 +208,11 @@ class Binder:
         if column.table:
             alias = next((alias for alias in scope.sources if alias.lower() == column.table.lower()), None)
             if alias is None:
-                raise self._error(column, f"{column.table} in {column.sql('duckdb')} is not a table in FROM",
-                                  f"There are {', '.join(scope.sources)}")  # fmt: skip
+                raise self._error(
+                    column,
+                    f"{column.table} in {column.sql('duckdb')} is not a table in FROM",
+                    f"There are {', '.join(scope.sources)}",
+                )
             if not scope.has(alias, column.name):
                 raise self._no_column(scope, column, [alias])
         else:
@@ -212,7 +222,9 @@ class Binder:
             if not holders:
                 raise self._no_column(scope, column, list(scope.sources))
             if len(holders) > 1 and not _is_using(scope.select, column.name):
-                raise self._error(column, f"{column.name} could be of {' or '.join(holders)}", "Write table.column")
+                raise self._error(
+                    column, f"{column.name} could be of {' or '.join(holders)}", "Write table.column"
+                )
             alias = holders[0]
         source = scope.sources[alias]
         if isinstance(source, Leaf):
@@ -253,7 +265,11 @@ class Binder:
         names: dict[str, str] = {}
         for alias in aliases:
             source = scope.sources[alias]
-            columns = [c.name for c in source.relation.columns] if isinstance(source, Leaf) else list(source.outputs())
+            columns = (
+                [c.name for c in source.relation.columns]
+                if isinstance(source, Leaf)
+                else list(source.outputs())
+            )
             names.update((name, alias) for name in columns)
         near = difflib.get_close_matches(column.name, names, n=1, cutoff=0.5)
         owner = scope.sources[aliases[0]]

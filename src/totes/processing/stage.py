@@ -16,8 +16,8 @@ from totes.lake.manifest import IngestionManifest, ModelChanges, ProcessedManife
 from totes.lake.store import Store
 from totes.log import logger
 from totes.processing.batch import StarBatch
-from totes.star.project import Project
 from totes.processing.state import StarState
+from totes.star.project import Project
 
 _log = logger(stage="process")
 
@@ -65,7 +65,9 @@ def process(project: Project, ingestion: Store, processed: Store, *, cache: Path
             previous = target.read(batch - 1) if batch > 1 else None
             opened.begin()
             try:
-                committed = _process_batch(project, state, source.store, processed, manifest, previous, started)
+                committed = _process_batch(
+                    project, state, source.store, processed, manifest, previous, started
+                )
                 target.commit(committed)
             except BatchTaken:
                 opened.rollback()
@@ -76,16 +78,23 @@ def process(project: Project, ingestion: Store, processed: Store, *, cache: Path
             opened.commit(batch, committed.sha256())
             done[batch] = committed.models
             _log.info(
-                "processed", batch=batch, rows=sum(model.written for model in committed.models.values()),
+                "processed",
+                batch=batch,
+                rows=sum(model.written for model in committed.models.values()),
                 quarantined=sum(model.quarantined for model in committed.models.values()),
                 seconds=round(time.perf_counter() - began, 3),
-            )  # fmt: skip
+            )
 
 
 def _process_batch(
-    project: Project, state: StarState, ingestion: Store, processed: Store,
-    manifest: IngestionManifest, previous: ProcessedManifest | None, started: datetime,
-) -> ProcessedManifest:  # fmt: skip
+    project: Project,
+    state: StarState,
+    ingestion: Store,
+    processed: Store,
+    manifest: IngestionManifest,
+    previous: ProcessedManifest | None,
+    started: datetime,
+) -> ProcessedManifest:
     journal = ingestion_journal(ingestion)
     if previous and manifest.previous_sha256 != previous.ingestion_sha256:
         raise LakeDamaged(
@@ -101,10 +110,15 @@ def _process_batch(
         message = str(error).partition("\n")[0]
         raise ModelFailed(f"batch {manifest.batch} cannot be processed: {message}") from error
     return ProcessedManifest(
-        batch=manifest.batch, previous_sha256=previous.sha256() if previous else None, started_at=started,
-        finished_at=datetime.now(UTC), ingestion_sha256=manifest.sha256(), read_at=manifest.position.read_at,
-        calendar_years=batch.years, models=models,
-    )  # fmt: skip
+        batch=manifest.batch,
+        previous_sha256=previous.sha256() if previous else None,
+        started_at=started,
+        finished_at=datetime.now(UTC),
+        ingestion_sha256=manifest.sha256(),
+        read_at=manifest.position.read_at,
+        calendar_years=batch.years,
+        models=models,
+    )
 
 
 def _check_same_lake(processed: int, ingested: int) -> None:

@@ -1,5 +1,7 @@
-"""What processing must know of older batches, kept in its cache: the rows of tables that are joined, the newest version
-of every row of the star, and which rows are in quarantine.
+"""What processing must know of older batches, kept in its cache.
+
+That is: the rows of tables that are joined, the newest version of every row of the star, and which rows are in
+quarantine.
 """
 
 from __future__ import annotations
@@ -9,9 +11,9 @@ from totes.lake.cache import Cache
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest, ModelChanges, ProcessedManifest, StoredObject
 from totes.processing.changes import changes_table, load_changes
+from totes.processing.relation import Relation, source_relation
 from totes.star.model import Model
 from totes.star.project import Project
-from totes.processing.relation import Relation, source_relation
 
 QUARANTINE = "quarantine_rows"
 # Columns of the star tables, quoted; no model can have columns of these names.
@@ -36,7 +38,11 @@ class StarState:
     """The cache of the processing stage."""
 
     def __init__(
-        self, cache: Cache, project: Project, ingestion: Journal[IngestionManifest], processed: Journal[ProcessedManifest]
+        self,
+        cache: Cache,
+        project: Project,
+        ingestion: Journal[IngestionManifest],
+        processed: Journal[ProcessedManifest],
     ) -> None:
         self.engine = cache.engine
         self._cache = cache
@@ -119,7 +125,11 @@ class StarState:
 
     def quarantined(self, model: str) -> int:
         """How many rows of a warehouse table are in quarantine."""
-        return int(engine.scalar(self.engine, f"SELECT count(*) FROM {QUARANTINE} WHERE model = {engine.text(model)}"))
+        return int(
+            engine.scalar(
+                self.engine, f"SELECT count(*) FROM {QUARANTINE} WHERE model = {engine.text(model)}"
+            )
+        )
 
     def _apply_batch(self, batch: int) -> str:
         manifest, ingested = self._processed.read(batch), self._ingestion.read(batch)
@@ -140,7 +150,9 @@ class StarState:
             self._take_in(changes.state, "SELECT *")
             self.apply_rows(model, changes.key, "taken_in")
         elif changes.objects or changes.removed:
-            casts = ", ".join(f"CAST({engine.name(c.name)} AS {c.type}) AS {engine.name(c.name)}" for c in model.produced)
+            casts = ", ".join(
+                f"CAST({engine.name(c.name)} AS {c.type}) AS {engine.name(c.name)}" for c in model.produced
+            )
             history = (
                 f"valid_from AS {BEGINS}, is_deleted AS {GONE}"
                 if model.versioned
@@ -158,7 +170,9 @@ class StarState:
 
     def _take_in(self, objects: tuple[StoredObject, ...], select: str) -> None:
         with self._processed.store.local(list(objects)) as files:
-            self.engine.execute(f"CREATE OR REPLACE TEMP TABLE taken_in AS {select} FROM {engine.parquet(files)}")
+            self.engine.execute(
+                f"CREATE OR REPLACE TEMP TABLE taken_in AS {select} FROM {engine.parquet(files)}"
+            )
 
     def _follow_columns(self, relation: Relation) -> None:
         """Gives the kept table the columns that the source table has now."""

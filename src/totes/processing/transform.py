@@ -11,10 +11,10 @@ from datetime import datetime
 
 from totes import engine
 from totes.processing.changes import changes_table
-from totes.star.model import Model
 from totes.processing.query import PROBLEM, BoundQuery
 from totes.processing.scope import AT, Leaf
 from totes.processing.state import BEGINS, GONE, QUARANTINE, StarState, star_table
+from totes.star.model import Model
 
 CHANGED = "~changed"
 _SHORTEST_VERSION = "1 microsecond"
@@ -28,7 +28,13 @@ class Transformation:
     """
 
     def __init__(
-        self, state: StarState, query: BoundQuery, incoming: frozenset[str], rows: Callable[[Leaf], str], *, whole: bool
+        self,
+        state: StarState,
+        query: BoundQuery,
+        incoming: frozenset[str],
+        rows: Callable[[Leaf], str],
+        *,
+        whole: bool,
     ) -> None:
         self.query = query
         self.model: Model = query.model
@@ -60,14 +66,24 @@ class Transformation:
         """Notes as a problem where a new row refers to a row that the other table does not have."""
         for column, target in self.model.references.items():
             [key] = parents[target].primary_key
-            present = f"SELECT {engine.name(key)} AS k FROM {star_table(target)}" if self._state.has_star(target) else ""
+            present = (
+                f"SELECT {engine.name(key)} AS k FROM {star_table(target)}"
+                if self._state.has_star(target)
+                else ""
+            )
             if target == self.model.name:
                 own = f"SELECT {engine.name(key)} AS k FROM {self.new} WHERE {engine.name(PROBLEM)} IS NULL"
                 present = f"{present} UNION ALL {own}" if present else own
             quoted = engine.name(column)
-            missing = f"NOT EXISTS (SELECT 1 FROM ({present}) AS parent WHERE parent.k = row.{quoted})" if present else "true"
+            missing = (
+                f"NOT EXISTS (SELECT 1 FROM ({present}) AS parent WHERE parent.k = row.{quoted})"
+                if present
+                else "true"
+            )
             message = f"{engine.text(f'{column}: ')} || {quoted} || {engine.text(f' is not in {target}')}"
-            self._note_problem(f"row.{quoted} IS NOT NULL AND {engine.name(PROBLEM)} IS NULL AND {missing}", message)
+            self._note_problem(
+                f"row.{quoted} IS NOT NULL AND {engine.name(PROBLEM)} IS NULL AND {missing}", message
+            )
 
     def merge(self, read_at: datetime) -> None:
         """Compares new rows with the versions of before; afterwards `merged` holds the result.
@@ -85,7 +101,7 @@ class Transformation:
             at = f"coalesce(new.{engine.name(AT)}, {read})" if self.model.versioned else "NULL::TIMESTAMP"
             self._create(
                 self.merged,
-                f"SELECT {engine.names(columns, 'new')}, {at} AS {BEGINS}, false AS {GONE}, true AS \"{CHANGED}\""
+                f'SELECT {engine.names(columns, "new")}, {at} AS {BEGINS}, false AS {GONE}, true AS "{CHANGED}"'
                 f" FROM {new} AS new",
             )
             return
@@ -132,7 +148,9 @@ class Transformation:
             f" {batch}::BIGINT AS batch FROM {self.new} AS row{join} WHERE row.{problem} IS NOT NULL",
         )
         self._clear_mended(model, key, batch)
-        return int(engine.scalar(self._engine, f"SELECT count(*) FROM {self.quarantine} WHERE reason IS NOT NULL"))
+        return int(
+            engine.scalar(self._engine, f"SELECT count(*) FROM {self.quarantine} WHERE reason IS NOT NULL")
+        )
 
     @property
     def merged_rows(self) -> str:
@@ -220,7 +238,9 @@ class Transformation:
             several = f"(SELECT {keys} FROM {self.new} GROUP BY {keys} HAVING count(*) > 1)"
             self._note_problem(
                 f"EXISTS (SELECT 1 FROM {several} AS several WHERE {engine.same('row', 'several', self.query.key)})",
-                engine.text(f"several rows have this {', '.join(self.query.key)}: a join gives more than one row"),
+                engine.text(
+                    f"several rows have this {', '.join(self.query.key)}: a join gives more than one row"
+                ),
             )
 
     def _note_problem(self, condition: str, message: str) -> None:
@@ -259,8 +279,12 @@ class Transformation:
 
     def _row_key(self, alias: str) -> str:
         base = self.query.base
-        pairs = zip(base.relation.key, base.key, strict=True) if base.key else ((k, k) for k in self.query.key)
-        return f"json_object({', '.join(f'{engine.text(shown)}, {alias}.{engine.name(column)}' for shown, column in pairs)})::VARCHAR"
+        shown, columns = (base.relation.key, base.key) if base.key else (self.query.key, self.query.key)
+        members = ", ".join(
+            f"{engine.text(name)}, {alias}.{engine.name(column)}"
+            for name, column in zip(shown, columns, strict=True)
+        )
+        return f"json_object({members})::VARCHAR"
 
     def _table(self, kind: str) -> str:
         return engine.name(engine.case_safe(kind, self.model.name))
@@ -275,5 +299,6 @@ def _upserts(relation: str) -> str:
 
 def _equal(left: str, right: str, columns: tuple[str, ...], others: tuple[str, ...]) -> str:
     return " AND ".join(
-        f"{engine.name(left, one)} = {engine.name(right, other)}" for one, other in zip(columns, others, strict=True)
+        f"{engine.name(left, one)} = {engine.name(right, other)}"
+        for one, other in zip(columns, others, strict=True)
     )

@@ -48,16 +48,29 @@ def _check_select(model: Model, select: exp.Select) -> None:
     for join in select.args.get("joins") or []:
         side, kind, method = join.side.upper(), join.kind.upper(), join.method.upper()
         if side in ("RIGHT", "FULL"):
-            _refuse(model, join, f"{side} JOIN", "a row of the first table would not be in every output row",
-                    hint="Put the tables in the other order, with LEFT JOIN")  # fmt: skip
+            _refuse(
+                model,
+                join,
+                f"{side} JOIN",
+                "a row of the first table would not be in every output row",
+                hint="Put the tables in the other order, with LEFT JOIN",
+            )
         if kind in ("SEMI", "ANTI") or method in ("ASOF", "POSITIONAL", "NATURAL"):
-            _refuse(model, join, f"{method or kind} JOIN", "the rows that an output row depends on cannot be told")
+            _refuse(
+                model, join, f"{method or kind} JOIN", "the rows that an output row depends on cannot be told"
+            )
     for projection in select.expressions:
         if projection.find(exp.Star) and not projection.find(exp.Count):
-            _refuse(model, projection, "SELECT *", "a model says which columns it has", hint="Name the columns")
+            _refuse(
+                model, projection, "SELECT *", "a model says which columns it has", hint="Name the columns"
+            )
         if not output_name(projection):
-            raise ModelError(model.path, line_of(projection),
-                             f"the expression {projection.sql('duckdb')} has no name", hint="Write … AS column")  # fmt: skip
+            raise ModelError(
+                model.path,
+                line_of(projection),
+                f"the expression {projection.sql('duckdb')} has no name",
+                hint="Write … AS column",
+            )
 
 
 def _check_node(model: Model, node: exp.Expr) -> None:
@@ -68,8 +81,13 @@ def _check_node(model: Model, node: exp.Expr) -> None:
     elif isinstance(node, exp.Window):
         _refuse(model, node, "a window function", "an output row would depend on many source rows")
     elif isinstance(node, exp.Subquery | exp.Exists | exp.In) and _is_nested_query(node):
-        _refuse(model, node, "a subquery in an expression", "the rows that it depends on cannot be told",
-                hint="Join the table instead")  # fmt: skip
+        _refuse(
+            model,
+            node,
+            "a subquery in an expression",
+            "the rows that it depends on cannot be told",
+            hint="Join the table instead",
+        )
     elif isinstance(node, exp.Unnest | exp.Explode | exp.Lateral | exp.TableFromRows | exp.Values):
         name = "UNNEST" if isinstance(node, exp.Unnest | exp.Explode) else node.key.upper()
         _refuse(model, node, name, "it gives rows that no source row stands for")
@@ -77,22 +95,35 @@ def _check_node(model: Model, node: exp.Expr) -> None:
         _refuse(model, node, node.sql("duckdb"), "a model has no parameters", hint="Write the value")
     elif isinstance(node, exp.Table):
         _check_table(model, node)
-    elif isinstance(node, exp.Func) and not isinstance(node, exp.And | exp.Or | exp.Xor | exp.Case | exp.Cast):
+    elif isinstance(node, exp.Func) and not isinstance(
+        node, exp.And | exp.Or | exp.Xor | exp.Case | exp.Cast
+    ):
         _check_function(model, node)
 
 
 def _check_table(model: Model, table: exp.Table) -> None:
     if not isinstance(table.this, exp.Identifier):
-        _refuse(model, table, table.sql("duckdb"), "table functions read what the pipeline does not capture",
-                hint="Name a source table, a reference file or calendar")  # fmt: skip
+        _refuse(
+            model,
+            table,
+            table.sql("duckdb"),
+            "table functions read what the pipeline does not capture",
+            hint="Name a source table, a reference file or calendar",
+        )
     if table.find(exp.TableSample):
         _refuse(model, table, "TABLESAMPLE", "the result would differ each time")
     if table.db or table.catalog:
-        raise ModelError(model.path, line_of(table), f"{table.sql('duckdb')} names a schema",
-                         hint="Write the table's name alone; source.schema says which schema is captured")  # fmt: skip
+        raise ModelError(
+            model.path,
+            line_of(table),
+            f"{table.sql('duckdb')} names a schema",
+            hint="Write the table's name alone; source.schema says which schema is captured",
+        )
     alias = table.args.get("alias")
     if alias and alias.args.get("columns"):
-        raise ModelError(model.path, line_of(table), "columns are renamed in FROM", hint="Rename them in SELECT")
+        raise ModelError(
+            model.path, line_of(table), "columns are renamed in FROM", hint="Rename them in SELECT"
+        )
 
 
 def _check_function(model: Model, function: exp.Func) -> None:
@@ -100,22 +131,38 @@ def _check_function(model: Model, function: exp.Func) -> None:
     name = text.partition("(")[0].strip().lower()
     aggregates, varying = _known_functions()
     if isinstance(function, exp.AggFunc) or name in aggregates:
-        _refuse(model, function, f"the aggregate {name.upper()}()", "an output row would depend on many source rows")
+        _refuse(
+            model,
+            function,
+            f"the aggregate {name.upper()}()",
+            "an output row would depend on many source rows",
+        )
     if name in varying:
-        _refuse(model, function, f"{name.upper()}", "its value would change without any source row changing",
-                hint="Use a column of the source, or compute it in a view of the warehouse")  # fmt: skip
+        _refuse(
+            model,
+            function,
+            f"{name.upper()}",
+            "its value would change without any source row changing",
+            hint="Use a column of the source, or compute it in a view of the warehouse",
+        )
 
 
 @cache
 def _known_functions() -> tuple[frozenset[str], frozenset[str]]:
     """DuckDB's aggregate and window functions, and those whose value is not decided by their arguments."""
-    rows = duckdb.connect().execute(
-        "SELECT function_name, function_type, stability, bool_or(function_type = 'scalar') OVER (PARTITION BY function_name)"
-        " FROM duckdb_functions()"
-    ).fetchall()
+    rows = (
+        duckdb.connect()
+        .execute(
+            "SELECT function_name, function_type, stability, bool_or(function_type = 'scalar') OVER (PARTITION BY function_name)"
+            " FROM duckdb_functions()"
+        )
+        .fetchall()
+    )
     aggregates = {name for name, kind, _, scalar in rows if kind in ("aggregate", "window") and not scalar}
     varying = {name for name, _, stability, _ in rows if stability in ("VOLATILE", "CONSISTENT_WITHIN_QUERY")}
-    return frozenset(aggregates), frozenset(varying | {"current_time", "current_timestamp", "localtime", "localtimestamp"})
+    return frozenset(aggregates), frozenset(
+        varying | {"current_time", "current_timestamp", "localtime", "localtimestamp"}
+    )
 
 
 def _is_nested_query(node: exp.Expr) -> bool:

@@ -14,29 +14,48 @@ from typing import Any, ClassVar
 import sqlglot
 from sqlglot import exp
 from sqlglot.dialects.duckdb import DuckDB
-from sqlglot.parsers.duckdb import DuckDBParser
 from sqlglot.errors import SqlglotError
+from sqlglot.parsers.duckdb import DuckDBParser
 
 from totes.errors import ModelError
 from totes.lake.manifest import OutputColumn
 
-HISTORY_COLUMNS = {"valid_from": "TIMESTAMP", "valid_to": "TIMESTAMP", "is_deleted": "BOOLEAN", "batch_id": "BIGINT"}
+HISTORY_COLUMNS = {
+    "valid_from": "TIMESTAMP",
+    "valid_to": "TIMESTAMP",
+    "is_deleted": "BOOLEAN",
+    "batch_id": "BIGINT",
+}
 WIDEST_DECIMAL = "DECIMAL(38, 10)"
 _TYPES = {
-    exp.DType.BOOLEAN: "BOOLEAN", exp.DType.TINYINT: "TINYINT", exp.DType.SMALLINT: "SMALLINT",
-    exp.DType.INT: "INTEGER", exp.DType.BIGINT: "BIGINT", exp.DType.FLOAT: "FLOAT", exp.DType.DOUBLE: "DOUBLE",
-    exp.DType.DATE: "DATE", exp.DType.TIME: "TIME", exp.DType.TIMESTAMP: "TIMESTAMP",
-    exp.DType.TIMESTAMPNTZ: "TIMESTAMP", exp.DType.DATETIME: "TIMESTAMP", exp.DType.TIMESTAMPTZ: "TIMESTAMPTZ",
-    exp.DType.INTERVAL: "INTERVAL", exp.DType.UUID: "UUID", exp.DType.VARBINARY: "BLOB", exp.DType.JSON: "JSON", exp.DType.JSONB: "JSON",
-}  # fmt: skip
+    exp.DType.BOOLEAN: "BOOLEAN",
+    exp.DType.TINYINT: "TINYINT",
+    exp.DType.SMALLINT: "SMALLINT",
+    exp.DType.INT: "INTEGER",
+    exp.DType.BIGINT: "BIGINT",
+    exp.DType.FLOAT: "FLOAT",
+    exp.DType.DOUBLE: "DOUBLE",
+    exp.DType.DATE: "DATE",
+    exp.DType.TIME: "TIME",
+    exp.DType.TIMESTAMP: "TIMESTAMP",
+    exp.DType.TIMESTAMPNTZ: "TIMESTAMP",
+    exp.DType.DATETIME: "TIMESTAMP",
+    exp.DType.TIMESTAMPTZ: "TIMESTAMPTZ",
+    exp.DType.INTERVAL: "INTERVAL",
+    exp.DType.UUID: "UUID",
+    exp.DType.VARBINARY: "BLOB",
+    exp.DType.JSON: "JSON",
+    exp.DType.JSONB: "JSON",
+}
 _TEXTS = {exp.DType.VARCHAR, exp.DType.TEXT, exp.DType.CHAR}
 logging.getLogger("sqlglot").setLevel(logging.ERROR)
 _INTEGERS = {"SMALLINT", "INTEGER", "BIGINT"}
 
 
 class _Dialect(DuckDB):
-    """DuckDB's dialect with types as they are written (its NUMERIC is not made DECIMAL(18, 3)), and without the
-    parser's way of taking what it cannot read for a command.
+    """DuckDB's dialect, but for two habits of its parser.
+
+    Types stay as they are written (NUMERIC is not made DECIMAL(18, 3)), and what cannot be read is no command.
     """
 
     class Parser(DuckDBParser):
@@ -119,7 +138,9 @@ class Model:
 
     def table_sha256(self) -> str:
         """Identifies what the warehouse table is declared to be."""
-        declared = [(c.name, c.type, c.unbounded, c.length_max, c.not_null, c.references) for c in self.columns]
+        declared = [
+            (c.name, c.type, c.unbounded, c.length_max, c.not_null, c.references) for c in self.columns
+        ]
         return _digest(json.dumps([self.name, declared, self.primary_key, self.surrogate]))
 
     def query_sha256(self, references: dict[str, bytes]) -> str:
@@ -136,7 +157,9 @@ def parse_model(path: Path) -> Model:
     """
     text = path.read_text(encoding="utf-8")
     try:
-        statements = [statement for statement in sqlglot.parse(text, dialect=_Dialect) if statement is not None]
+        statements = [
+            statement for statement in sqlglot.parse(text, dialect=_Dialect) if statement is not None
+        ]
     except SqlglotError as error:
         raise _syntax_error(path, error) from error
     if len(statements) != 1 or not isinstance(statements[0], exp.Create) or statements[0].kind != "TABLE":
@@ -146,19 +169,30 @@ def parse_model(path: Path) -> Model:
     if isinstance(query, exp.Subquery):
         query = query.unnest()
     if not isinstance(declared, exp.Schema):
-        raise ModelError(path, 1, "the table's columns are not declared", hint="CREATE TABLE name (column TYPE, …) AS")
+        raise ModelError(
+            path, 1, "the table's columns are not declared", hint="CREATE TABLE name (column TYPE, …) AS"
+        )
     if isinstance(query, exp.SetOperation):
-        raise ModelError(path, line_of(query), f"{query.key.upper()} cannot be maintained incrementally: "
-                         "a row would have to be counted before it may go",
-                         hint="Write one model a part")  # fmt: skip
+        raise ModelError(
+            path,
+            line_of(query),
+            f"{query.key.upper()} cannot be maintained incrementally: "
+            "a row would have to be counted before it may go",
+            hint="Write one model a part",
+        )
     if not isinstance(query, exp.Select):
         raise ModelError(path, 1, "there is no SELECT after the columns")
     table = declared.this.this
     columns, primary_key = _columns(path, declared)
     return Model(
-        name=_folded(table), path=path, description=_description(text), columns=columns,
-        primary_key=primary_key, surrogate=_surrogate(path, columns, primary_key, query), query=query,
-    )  # fmt: skip
+        name=_folded(table),
+        path=path,
+        description=_description(text),
+        columns=columns,
+        primary_key=primary_key,
+        surrogate=_surrogate(path, columns, primary_key, query),
+        query=query,
+    )
 
 
 def line_of(node: exp.Expr) -> int | None:
@@ -182,19 +216,36 @@ def _columns(path: Path, declared: exp.Schema) -> tuple[tuple[Column, ...], tupl
             target = part.args["reference"].find(exp.Table)
             references[_folded(part.expressions[0])] = _folded(target.this)
         else:
-            raise ModelError(path, line_of(part), f"{part.sql('duckdb')} is not understood in a model",
-                             hint="Columns, NOT NULL, PRIMARY KEY and REFERENCES are")  # fmt: skip
+            raise ModelError(
+                path,
+                line_of(part),
+                f"{part.sql('duckdb')} is not understood in a model",
+                hint="Columns, NOT NULL, PRIMARY KEY and REFERENCES are",
+            )
     names = [column.name for column in columns]
     for unknown in [name for name in (*primary_key, *references) if name not in names]:
-        raise ModelError(path, line_of(declared), f"the key column {unknown} is not among the declared columns")
+        raise ModelError(
+            path, line_of(declared), f"the key column {unknown} is not among the declared columns"
+        )
     if not primary_key:
-        raise ModelError(path, line_of(declared), "there is no PRIMARY KEY",
-                         hint="Declare the column that identifies a row, or a surrogate that the query does not give")  # fmt: skip
+        raise ModelError(
+            path,
+            line_of(declared),
+            "there is no PRIMARY KEY",
+            hint="Declare the column that identifies a row, or a surrogate that the query does not give",
+        )
     complete = tuple(
-        Column(c.name, c.type, c.not_null or c.name in primary_key, c.unbounded, c.length_max,
-               references.get(c.name, c.references), c.description)
+        Column(
+            c.name,
+            c.type,
+            c.not_null or c.name in primary_key,
+            c.unbounded,
+            c.length_max,
+            references.get(c.name, c.references),
+            c.description,
+        )
         for c in columns
-    )  # fmt: skip
+    )
     return complete, primary_key
 
 
@@ -212,8 +263,12 @@ def _column(path: Path, part: exp.ColumnDef) -> tuple[Column, bool]:
             assert target is not None
             references = _folded(target.this)
         else:
-            raise ModelError(path, line_of(part), f"{constraint.sql('duckdb')} is not understood on {name}",
-                             hint="NOT NULL, PRIMARY KEY and REFERENCES are")  # fmt: skip
+            raise ModelError(
+                path,
+                line_of(part),
+                f"{constraint.sql('duckdb')} is not understood on {name}",
+                hint="NOT NULL, PRIMARY KEY and REFERENCES are",
+            )
     description = " ".join(comment.strip() for comment in part.comments or []) or None
     return Column(name, kind, not_null, unbounded, length_max, references, description), is_key
 
@@ -227,15 +282,23 @@ def _type(path: Path, column: str, kind: exp.DataType | None) -> tuple[str, bool
     if kind.this is exp.DType.DECIMAL:
         if not parameters:
             return WIDEST_DECIMAL, True, None
-        precision, scale = parameters[0], (parameters + [0])[1]
+        precision, scale = parameters[0], ([*parameters, 0])[1]
         if precision > 38 or scale > precision:
-            raise ModelError(path, line_of(kind), f"{column}: a DECIMAL has at most 38 digits",
-                             hint="Write NUMERIC for the widest")  # fmt: skip
+            raise ModelError(
+                path,
+                line_of(kind),
+                f"{column}: a DECIMAL has at most 38 digits",
+                hint="Write NUMERIC for the widest",
+            )
         return f"DECIMAL({precision}, {scale})", False, None
     if kind.this in _TYPES and not kind.args.get("nested"):
         return _TYPES[kind.this], False, None
-    raise ModelError(path, line_of(kind), f"{column}: the type {kind.sql('duckdb')} is not one a warehouse column has",
-                     hint=f"Known are VARCHAR, DECIMAL, {', '.join(sorted(set(_TYPES.values())))}")  # fmt: skip
+    raise ModelError(
+        path,
+        line_of(kind),
+        f"{column}: the type {kind.sql('duckdb')} is not one a warehouse column has",
+        hint=f"Known are VARCHAR, DECIMAL, {', '.join(sorted(set(_TYPES.values())))}",
+    )
 
 
 def _surrogate(
@@ -248,11 +311,17 @@ def _surrogate(
     if not missing:
         return None
     if len(primary_key) > 1:
-        raise ModelError(path, line_of(query), f"the query does not give {missing[0]}, a part of the primary key",
-                         hint="Only a primary key of one column can be a surrogate")  # fmt: skip
+        raise ModelError(
+            path,
+            line_of(query),
+            f"the query does not give {missing[0]}, a part of the primary key",
+            hint="Only a primary key of one column can be a surrogate",
+        )
     [kind] = [column.type for column in columns if column.name == missing[0]]
     if kind not in _INTEGERS:
-        raise ModelError(path, line_of(query), f"the surrogate key {missing[0]} is a {kind}", hint="Make it a BIGINT")
+        raise ModelError(
+            path, line_of(query), f"the surrogate key {missing[0]} is a {kind}", hint="Make it a BIGINT"
+        )
     return missing[0]
 
 
@@ -306,9 +375,17 @@ def _description(text: str) -> str:
 def _syntax_error(path: Path, error: SqlglotError) -> ModelError:
     details = getattr(error, "errors", None) or [{}]
     line = details[0].get("line")
-    what = re.sub(r"<Token [^>]*>", lambda match: _token_text(match.group()), str(details[0].get("description") or error))
+    what = re.sub(
+        r"<Token [^>]*>",
+        lambda match: _token_text(match.group()),
+        str(details[0].get("description") or error),
+    )
     near = str(details[0].get("highlight") or "").strip()
-    return ModelError(path, line, f"not valid SQL: {what.partition(chr(10))[0].rstrip('.')}" + (f" near {near}" if near else ""))
+    return ModelError(
+        path,
+        line,
+        f"not valid SQL: {what.partition(chr(10))[0].rstrip('.')}" + (f" near {near}" if near else ""),
+    )
 
 
 def _token_text(token: str) -> str:

@@ -66,11 +66,15 @@ def load_project(name: str, path: Path | None) -> Project:
         ModelError: a model is wrong, cannot be maintained, or refers to what is not there.
     """
     if path is None and name != BUILT_IN:
-        raise ConfigurationError(f"project.path is missing for the project {name}", hint="Name the folder of models/")
+        raise ConfigurationError(
+            f"project.path is missing for the project {name}", hint="Name the folder of models/"
+        )
     folder = path if path is not None else Path(str(resources.files("totes.terrifictotes")))
     files = sorted((folder / "models").glob("*.sql"))
     if not files:
-        raise ConfigurationError(f"there is no model in {folder / 'models'}", hint="A model is a file NAME.sql there")
+        raise ConfigurationError(
+            f"there is no model in {folder / 'models'}", hint="A model is a file NAME.sql there"
+        )
     models: dict[str, Model] = {}
     for file in files:
         model = parse_model(file)
@@ -102,9 +106,11 @@ def _check_references(models: dict[str, Model]) -> None:
                 raise ModelError(model.path, None, f"{column} REFERENCES {target}, which no model defines")
             if models[target].versioned or len(models[target].primary_key) != 1:
                 raise ModelError(
-                    model.path, None, f"{column} REFERENCES {target}, whose primary key is not one column of its query",
+                    model.path,
+                    None,
+                    f"{column} REFERENCES {target}, whose primary key is not one column of its query",
                     hint="Refer to a table that keeps one row a key",
-                )  # fmt: skip
+                )
 
 
 def _load_order(models: dict[str, Model]) -> list[Model]:
@@ -117,6 +123,8 @@ def _load_order(models: dict[str, Model]) -> list[Model]:
         ]
         if not ready:
             circle = sorted(models.keys() - ordered.keys())
-            raise ModelError(models[circle[0]].path, None, f"{' and '.join(circle)} refer to each other in a circle")
+            raise ModelError(
+                models[circle[0]].path, None, f"{' and '.join(circle)} refer to each other in a circle"
+            )
         ordered.update((model.name, model) for model in ready)
     return list(ordered.values())

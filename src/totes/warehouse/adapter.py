@@ -42,8 +42,8 @@ class Warehouse(Protocol):
     def query(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """The column names and rows of a query that changes nothing."""
 
-
     def current_rows(self, table: WarehouseTable) -> AbstractContextManager[engine.Stream]:
-        """The current rows of a table, to be read while the context lasts: the columns that its query gives, in their
-        declared types.
+        """The current rows of a table, to be read while the context lasts.
+
+        They have the columns that its query gives, in their declared types.
         """

@@ -40,8 +40,10 @@ def dialect_of(url: str) -> Dialect:
         return "postgresql"
     if scheme == "duckdb" and urlsplit(url).path.strip("/") and not urlsplit(url).netloc:
         return "duckdb"
-    raise ConfigurationError("warehouse.url is neither duckdb:///FILE nor postgresql://…",
-                             hint="A DuckDB file beside totes.toml is duckdb:///warehouse.duckdb")  # fmt: skip
+    raise ConfigurationError(
+        "warehouse.url is neither duckdb:///FILE nor postgresql://…",
+        hint="A DuckDB file beside totes.toml is duckdb:///warehouse.duckdb",
+    )
 
 
 def schema_of(url: str, schema: str) -> str:

@@ -13,8 +13,13 @@ from totes.warehouse.table import WarehouseTable
 Dialect = Literal["duckdb", "postgresql"]
 LEDGER = "totes_batches"
 OWN_SCHEMAS: dict[Dialect, str] = {"duckdb": "main", "postgresql": "public"}
-_POSTGRESQL_TYPES = {"TINYINT": "SMALLINT", "FLOAT": "REAL", "DOUBLE": "DOUBLE PRECISION", "BLOB": "BYTEA",
-                     "TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE"}  # fmt: skip
+_POSTGRESQL_TYPES = {
+    "TINYINT": "SMALLINT",
+    "FLOAT": "REAL",
+    "DOUBLE": "DOUBLE PRECISION",
+    "BLOB": "BYTEA",
+    "TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE",
+}
 _NAME_BYTES_MAX = 63
 
 
@@ -35,9 +40,11 @@ def create_table(table: WarehouseTable, schema: str, dialect: Dialect) -> str:
     ]
     if table.model.versioned:
         lines += [
-            "    valid_from TIMESTAMP NOT NULL", "    valid_to TIMESTAMP",
-            "    is_deleted BOOLEAN NOT NULL", "    batch_id BIGINT NOT NULL",
-        ]  # fmt: skip
+            "    valid_from TIMESTAMP NOT NULL",
+            "    valid_to TIMESTAMP",
+            "    is_deleted BOOLEAN NOT NULL",
+            "    batch_id BIGINT NOT NULL",
+        ]
     if dialect == "duckdb":
         lines.append(f"    PRIMARY KEY ({engine.names(table.model.primary_key)})")
     body = ",\n".join(lines)
@@ -86,7 +93,11 @@ def create_view(table: WarehouseTable, schema: str) -> list[str]:
 def comments(table: WarehouseTable, schema: str) -> list[str]:
     """What the model file says of its table and columns."""
     target = engine.name(schema, table.name)
-    said = [f"COMMENT ON TABLE {target} IS {engine.text(table.model.description)}"] if table.model.description else []
+    said = (
+        [f"COMMENT ON TABLE {target} IS {engine.text(table.model.description)}"]
+        if table.model.description
+        else []
+    )
     return said + [
         f"COMMENT ON COLUMN {target}.{engine.name(column.name)} IS {engine.text(column.description)}"
         for column in table.model.columns

@@ -52,7 +52,9 @@ class DuckDBWarehouse:
                     self._engine.execute("ROLLBACK")
                     return False
                 if (newest.batch if newest else 0) != batch.batch - 1:
-                    raise WarehouseRefused(f"batch {batch.batch - 1} must be loaded before batch {batch.batch}")
+                    raise WarehouseRefused(
+                        f"batch {batch.batch - 1} must be loaded before batch {batch.batch}"
+                    )
                 self._create(tables)
                 for load in batch.loads:
                     self._write(load)
@@ -60,7 +62,13 @@ class DuckDBWarehouse:
                     self._remove(load)
                 self._engine.execute(
                     f"INSERT INTO {self._name(ddl.LEDGER)} VALUES (?, ?, ?, ?, ?)",
-                    [batch.batch, batch.manifest_sha256, batch.read_at, datetime.now(UTC).replace(tzinfo=None), batch.rows],
+                    [
+                        batch.batch,
+                        batch.manifest_sha256,
+                        batch.read_at,
+                        datetime.now(UTC).replace(tzinfo=None),
+                        batch.rows,
+                    ],
                 )
                 self._engine.execute("COMMIT")
             except BaseException:
@@ -171,7 +179,9 @@ def open_duckdb(file: Path, schema: str, memory: str) -> Iterator[DuckDBWarehous
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise WarehouseError(f"the folder of {file} cannot be made: {error}", hint="Check warehouse.url") from error
+        raise WarehouseError(
+            f"the folder of {file} cannot be made: {error}", hint="Check warehouse.url"
+        ) from error
     while True:
         try:
             connection = engine.connect(file, memory=memory)
@@ -180,7 +190,9 @@ def open_duckdb(file: Path, schema: str, memory: str) -> Iterator[DuckDBWarehous
             locked = isinstance(error, duckdb.IOException) and "lock" in str(error).lower()
             if not locked or time.monotonic() > deadline:
                 hint = "Close the program that has it open" if locked else "Check warehouse.url"
-                raise WarehouseError(f"opening {file} failed: {str(error).partition(chr(10))[0]}", hint=hint) from error
+                raise WarehouseError(
+                    f"opening {file} failed: {str(error).partition(chr(10))[0]}", hint=hint
+                ) from error
             time.sleep(_LOCK_RETRY_SECONDS)
     try:
         yield DuckDBWarehouse(connection, schema or SCHEMA)

@@ -15,8 +15,8 @@ from adbc_driver_manager import dbapi
 
 from totes import engine
 from totes.errors import WarehouseError, WarehouseRefused
-from totes.star.model import Column
 from totes.redaction import redact
+from totes.star.model import Column
 from totes.warehouse import ddl
 from totes.warehouse.adapter import LoadedBatch
 from totes.warehouse.duckdb_file import still_referred
@@ -26,7 +26,19 @@ SCHEMA = ddl.OWN_SCHEMAS["postgresql"]
 _LOCK_PATIENCE = "60s"
 _STAGED_ROWS, _STAGED_KEYS = "totes_staged_rows", "totes_staged_keys"
 # What ADBC writes exactly as it is; all else goes as text that PostgreSQL reads.
-_NATIVE = {"BOOLEAN", "SMALLINT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE", "DATE", "TIME", "TIMESTAMP", "VARCHAR", "BLOB"}
+_NATIVE = {
+    "BOOLEAN",
+    "SMALLINT",
+    "INTEGER",
+    "BIGINT",
+    "FLOAT",
+    "DOUBLE",
+    "DATE",
+    "TIME",
+    "TIMESTAMP",
+    "VARCHAR",
+    "BLOB",
+}
 _WITH_INFINITY = {"DATE", "TIMESTAMP"}
 
 
@@ -112,7 +124,9 @@ class PostgreSQLWarehouse:
         if not missing and ddl.LEDGER in present:
             return set()
         try:
-            _, schemas = self._query(f"SELECT 1 FROM pg_namespace WHERE nspname = {engine.text(self._schema)}")
+            _, schemas = self._query(
+                f"SELECT 1 FROM pg_namespace WHERE nspname = {engine.text(self._schema)}"
+            )
             if not schemas:
                 self._execute(f"CREATE SCHEMA {engine.name(self._schema)}")
             if ddl.LEDGER not in present:
@@ -157,8 +171,12 @@ class PostgreSQLWarehouse:
             keys = table.model.primary_key
             others = [column for column in table.columns if column not in keys]
             replaced = ", ".join(f"{engine.name(c)} = excluded.{engine.name(c)}" for c in others)
-            conflict = f" ON CONFLICT ({engine.names(keys)}) DO {f'UPDATE SET {replaced}' if others else 'NOTHING'}"
-            self._execute(f"INSERT INTO {target} ({columns}) SELECT {values} FROM {staged}{'' if fresh else conflict}")
+            conflict = (
+                f" ON CONFLICT ({engine.names(keys)}) DO {f'UPDATE SET {replaced}' if others else 'NOTHING'}"
+            )
+            self._execute(
+                f"INSERT INTO {target} ({columns}) SELECT {values} FROM {staged}{'' if fresh else conflict}"
+            )
         self._execute(f"DROP TABLE {staged}")
 
     def _remove(self, load: TableLoad) -> None:
@@ -166,8 +184,13 @@ class PostgreSQLWarehouse:
             return
         keys, rows = load.table.key, engine.parquet(load.removed)
         sent, received = self._conversions(load.table, rows, keys)
-        self._stage(_STAGED_KEYS, f"SELECT {', '.join(f'{sent[key]} AS {engine.name(key)}' for key in keys)} FROM {rows}")
-        equal = " AND ".join(f"gone.{engine.name(key)} = {self._of('new', received[key], key)}" for key in keys)
+        self._stage(
+            _STAGED_KEYS,
+            f"SELECT {', '.join(f'{sent[key]} AS {engine.name(key)}' for key in keys)} FROM {rows}",
+        )
+        equal = " AND ".join(
+            f"gone.{engine.name(key)} = {self._of('new', received[key], key)}" for key in keys
+        )
         gone = 1
         while gone > 0:
             self._execute(
@@ -205,10 +228,14 @@ class PostgreSQLWarehouse:
         return sent, received
 
     def _has_infinity(self, rows: str, quoted: str) -> bool:
-        return bool(engine.scalar(self._engine, f"SELECT coalesce(bool_or(isinf({quoted})), false) FROM {rows}"))
+        return bool(
+            engine.scalar(self._engine, f"SELECT coalesce(bool_or(isinf({quoted})), false) FROM {rows}")
+        )
 
     def _keys_equal(self, table: WarehouseTable, received: dict[str, str]) -> str:
-        return " AND ".join(f"old.{engine.name(key)} = {self._of('new', received[key], key)}" for key in table.key)
+        return " AND ".join(
+            f"old.{engine.name(key)} = {self._of('new', received[key], key)}" for key in table.key
+        )
 
     def _of(self, alias: str, received: str, column: str) -> str:
         return received.replace(engine.name(column), engine.name(alias, column))
@@ -267,8 +294,10 @@ def open_postgresql(url: str, schema: str, memory: str) -> Iterator[PostgreSQLWa
             driver=adbc_driver_postgresql._driver_path(), db_kwargs={"uri": url}, autocommit=False
         )
     except adbc_driver_manager.Error as error:
-        raise WarehouseError(f"connecting to the warehouse failed: {_message(error)}",
-                             hint="Check warehouse.url and that the server is up") from error  # fmt: skip
+        raise WarehouseError(
+            f"connecting to the warehouse failed: {_message(error)}",
+            hint="Check warehouse.url and that the server is up",
+        ) from error
     try:
         yield PostgreSQLWarehouse(connection, schema or SCHEMA, memory)
     finally:

@@ -47,7 +47,9 @@ def load(project: Project, processed: Store, warehouse: Warehouse) -> Loaded:
         if rows is None:
             continue
         done[batch] = rows
-        _log.info("loaded", batch=batch, rows=sum(rows.values()), seconds=round(time.perf_counter() - began, 3))
+        _log.info(
+            "loaded", batch=batch, rows=sum(rows.values()), seconds=round(time.perf_counter() - began, 3)
+        )
     return Loaded(max(last, newest.batch if newest else 0), done)
 
 

@@ -66,7 +66,9 @@ class BatchLoad:
         return sum(load.count for load in self.loads)
 
 
-def warehouse_tables(models: tuple[Model, ...], keys: dict[str, tuple[str, ...]]) -> tuple[WarehouseTable, ...]:
+def warehouse_tables(
+    models: tuple[Model, ...], keys: dict[str, tuple[str, ...]]
+) -> tuple[WarehouseTable, ...]:
     """The tables of a star in load order.
 
     Args:
