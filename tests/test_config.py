@@ -284,3 +284,15 @@ def test_a_secret_that_is_not_there_is_named(
         load('[source]\nurl = "secretsmanager:totes"\n').source_url()
     assert "secretsmanager:GetSecretValue" in (caught.value.hint or "")
     assert secrets == {}
+
+
+def test_a_variable_with_a_misspelt_section_is_an_error_with_the_nearest_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "totes.toml"
+    file.write_text('[source]\nurl = "postgresql://localhost/x"\n')
+    monkeypatch.setenv("TOTES_SORUCE__URL", "postgresql://localhost/y")
+    with pytest.raises(
+        ConfigurationError, match=r"TOTES_SORUCE__URL is not a setting\. Did you mean TOTES_SOURCE__URL\?"
+    ):
+        load_settings(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import tomllib
@@ -240,6 +241,7 @@ def load_settings(file: Path | None) -> Settings:
             f"there is no {path}",
             hint="Write one (docs/start.md shows how), name one with --config, or try `totes demo`",
         )
+    _check_variables()
     if "base" in values:
         raise ConfigurationError(f"{path}: {_not_a_setting('base')}")
     try:
@@ -252,6 +254,21 @@ def load_settings(file: Path | None) -> Settings:
             "lists and tables are written as JSON"
         ) from error
     return settings
+
+
+def _check_variables() -> None:
+    """Makes sure that no variable is passed over because its section is misspelt."""
+    sections = [section.upper() for section in Settings.model_fields if section != "base"]
+    for variable in sorted(os.environ):
+        section, nested, _ = variable.upper().removeprefix(ENVIRONMENT_PREFIX).partition("__")
+        if variable.upper().startswith(ENVIRONMENT_PREFIX) and nested and section not in sections:
+            near = difflib.get_close_matches(section, sections, n=1)
+            raise ConfigurationError(
+                f"{variable} is not a setting",
+                hint=f"Did you mean {variable.replace(section, near[0])}?"
+                if near
+                else "docs/reference/settings.md lists them",
+            )
 
 
 def _explain(error: ValidationError, file: Path) -> str:

@@ -75,7 +75,9 @@ class WarehouseRefused(TotesError):
 
 
 class EngineFault(TotesError):
-    """The engine contradicted itself; the batch was given up, and nothing of it is data."""
+    """The engine or the machine under it failed, or contradicted itself; nothing of the batch is data."""
+
+    retryable = True
 
 
 class BatchTaken(TotesError):

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
+import duckdb
+
 from totes.config import Settings
-from totes.errors import TotesError, WarehouseRefused
+from totes.errors import EngineFault, TotesError, WarehouseRefused
 from totes.ingestion.source import Snapshot, describe_source
 from totes.ingestion.stage import Ingested, ingest
 from totes.lake.journal import ingestion_journal
@@ -182,6 +184,13 @@ def _timed(cycle: Cycle, stage: str, work: Callable[[], T]) -> T | None:
         return work()
     except TotesError as error:
         cycle.failures[stage] = error
+        return None
+    except (duckdb.Error, OSError) as error:
+        fault = EngineFault(
+            str(error).partition("\n")[0], hint="Check the free space on disk, and lake.memory"
+        )
+        fault.__cause__ = error
+        cycle.failures[stage] = fault
         return None
     finally:
         cycle.seconds[stage] = round(time.perf_counter() - began, 3)

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 _BACK_OFF_SECONDS = 5.0
 EveryOption = Annotated[
     str | None,
-    typer.Option("--every", metavar="15m", help="Run again and again at this interval, until stopped."),
+    typer.Option(
+        "--every",
+        metavar="15m",
+        help="Run again and again at this interval, until stopped; `schedule` takes schedule.every of the settings.",
+    ),
 ]
 
 
@@ -32,8 +36,8 @@ def run(
 ) -> None:
     """Ingest, process and load what is new; with --every, until stopped."""
     with session(context, config, as_json, debug) as current, _Stopping(repeated=every is not None) as stop:
-        interval = _interval(every)
         pipeline = current.pipeline()
+        interval = pipeline.settings.schedule.every if every == "schedule" else _interval(every)
         if interval is None:
             _end(current, _cycle(current, pipeline, stop))
         else:

@@ -12,7 +12,8 @@ from totes.lake.journal import Journal, ingestion_journal, processed_journal
 from totes.lake.manifest import IngestionManifest, ProcessedManifest, StoredObject
 from totes.lake.store import Store
 from totes.pipeline import Pipeline
-from totes.processing.relation import lake_rows, source_relation
+from totes.processing.batch import bind
+from totes.processing.relation import Relation, lake_rows, source_relation
 from totes.star.model import HISTORY_COLUMNS, Model
 from totes.warehouse.connection import schema_of
 
@@ -64,7 +65,9 @@ def read_history(pipeline: Pipeline, table: str, key: list[str]) -> list[Version
             if model.versioned
             else _from_processed(processed, model, columns, key)
         )
-        versions = [_with_objects(version, model, processed, ingested, columns, key) for version in versions]
+        versions = [
+            _with_objects(pipeline, version, model, processed, ingested, columns, key) for version in versions
+        ]
     if not versions:
         raise CommandFailed(f"{table} has no row {', '.join(key)} and never had one")
     return versions
@@ -160,6 +163,7 @@ def _from_ingestion(
 
 
 def _with_objects(
+    pipeline: Pipeline,
     version: Version,
     model: Model,
     processed: Journal[ProcessedManifest],
@@ -167,7 +171,10 @@ def _with_objects(
     columns: tuple[str, ...],
     key: list[str],
 ) -> Version:
-    """Adds the objects: the Parquet part that holds the row, and the packets of the tables that the model reads."""
+    """Adds the objects: the Parquet part that holds the row, and the packets that it came from.
+
+    Of the first table's packets these are the ones with the row's key; of joined tables, all of the batch.
+    """
     changes = processed.read(version.batch).models[model.name]
     held = [
         processed.store.location(entry.path)
@@ -175,13 +182,27 @@ def _with_objects(
         if len(changes.objects) + len(changes.removed) == 1 or _find(processed.store, (entry,), columns, key)
     ]
     read = {relation.lower() for relation in model.relations}
-    packets = [
-        ingested.store.location(entry.path)
-        for name, table in ingested.read(version.batch).tables.items()
-        if name.lower() in read
-        for entry in table.objects
-    ]
+    manifest = ingested.read(version.batch)
+    [query] = bind(pipeline.project, manifest.tables, (model,))
+    base, carriers = query.base.relation, query.key_of_base()
+    base_key = [dict(zip(columns, key, strict=True)).get(carrier) for carrier in carriers]
+    packets = []
+    for name, table in manifest.tables.items():
+        for entry in table.objects if name.lower() in read else ():
+            known = [value for value in base_key if value is not None]
+            of_base = name == base.name and len(known) == len(base.key) > 0
+            if not of_base or _in_packet(ingested.store, entry, manifest, base, known):
+                packets.append(ingested.store.location(entry.path))
     return Version(version.batch, version.values, (*packets, *held))
+
+
+def _in_packet(
+    store: Store, entry: StoredObject, manifest: IngestionManifest, relation: Relation, key: list[str]
+) -> bool:
+    with store.local([entry]) as files:
+        rows = lake_rows(relation, files, manifest.compression)
+        sql = f"SELECT count(*) FROM ({rows}) WHERE {_matches(relation.key, key)}"
+        return bool(engine.scalar(engine.connect(None, memory="1GB"), sql))
 
 
 def _find(

@@ -19,8 +19,10 @@ from totes.star.model import Model
 from totes.star.project import CALENDAR, Project, Reference
 
 
-def bind(project: Project, tables: dict[str, TableChanges]) -> list[BoundQuery]:
-    """Binds all models of a project, in load order, to the tables that a manifest describes.
+def bind(
+    project: Project, tables: dict[str, TableChanges], models: tuple[Model, ...] | None = None
+) -> list[BoundQuery]:
+    """Binds models of a project, all in load order unless some are named, to the tables that a manifest describes.
 
     Raises:
         ModelFailed: a model names what is not there, or declares types that its query does not give.
@@ -38,7 +40,10 @@ def bind(project: Project, tables: dict[str, TableChanges]) -> list[BoundQuery]:
 
     connection = engine.connect(None, memory="1GB")
     try:
-        return [BoundQuery(model, find, list(relations), connection) for model in project.models]
+        return [
+            BoundQuery(model, find, list(relations), connection)
+            for model in (project.models if models is None else models)
+        ]
     except ModelError as error:
         raise ModelFailed(error.what, hint=error.hint) from error
     finally:
