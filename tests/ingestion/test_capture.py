@@ -309,3 +309,27 @@ def test_transactions_past_two_to_the_32nd_are_seen_once(database: Database) -> 
     assert changed_since(at(100, 120), at(130, 140)) == "xmin::text::int8 >= 100 AND xmin::text::int8 < 140"
     wrapped = changed_since(at(epoch - 5, epoch - 1), at(epoch + 6, epoch + 7))
     assert wrapped == "(xmin::text::int8 >= 4294967291 OR xmin::text::int8 BETWEEN 3 AND 6)"
+
+
+def test_a_column_that_is_added_with_a_default_is_captured_with_its_values(
+    database: Database, capture: Any
+) -> None:
+    database.execute("CREATE TABLE t (id int PRIMARY KEY, v text)", "INSERT INTO t VALUES (1, 'a'), (2, 'b')")
+    pipeline = capture(database)
+    pipeline.ingest()
+    database.execute("ALTER TABLE t ADD COLUMN nothing text")
+    assert pipeline.ingest().batch is None
+    database.execute("ALTER TABLE t ADD COLUMN more json DEFAULT '{}'")
+    assert changes(pipeline.ingest()) == {"t": (2, 0)}
+    assert pipeline.ingest().batch is None
+    database.execute("ALTER TABLE t DROP COLUMN more", "UPDATE t SET v = 'c' WHERE id = 1")
+    assert changes(pipeline.ingest()) == {"t": (1, 0)}
+
+
+def test_another_primary_key_is_refused_with_the_way_out(database: Database, capture: Any) -> None:
+    database.execute("CREATE TABLE t (id int PRIMARY KEY, v text)", "INSERT INTO t VALUES (1, 'a')")
+    capture(database).ingest()
+    database.execute("ALTER TABLE t DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (v)")
+    with pytest.raises(SourceRefused, match=r"key of public\.t was \(id\) and is \(v\).*source\.keys"):
+        capture(database).ingest()
+    assert capture(database, keys={"t": ["id"]}).ingest().batch is None

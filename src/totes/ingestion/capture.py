@@ -13,7 +13,7 @@ from __future__ import annotations
 from totes import engine
 from totes.errors import SourceRefused
 from totes.ingestion.catalog import SourceTable
-from totes.lake.manifest import Position
+from totes.lake.manifest import Position, TableChanges
 
 MARK = "mark"
 _EPOCH = 1 << 32
@@ -65,6 +65,31 @@ def changed_since(previous: Position, current: Position) -> str:
     if low < high:
         return f"{transaction} >= {low} AND {transaction} < {high}"
     return f"({transaction} >= {low} OR {transaction} BETWEEN {_FIRST_NORMAL_TRANSACTION} AND {high - 1})"
+
+
+def check_shape(before: TableChanges, table: SourceTable) -> tuple[int, ...]:
+    """Gives the positions of the columns that a table did not have when it was last captured.
+
+    Raises:
+        SourceRefused: the table's key is another one, so that its rows cannot be told to be those of before.
+    """
+    if before.key != table.key:
+        raise SourceRefused(
+            f"the key of {table.schema}.{table.name} was ({', '.join(before.key)}) and is ({', '.join(table.key)})",
+            hint=f"Keep to the former one with [source.keys] {table.name} = [...], "
+            "or point lake.ingestion at a new place to start a new history",
+        )
+    known = {column.name for column in before.columns}
+    return tuple(number for number, column in enumerate(table.columns) if column.name not in known)
+
+
+def having_values(condition: str, table: SourceTable, columns: tuple[int, ...]) -> str:
+    """A condition widened to rows with a value in one of these columns.
+
+    A column that is added with a default has that value in rows which no transaction has written since.
+    """
+    names = (engine.name(table.columns[position].name) for position in columns)
+    return " OR ".join([f"({condition})", *(f"{name} IS DISTINCT FROM NULL" for name in names)])
 
 
 def select_rows(table: SourceTable, condition: str | None) -> str:

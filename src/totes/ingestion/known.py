@@ -44,8 +44,13 @@ class KnownRows:
         """How many rows of a table are known."""
         return self._count(_known(table.name)) if self.captured(table) else 0
 
-    def read(self, snapshot: Snapshot, table: SourceTable, condition: str | None) -> int:
-        """Reads a table's rows into the engine and keeps those that are not known; gives how many these are."""
+    def read(
+        self, snapshot: Snapshot, table: SourceTable, condition: str | None, added: tuple[int, ...] = ()
+    ) -> int:
+        """Reads a table's rows into the engine and keeps those that are not known; gives how many these are.
+
+        Rows with a value in one of the `added` columns, by position, are not known: they were captured without it.
+        """
         self._receive(READ, snapshot.stream(select_rows(table, condition)))
         columns = ", ".join(position_column(number) for number in range(len(table.columns)))
         marked = f"SELECT {columns}, {_key_list(table)}, {mark_expression(table)} AS {MARK} FROM {READ}"
@@ -53,6 +58,7 @@ class KnownRows:
             marked = (
                 f"SELECT * FROM ({marked}) AS marked WHERE NOT EXISTS (SELECT 1 FROM {_known(table.name)} AS known"
                 f" WHERE {engine.same('known', 'marked', [*_keys(table), MARK])})"
+                + "".join(f" OR {position_column(position)} IS NOT NULL" for position in added)
             )
         self.engine.execute(f"CREATE OR REPLACE TEMP TABLE {NEW} AS {marked}")
         if not table.key_enforced:

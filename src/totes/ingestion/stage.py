@@ -10,7 +10,7 @@ from pathlib import Path
 
 from totes.config import SourceSettings
 from totes.errors import BatchTaken
-from totes.ingestion.capture import changed_since, check_continues, key_column
+from totes.ingestion.capture import changed_since, check_continues, check_shape, having_values, key_column
 from totes.ingestion.catalog import SourceTable
 from totes.ingestion.known import KnownRows
 from totes.ingestion.packets import PacketWriter
@@ -109,8 +109,9 @@ def _capture(
     position = _advance_clock(previous.position if previous else None, snapshot.position)
     batch = previous.batch + 1 if previous else 1
     writer = PacketWriter(known.engine, store, batch, position.read_at, compression)
-    before = previous.position if previous else None
-    tables = {table.name: _capture_table(snapshot, known, writer, table, before) for table in snapshot.tables}
+    tables = {
+        table.name: _capture_table(snapshot, known, writer, table, previous) for table in snapshot.tables
+    }
     if not any(changes.upserts or changes.deletes for changes in tables.values()):
         return None
     return IngestionManifest.model_validate(
@@ -129,16 +130,22 @@ def _capture(
 
 
 def _capture_table(
-    snapshot: Snapshot, known: KnownRows, writer: PacketWriter, table: SourceTable, previous: Position | None
+    snapshot: Snapshot,
+    known: KnownRows,
+    writer: PacketWriter,
+    table: SourceTable,
+    previous: IngestionManifest | None,
 ) -> TableChanges:
     began = time.perf_counter()
+    before = previous.tables.get(table.name) if previous else None
+    added = check_shape(before, table) if before else ()
     condition = None
     if previous and table.has_transaction_ids and known.captured(table):
-        condition = changed_since(previous, snapshot.position)
+        condition = having_values(changed_since(previous.position, snapshot.position), table, added)
         rows, candidates = snapshot.survey(table, condition)
         if not candidates and rows == known.rows(table):
             return table.description().model_copy(update={"rows": rows})
-    upserts = known.read(snapshot, table, condition)
+    upserts = known.read(snapshot, table, condition, added)
     if condition is None:
         rows = known.count_read()
     if condition is not None and rows > known.rows(table) + known.added(table):
