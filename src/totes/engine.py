@@ -118,6 +118,8 @@ def parse_text(raw: str, target: str) -> str:
         return f"TRY_CAST(CASE WHEN {raw} LIKE '%BC' THEN {era} ELSE {raw} END AS {target})"
     if target == "BLOB":
         return f"CASE WHEN {raw} LIKE '\\x%' THEN TRY(unhex(substr({raw}, 3))) END"
+    if target == "INTERVAL":
+        return f"TRY_CAST(replace({raw}, '+', '') AS INTERVAL)"  # PostgreSQL writes '-1 mons +2 days'
     return f"TRY_CAST({raw} AS {target})"
 
 

@@ -280,8 +280,8 @@ def test_a_run_that_is_stopped_takes_up_where_it_was(
 
 def no_incident(folder: Path) -> bool:
     """Whether nothing was taken for a failure."""
-    file = folder / ".totes/health.json"
-    return not file.exists() or json.loads(file.read_text())["incidents"] == {}
+    files = (folder / ".totes").glob("health-*.json")
+    return all(json.loads(file.read_text())["incidents"] == {} for file in files)
 
 
 def errors_of(done: Command) -> list[str]:

@@ -333,3 +333,30 @@ def test_another_primary_key_is_refused_with_the_way_out(database: Database, cap
     with pytest.raises(SourceRefused, match=r"key of public\.t was \(id\) and is \(v\).*source\.keys"):
         capture(database).ingest()
     assert capture(database, keys={"t": ["id"]}).ingest().batch is None
+
+
+def test_renamed_and_replaced_columns_make_their_table_be_captured_again(
+    database: Database, capture: Any
+) -> None:
+    database.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, v text, w text)",
+        "INSERT INTO t VALUES (1, 'a', 'b'), (2, 'c', NULL)",
+    )
+    pipeline = capture(database)
+    pipeline.ingest()
+    database.execute(
+        "ALTER TABLE t RENAME v TO x", "ALTER TABLE t RENAME w TO v", "ALTER TABLE t RENAME x TO w"
+    )
+    assert changes(pipeline.ingest()) == {"t": (2, 0)}
+    database.execute(
+        "ALTER TABLE t DROP COLUMN v", "ALTER TABLE t ADD COLUMN v text", "DELETE FROM t WHERE id = 2"
+    )
+    assert changes(pipeline.ingest()) == {"t": (1, 1)}
+    assert '"v":null' in lines(pipeline, "t", 3)[0] + lines(pipeline, "t", 3)[1]
+    assert pipeline.ingest().batch is None
+
+
+def test_a_key_for_a_table_that_is_not_there_is_an_error(database: Database, capture: Any) -> None:
+    database.execute("CREATE TABLE t (id int PRIMARY KEY, v text)")
+    with pytest.raises(SourceRefused, match=r"source\.keys names tt.*Did you mean t\?"):
+        capture(database, keys={"tt": ["id"]}).ingest()

@@ -13,7 +13,7 @@ from tests.conftest import Command, Database, Mailbox
 from tests.contracts.shop import MODELS, SCHEMA
 from totes.config import Settings
 from totes.monitoring.alerts import send, watch
-from totes.monitoring.health import read_health, write_health
+from totes.monitoring.health import health_file, read_health, write_health
 from totes.pipeline import Pipeline
 
 # What Apprise imports on Python 3.11 and 3.12.
@@ -60,7 +60,7 @@ def test_the_mail_says_what_since_when_and_the_next_step_and_no_password(
 ) -> None:
     run(make(NOWHERE))
     [mail] = smtp.mails
-    since = f"{read_health(make().settings.cache_folder).incidents['ingest'].since:%Y-%m-%d %H:%M:%S} UTC"
+    since = f"{read_health(health_file(make().settings)).incidents['ingest'].since:%Y-%m-%d %H:%M:%S} UTC"
     assert mail["To"] == "people@totes.example"
     text = smtp.text(0)
     assert text.startswith(
@@ -74,10 +74,10 @@ def test_the_mail_says_what_since_when_and_the_next_step_and_no_password(
 def test_freshness_that_is_lost_and_regained_is_told(make: Callable[..., Pipeline], smtp: Mailbox) -> None:
     pipeline = make()
     run(pipeline)
-    health = read_health(pipeline.settings.cache_folder)
+    health = read_health(health_file(pipeline.settings))
     assert health.captured_at is not None
     an_hour_ago = health.captured_at - timedelta(hours=1)
-    write_health(pipeline.settings.cache_folder, health.model_copy(
+    write_health(health_file(pipeline.settings), health.model_copy(
         update={"fresh_at": an_hour_ago, "captured_at": an_hour_ago, "processed_at": an_hour_ago}))  # fmt: skip
     run(make(NOWHERE))
     run(make())

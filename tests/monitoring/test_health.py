@@ -134,8 +134,8 @@ def test_no_secret_is_kept_in_an_incident() -> None:
 
 def test_health_is_kept_between_processes(tmp_path: Path) -> None:
     health, _ = after(Health(), cycle(), cycle(ingest=DOWN))
-    write_health(tmp_path / "cache", health)
-    assert read_health(tmp_path / "cache") == health
+    write_health(tmp_path / "cache" / "health.json", health)
+    assert read_health(tmp_path / "cache" / "health.json") == health
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["health.json"]
 
 
@@ -143,7 +143,7 @@ def test_health_is_kept_between_processes(tmp_path: Path) -> None:
 def test_health_that_cannot_be_read_begins_anew(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "health.json").write_bytes(content)
-    assert read_health(tmp_path) == Health()
+    assert read_health(tmp_path / "health.json") == Health()
 
 
 def test_an_alert_says_what_since_when_and_the_next_step() -> None:

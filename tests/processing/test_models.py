@@ -143,3 +143,10 @@ def test_the_built_in_project_has_its_eleven_tables() -> None:
     }  # fmt: skip
     assert len(project.models) == 11
     assert len(project.source_tables) == 11
+
+
+def test_a_table_that_takes_the_name_of_a_view_or_of_the_ledger_is_refused(tmp_path: Path) -> None:
+    fact = "CREATE TABLE f (r BIGINT PRIMARY KEY, a INTEGER) AS SELECT a FROM t"
+    view = "CREATE TABLE f_current (a INTEGER PRIMARY KEY) AS SELECT a FROM t"
+    with pytest.raises(ModelError, match="f_current is the view of f's current rows"):
+        project_of(tmp_path, f=fact, f_current=view)

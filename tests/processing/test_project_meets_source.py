@@ -207,3 +207,16 @@ def test_a_model_that_was_away_for_some_batches_goes_on_where_it_was(
         (1, 10, "Leeds", False), (3, 10, "Hull", False), (2, 11, "Leeds", False), (4, 11, "Leeds", True), (5, 12, "Hull", False),
     ]  # fmt: skip
     assert rows_of(pipeline, "SELECT * FROM dim_d") == [(1, "Hull")]
+
+
+def test_a_column_keeps_the_name_that_the_model_gives_it_whatever_its_case_at_the_source(
+    database: Database, make_pipeline: Any, write_project: Any
+) -> None:
+    database.execute(
+        'CREATE TABLE "Artist" ("Id" int PRIMARY KEY, "Name" text)', "INSERT INTO \"Artist\" VALUES (1, 'x')"
+    )
+    model = 'CREATE TABLE dim_a (id INTEGER PRIMARY KEY, name VARCHAR, n VARCHAR) AS SELECT id, name, label AS n FROM "Artist" LEFT JOIN names ON names.Code = id::VARCHAR'
+    project = write_project({"dim_a": model}, {"names": "Code,Label\n1,one\n"})
+    pipeline = make_pipeline(database.url, project=project)
+    run_cleanly(pipeline)
+    assert rows_of(pipeline, "SELECT id, name, n FROM dim_a") == [(1, "x", "one")]

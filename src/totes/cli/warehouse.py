@@ -27,6 +27,10 @@ def sql(
     debug: DebugOption = False,
 ) -> None:
     """Print the warehouse's DDL, for people who create its tables themselves."""
+    from totes.errors import ConfigurationError
+
     with session(context, config, as_json, debug) as current:
+        if dialect not in (None, "duckdb", "postgresql"):
+            raise ConfigurationError(f"--dialect {dialect} is not known", hint="Give duckdb or postgresql")
         statements = current.pipeline().warehouse_sql(dialect)
         current.show({"statements": statements}, lambda _: typer.echo(";\n\n".join(statements) + ";"))

@@ -67,8 +67,12 @@ def changed_since(previous: Position, current: Position) -> str:
     return f"({transaction} >= {low} OR {transaction} BETWEEN {_FIRST_NORMAL_TRANSACTION} AND {high - 1})"
 
 
-def check_shape(before: TableChanges, table: SourceTable) -> tuple[int, ...]:
-    """Gives the positions of the columns that a table did not have when it was last captured.
+def check_shape(before: TableChanges, table: SourceTable) -> tuple[tuple[int, ...], bool]:
+    """Compares a table's columns with those of its last capture.
+
+    Returns:
+        The positions of columns that it did not have, and whether a name now stands for another column, because
+        columns were renamed or replaced: then nothing that was captured says what the rows hold now.
 
     Raises:
         SourceRefused: the table's key is another one, so that its rows cannot be told to be those of before.
@@ -79,8 +83,14 @@ def check_shape(before: TableChanges, table: SourceTable) -> tuple[int, ...]:
             hint=f"Keep to the former one with [source.keys] {table.name} = [...], "
             "or point lake.ingestion at a new place to start a new history",
         )
-    known = {column.name for column in before.columns}
-    return tuple(number for number, column in enumerate(table.columns) if column.name not in known)
+    numbers = {column.name: column.number for column in before.columns}
+    added = tuple(position for position, column in enumerate(table.columns) if column.name not in numbers)
+    replaced = any(
+        numbers.get(column.name, column.entry.number) != column.entry.number for column in table.columns
+    )
+    former = {column.number for column in before.columns}
+    renamed = any(table.columns[position].entry.number in former for position in added)
+    return added, table.has_transaction_ids and (replaced or renamed)
 
 
 def having_values(condition: str, table: SourceTable, columns: tuple[int, ...]) -> str:

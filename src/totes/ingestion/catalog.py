@@ -115,6 +115,11 @@ def select_tables(
             f"the source has no table {source.schema_}.{missing[0]} that the role may see",
             hint=_nearest(missing[0], by_table, source.schema_),
         )
+    for table in (table for table in source.keys if table not in by_table):
+        raise SourceRefused(
+            f"source.keys names {table}, which is not a table that the role may see",
+            hint=_nearest(table, by_table, source.schema_),
+        )
     tables, left_out = [], {}
     for table, columns in by_table.items():
         if not _wanted(table, str(columns[0][1]), source, named):
@@ -212,7 +217,13 @@ def _column(row: tuple[object, ...]) -> TableColumn:
         # NULLs is not NULL itself, which only IS DISTINCT FROM tells.
         kind, expression = "text", f"CASE WHEN {quoted} IS DISTINCT FROM NULL THEN format('%s', {quoted}) END"
     entry = SourceColumn.model_validate(
-        {"name": column, "type": type_with_modifiers, "kind": kind, "nullable": nullable}
+        {
+            "name": column,
+            "number": row[10],
+            "type": type_with_modifiers,
+            "kind": kind,
+            "nullable": nullable,
+        }
     )
     return TableColumn(entry, expression)
 

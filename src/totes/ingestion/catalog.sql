@@ -32,7 +32,8 @@ SELECT
         base_types.base, CASE WHEN base_types.base = attribute.atttypid THEN attribute.atttypmod ELSE base_types.modifier END
     ),
     pg_catalog.format_type(base_types.base, NULL),
-    NOT attribute.attnotnull
+    NOT attribute.attnotnull,
+    attribute.attnum::int
 FROM pg_catalog.pg_class AS relation
 JOIN pg_catalog.pg_namespace AS namespace ON namespace.oid = relation.relnamespace
 JOIN pg_catalog.pg_attribute AS attribute ON attribute.attrelid = relation.oid

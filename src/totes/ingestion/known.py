@@ -45,16 +45,23 @@ class KnownRows:
         return self._count(_known(table.name)) if self.captured(table) else 0
 
     def read(
-        self, snapshot: Snapshot, table: SourceTable, condition: str | None, added: tuple[int, ...] = ()
+        self,
+        snapshot: Snapshot,
+        table: SourceTable,
+        condition: str | None,
+        added: tuple[int, ...] = (),
+        *,
+        everything: bool = False,
     ) -> int:
         """Reads a table's rows into the engine and keeps those that are not known; gives how many these are.
 
-        Rows with a value in one of the `added` columns, by position, are not known: they were captured without it.
+        Rows with a value in one of the `added` columns, by position, are not known: they were captured without it. With
+        `everything`, no row is.
         """
         self._receive(READ, snapshot.stream(select_rows(table, condition)))
         columns = ", ".join(position_column(number) for number in range(len(table.columns)))
         marked = f"SELECT {columns}, {_key_list(table)}, {mark_expression(table)} AS {MARK} FROM {READ}"
-        if self.captured(table):
+        if self.captured(table) and not everything:
             marked = (
                 f"SELECT * FROM ({marked}) AS marked WHERE NOT EXISTS (SELECT 1 FROM {_known(table.name)} AS known"
                 f" WHERE {engine.same('known', 'marked', [*_keys(table), MARK])})"

@@ -138,14 +138,16 @@ def _capture_table(
 ) -> TableChanges:
     began = time.perf_counter()
     before = previous.tables.get(table.name) if previous else None
-    added = check_shape(before, table) if before else ()
+    added, renewed = check_shape(before, table) if before else ((), False)
     condition = None
-    if previous and table.has_transaction_ids and known.captured(table):
+    if renewed:
+        _log.warning("columns were renamed or replaced; the table is captured again", table=table.name)
+    elif previous and table.has_transaction_ids and known.captured(table):
         condition = having_values(changed_since(previous.position, snapshot.position), table, added)
         rows, candidates = snapshot.survey(table, condition)
         if not candidates and rows == known.rows(table):
             return table.description().model_copy(update={"rows": rows})
-    upserts = known.read(snapshot, table, condition, added)
+    upserts = known.read(snapshot, table, condition, added, everything=renewed)
     if condition is None:
         rows = known.count_read()
     if condition is not None and rows > known.rows(table) + known.added(table):

@@ -28,8 +28,17 @@ class Journal(Generic[M]):
         The first call lists the manifests; later ones ask for the next number only.
         """
         if self._last == 0:
-            listed = (manifest_batch(path) for path in self.store.list("batches/"))
-            self._last = max((batch for batch in listed if batch), default=0)
+            listed = {batch for path in self.store.list("batches/") if (batch := manifest_batch(path))}
+            missing = set(range(1, max(listed, default=0) + 1)) - listed
+            # A listing may pass by a manifest that is written meanwhile.
+            for path in (
+                path for batch in sorted(missing) if self.store.read(path := manifest_path(batch)) is None
+            ):
+                place = self.store.location(path)
+                raise LakeDamaged(
+                    f"{place} is missing, though later batches are there", hint="Restore it from a backup"
+                )
+            self._last = max(listed, default=0)
         while self.store.read(manifest_path(self._last + 1)) is not None:
             self._last += 1
         return self._last

@@ -29,11 +29,13 @@ class StoredObject(Document):
 class SourceColumn(Document):
     """A source column as it was read.
 
-    `kind` is its form in the JSON lines: `integer`, `boolean` and `json` are JSON's own, `text` is a string with
-    PostgreSQL's text form. `type` is PostgreSQL's name of the type, with its modifiers; a domain's is its base type's.
+    `number` is the column's own in the table, which a new column of an old name does not share. `kind` is its form in
+    the JSON lines: `integer`, `boolean` and `json` are JSON's own, `text` is a string with PostgreSQL's text form. `type` is
+    PostgreSQL's name of the type, with its modifiers; a domain's is its base type's.
     """
 
     name: str
+    number: int
     type: str
     kind: Literal["integer", "boolean", "json", "text"]
     nullable: bool

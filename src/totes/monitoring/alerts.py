@@ -6,7 +6,7 @@ import logging
 
 from totes.config import Settings
 from totes.log import logger
-from totes.monitoring.health import Change, read_health, utc_now, write_health
+from totes.monitoring.health import Change, health_file, read_health, utc_now, write_health
 from totes.pipeline import Cycle
 from totes.redaction import redact
 
@@ -15,10 +15,10 @@ _log = logger(stage="alert")
 
 def watch(settings: Settings, cycle: Cycle) -> None:
     """Takes a cycle into the pipeline's health, and tells people what has changed."""
-    before = read_health(settings.cache_folder)
+    before = read_health(health_file(settings))
     health, changes = before.after(cycle, utc_now(), settings.alerts.freshness)
     if health.incidents or before.incidents or cycle.seconds:
-        write_health(settings.cache_folder, health)
+        write_health(health_file(settings), health)
     for change in changes:
         title, body = describe(settings.project.name, change)
         send(settings, title, body)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from totes.config import Settings
 from totes.pipeline import STAGES, Cycle
 from totes.redaction import redact
 
@@ -93,20 +95,28 @@ class Health(BaseModel):
         return health, changes
 
 
-def read_health(folder: Path) -> Health:
+def health_file(settings: Settings) -> Path:
+    """Where the health of a pipeline is kept: one lake may be loaded into several warehouses, each by its own."""
+    identity = (
+        f"{settings.lake.processed} {settings.warehouse.url.get_secret_value()} {settings.warehouse.schema_}"
+    )
+    return settings.cache_folder / f"health-{sha256(identity.encode()).hexdigest()[:12]}.json"
+
+
+def read_health(file: Path) -> Health:
     """The health that was last written, or a new one."""
     try:
-        return Health.model_validate_json((folder / "health.json").read_bytes())
+        return Health.model_validate_json(file.read_bytes())
     except (FileNotFoundError, ValidationError):
         return Health()
 
 
-def write_health(folder: Path, health: Health) -> None:
+def write_health(file: Path, health: Health) -> None:
     """Replaces what was written, at once."""
-    folder.mkdir(parents=True, exist_ok=True)
-    aside = folder / f"health.json.{os.getpid()}"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    aside = file.with_name(f"{file.name}.{os.getpid()}")
     aside.write_text(health.model_dump_json(indent=1), encoding="utf-8")
-    aside.replace(folder / "health.json")
+    aside.replace(file)
 
 
 def utc_now() -> datetime:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from totes.errors import TotesError
 from totes.lake.journal import Journal, M, ingestion_journal, processed_journal
-from totes.monitoring.health import Health, Incident, read_health, utc_now
+from totes.monitoring.health import Health, Incident, health_file, read_health, utc_now
 from totes.pipeline import Pipeline
 
 
@@ -68,7 +68,7 @@ class Status:
 
 def read_status(pipeline: Pipeline) -> Status:
     """Reads where the pipeline stands; what cannot be reached is told in its stage, and does not hide the others."""
-    health = read_health(pipeline.settings.cache_folder)
+    health = read_health(health_file(pipeline.settings))
     ingested, no_ingested = _newest(lambda: ingestion_journal(pipeline.ingestion_store))
     processed, no_processed = _newest(lambda: processed_journal(pipeline.processed_store))
     behind = (ingested.batch if ingested else 0) - (processed.batch if processed else 0)

@@ -86,6 +86,7 @@ class StarBatch:
         queries = bind(self._project, self._manifest.tables)
         self._load_references()
         self._load(queries)
+        self._try_again(queries)
         on_calendar = {query.model.name for query in queries if self._reads_calendar(query)}
         parts = {
             query.model.name: self._compute(query) for query in queries if query.model.name not in on_calendar
@@ -135,6 +136,21 @@ class StarBatch:
         self._engine.execute(
             f"CREATE OR REPLACE TEMP TABLE {_local_table(CALENDAR)} AS {calendar_rows(self.years)}"
         )
+
+    def _try_again(self, queries: list[BoundQuery]) -> None:
+        """Takes rows in quarantine for changed again: what a row refers to, or is joined with, may have come by now."""
+        for query in queries:
+            base = query.base.relation
+            if not base.is_source or not base.key or not self._state.quarantined(query.model.name):
+                continue
+            changes = changes_table(base.name)
+            if base.name not in self._incoming:
+                load_changes(self._engine, self._journal, self._manifest, base)
+                self._incoming.add(base.name)
+            self._engine.execute(
+                f"INSERT INTO {changes} BY NAME SELECT * FROM ({self._state.set_aside(query.model.name, base)}) AS old"
+                f" WHERE NOT EXISTS (SELECT 1 FROM {changes} AS new WHERE {engine.same('old', 'new', base.key)})"
+            )
 
     def _build_source(self, relation: Relation) -> None:
         """Makes the kept rows of a table that is joined for the first time, out of the lake."""

@@ -19,6 +19,7 @@ from totes.processing.relation import Relation, RelationColumn
 from totes.star.model import WIDEST_DECIMAL, Model, line_of, output_name
 
 BAD, AT = "~bad", "~at"
+_JOINED = "Name it: (SELECT … FROM a JOIN b …) AS x"
 
 
 @dataclass
@@ -116,6 +117,12 @@ class Binder:
             ModelError: a table or column is not there, or a name could mean several.
         """
         query = self._model.query.copy()
+        for select in query.find_all(exp.Select):
+            for projection in list(select.expressions):
+                if isinstance(projection, exp.Column):
+                    # The column keeps the name that it has here, whatever the source's own spelling of it is.
+                    named = exp.alias_(projection.copy(), output_name(projection), quoted=True)
+                    projection.replace(named)
         for kind in query.find_all(exp.DataType):
             if kind.this is exp.DType.DECIMAL and not kind.expressions:
                 # A bare NUMERIC is the widest, in the query as in the declaration; DuckDB's would keep three digits.
@@ -147,7 +154,7 @@ class Binder:
         for source in _from_items(select):
             alias = source.alias_or_name
             if not alias:
-                raise self._error(source, "a subquery in FROM has no alias")
+                raise self._error(source, "what stands in parentheses in FROM has no alias", _JOINED)
             if alias.lower() in (taken.lower() for taken in scope.sources):
                 raise self._error(
                     source, f"two tables in FROM are called {alias}", "Give one another alias: table AS x"
@@ -162,7 +169,9 @@ class Binder:
                 scope.sources[alias] = self._scope(source.this)
                 source.set("alias", _alias(alias))
             else:
-                raise self._error(source, f"{source.sql('duckdb')} in FROM is not a table or a plain SELECT")
+                raise self._error(
+                    source, f"{source.sql('duckdb')} in FROM is not a table or a plain SELECT", _JOINED
+                )
         return scope
 
     def _relation(self, table: exp.Table) -> Relation:

@@ -6,6 +6,8 @@ quarantine.
 
 from __future__ import annotations
 
+import json
+
 from totes import engine
 from totes.lake.cache import Cache
 from totes.lake.journal import Journal
@@ -122,6 +124,25 @@ class StarState:
             " WHERE old.model = new.model AND old.row_key = new.row_key"
         )
         self.engine.execute(f"INSERT INTO {QUARANTINE} BY NAME SELECT * FROM {rows} WHERE reason IS NOT NULL")
+
+    def set_aside(self, model: str, base: Relation) -> str:
+        """A query for the present source rows of what a model has in quarantine, in the shape of the table's changes."""
+        chosen = f"FROM {QUARANTINE} WHERE model = {engine.text(model)}"
+        columns = engine.names([*(column.name for column in base.columns), "_at"])
+        if self.has_source(base.name):
+            shape = engine.text(json.dumps({part: base.raw_type(part) for part in base.key}))
+            keys = f"SELECT unnest(json_transform(row_key, {shape})) {chosen}"
+            on = engine.same("kept", "asked", base.key)
+            return (
+                f"SELECT kept.*, 'upsert' AS _op FROM (SELECT {columns} FROM {source_table(base.name)}) AS kept"
+                f" SEMI JOIN ({keys}) AS asked ON {on}"
+            )
+        types = {column.name: column.raw_type.replace("JSON", "VARCHAR") for column in base.columns}
+        shape = engine.text(json.dumps(types | {"_at": "TIMESTAMP"}))
+        rows = (
+            f"SELECT DISTINCT unnest(json_transform(source_row, {shape})) {chosen} AND source_row IS NOT NULL"
+        )
+        return f"SELECT {columns}, 'upsert' AS _op FROM ({rows})"
 
     def quarantined(self, model: str) -> int:
         """How many rows of a warehouse table are in quarantine."""

@@ -128,29 +128,63 @@ class Transformation:
         )
 
     def note_quarantine(self, batch: int) -> int:
-        """Collects what goes into quarantine and what leaves it; gives how many rows were set aside."""
-        problem = engine.name(PROBLEM)
-        key = self._row_key("row")
-        source_row = "NULL::VARCHAR"
-        join = ""
-        if not self.model.joins and self.query.base.relation.name in self._incoming and not self._whole:
-            base = self.query.base.relation
-            columns = ", ".join(f"{engine.text(c.name)}, source.{engine.name(c.name)}" for c in base.columns)
-            source_row = f"json_object({columns}, '_at', source._at)::VARCHAR"
-            join = (
-                f" LEFT JOIN {_upserts(base.name)} AS source"
-                f" ON {engine.same('row', 'source', self.query.base.key, base.key)}"
-            )
-        model = engine.text(self.model.name)
+        """Collects what goes into quarantine and what leaves it; gives how many rows were set aside for a new reason."""
+        problem, model = engine.name(PROBLEM), engine.text(self.model.name)
+        source_row, join = self._source_row()
         self._create(
             self.quarantine,
-            f"SELECT {model} AS model, {key} AS row_key, row.{problem} AS reason, {source_row} AS source_row,"
-            f" {batch}::BIGINT AS batch FROM {self.new} AS row{join} WHERE row.{problem} IS NOT NULL",
+            f"SELECT DISTINCT {model} AS model, {self._row_key('row')} AS row_key, row.{problem} AS reason,"
+            f" {source_row} AS source_row, {batch}::BIGINT AS batch"
+            f" FROM {self.new} AS row{join} WHERE row.{problem} IS NOT NULL",
         )
-        self._clear_mended(model, key, batch)
-        return int(
-            engine.scalar(self._engine, f"SELECT count(*) FROM {self.quarantine} WHERE reason IS NOT NULL")
+        if not self._state.quarantined(self.model.name):
+            return int(engine.scalar(self._engine, f"SELECT count(*) FROM {self.quarantine}"))
+        return self._compare_quarantine(model, batch)
+
+    def _compare_quarantine(self, model: str, batch: int) -> int:
+        """Leaves only what differs from what is in quarantine already, and adds what has left it."""
+        before = f"(SELECT * FROM {QUARANTINE} WHERE model = {model})"
+        rechecked = "true" if self._whole else f"row_key IN ({self._changed_base_keys()})"
+        self._engine.execute(
+            f"INSERT INTO {self.quarantine} SELECT {model}, row_key, NULL, NULL, {batch} FROM"
+            f" (SELECT DISTINCT row_key FROM {before} WHERE {rechecked})"
+            f" ANTI JOIN (SELECT row_key FROM {self.quarantine}) USING (row_key)"
         )
+        new = int(
+            engine.scalar(
+                self._engine,
+                f"SELECT count(*) FROM {self.quarantine} AS new WHERE reason IS NOT NULL AND NOT EXISTS"
+                f" (SELECT 1 FROM {before} AS old WHERE old.row_key = new.row_key AND old.reason = new.reason)",
+            )
+        )
+        self._engine.execute(
+            f"DELETE FROM {self.quarantine} AS new WHERE reason IS NOT NULL AND EXISTS (SELECT 1 FROM {before} AS old"
+            " WHERE old.row_key = new.row_key AND old.reason = new.reason"
+            " AND old.source_row IS NOT DISTINCT FROM new.source_row)"
+        )
+        return new
+
+    def _source_row(self) -> tuple[str, str]:
+        """The SQL for the source row of a row of a model without joins, whose tables' rows are kept nowhere else."""
+        base = self.query.base
+        if self.model.joins or self._whole or base.relation.name not in self._incoming:
+            return "NULL::VARCHAR", ""
+        members = ", ".join(
+            f"{engine.text(column.name)}, source.{engine.name(column.name)}"
+            + ("::VARCHAR" if column.raw_type == "JSON" else "")
+            for column in base.relation.columns
+        )
+        join = f" LEFT JOIN {_upserts(base.relation.name)} AS source ON "
+        return f"json_object({members}, '_at', source._at)::VARCHAR", join + engine.same(
+            "row", "source", base.key, base.relation.key
+        )
+
+    def _changed_base_keys(self) -> str:
+        base = self.query.base.relation
+        if base.name not in self._incoming or not base.key:
+            return f"SELECT {self._row_key('row')} FROM {self.new} AS row"
+        members = ", ".join(f"{engine.text(part)}, {engine.name(part)}" for part in base.key)
+        return f"SELECT json_object({members})::VARCHAR FROM {changes_table(base.name)}"
 
     @property
     def merged_rows(self) -> str:
@@ -160,23 +194,6 @@ class Transformation:
     def count_deleted(self) -> int:
         """How many rows left the table, or ended in a deleted version."""
         return int(engine.scalar(self._engine, f"SELECT count(*) FROM {self.merged} WHERE {GONE}"))
-
-    def _clear_mended(self, model: str, key: str, batch: int) -> None:
-        if not engine.scalar(self._engine, f"SELECT count(*) FROM {QUARANTINE} WHERE model = {model}"):
-            return
-        problem, base = engine.name(PROBLEM), self.query.base.relation
-        done = f"SELECT {key} AS row_key FROM {self.new} AS row WHERE row.{problem} IS NULL"
-        if base.name in self._incoming:
-            parts = ", ".join(f"{engine.text(part)}, row.{engine.name(part)}" for part in base.key)
-            done += (
-                f" UNION ALL SELECT json_object({parts})::VARCHAR FROM {changes_table(base.name)} AS row"
-                " WHERE row._op = 'delete'"
-            )
-        self._engine.execute(
-            f"INSERT INTO {self.quarantine} SELECT DISTINCT {model}, row_key, NULL, NULL, {batch} FROM ({done})"
-            f" SEMI JOIN (SELECT row_key FROM {QUARANTINE} WHERE model = {model}) USING (row_key)"
-            f" ANTI JOIN (SELECT row_key FROM {self.quarantine}) USING (row_key)"
-        )
 
     def _touched(self) -> str:
         """The keys of rows that come, or came, from a changed row of any table of the query."""

@@ -14,6 +14,7 @@ from totes.star.model import Model, check_columns, parse_model
 CALENDAR = "calendar"
 CALENDAR_COLUMN = "date"
 BUILT_IN = "terrifictotes"
+LEDGER = "totes_batches"
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ def load_project(name: str, path: Path | None) -> Project:
         check_columns(model)
         models[model.name] = model
     references = {file.stem: _reference(file) for file in sorted((folder / "reference").glob("*.csv"))}
+    _check_names(models)
     _check_references(models)
     return Project(name, tuple(_load_order(models)), references)
 
@@ -97,6 +99,17 @@ def _reference(file: Path) -> Reference:
     if not header or len({column.lower() for column in header}) < len(header):
         raise ConfigurationError(f"{file} needs a first line with a different name for each column")
     return Reference(file.stem, file, tuple(header), content)
+
+
+def _check_names(models: dict[str, Model]) -> None:
+    views = {f"{model.name}_current": model.name for model in models.values() if model.versioned}
+    for name, model in models.items():
+        if name in views:
+            raise ModelError(
+                model.path, 1, f"{name} is the view of {views[name]}'s current rows", hint="Rename one"
+            )
+        if name == LEDGER:
+            raise ModelError(model.path, 1, f"{name} is the warehouse's own ledger", hint="Rename the table")
 
 
 def _check_references(models: dict[str, Model]) -> None:

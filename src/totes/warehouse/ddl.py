@@ -8,10 +8,10 @@ from typing import Literal
 
 from totes import engine
 from totes.star.model import Column
+from totes.star.project import LEDGER
 from totes.warehouse.table import WarehouseTable
 
 Dialect = Literal["duckdb", "postgresql"]
-LEDGER = "totes_batches"
 OWN_SCHEMAS: dict[Dialect, str] = {"duckdb": "main", "postgresql": "public"}
 _POSTGRESQL_TYPES = {
     "TINYINT": "SMALLINT",

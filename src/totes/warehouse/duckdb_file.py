@@ -13,6 +13,7 @@ import duckdb
 
 from totes import engine
 from totes.errors import WarehouseError, WarehouseRefused
+from totes.star.project import LEDGER
 from totes.warehouse import ddl
 from totes.warehouse.adapter import LoadedBatch
 from totes.warehouse.table import BatchLoad, TableLoad, WarehouseTable
@@ -34,11 +35,11 @@ class DuckDBWarehouse:
     def newest(self) -> LoadedBatch | None:
         """See Warehouse."""
         with _warehouse_errors("reading the ledger"):
-            if ddl.LEDGER not in self._present():
+            if LEDGER not in self._present():
                 return None
             rows = self._engine.execute(
                 "SELECT batch_id, manifest_sha256, loaded_at, rows"
-                f" FROM {self._name(ddl.LEDGER)} ORDER BY batch_id DESC LIMIT 1"
+                f" FROM {self._name(LEDGER)} ORDER BY batch_id DESC LIMIT 1"
             ).fetchall()
             return LoadedBatch(*rows[0]) if rows else None
 
@@ -61,7 +62,7 @@ class DuckDBWarehouse:
                 for load in reversed(batch.loads):
                     self._remove(load)
                 self._engine.execute(
-                    f"INSERT INTO {self._name(ddl.LEDGER)} VALUES (?, ?, ?, ?, ?)",
+                    f"INSERT INTO {self._name(LEDGER)} VALUES (?, ?, ?, ?, ?)",
                     [
                         batch.batch,
                         batch.manifest_sha256,
@@ -99,7 +100,7 @@ class DuckDBWarehouse:
         present = self._present()
         if self._schema != SCHEMA:
             self._engine.execute(f"CREATE SCHEMA IF NOT EXISTS {engine.name(self._schema)}")
-        if ddl.LEDGER not in present:
+        if LEDGER not in present:
             self._engine.execute(ddl.create_ledger(self._schema))
         for table in (table for table in tables if table.name not in present):
             for statement in (

@@ -17,6 +17,7 @@ from totes import engine
 from totes.errors import WarehouseError, WarehouseRefused
 from totes.redaction import redact
 from totes.star.model import Column
+from totes.star.project import LEDGER
 from totes.warehouse import ddl
 from totes.warehouse.adapter import LoadedBatch
 from totes.warehouse.duckdb_file import still_referred
@@ -81,7 +82,7 @@ class PostgreSQLWarehouse:
             loaded_at = datetime.now(UTC).replace(tzinfo=None).isoformat(sep=" ")
             values = f"{batch.batch}, {engine.text(batch.manifest_sha256)}, {engine.text(batch.read_at)}::timestamp"
             self._execute(
-                f"INSERT INTO {self._name(ddl.LEDGER)} VALUES ({values}, {engine.text(loaded_at)}::timestamp, {batch.rows})"
+                f"INSERT INTO {self._name(LEDGER)} VALUES ({values}, {engine.text(loaded_at)}::timestamp, {batch.rows})"
             )
         return True
 
@@ -110,10 +111,10 @@ class PostgreSQLWarehouse:
             self._engine.execute("DROP TABLE current_rows")
 
     def _newest(self) -> LoadedBatch | None:
-        if ddl.LEDGER not in self._present():
+        if LEDGER not in self._present():
             return None
         _, rows = self._query(
-            f"SELECT batch_id, manifest_sha256, loaded_at, rows FROM {self._name(ddl.LEDGER)} ORDER BY batch_id DESC LIMIT 1"
+            f"SELECT batch_id, manifest_sha256, loaded_at, rows FROM {self._name(LEDGER)} ORDER BY batch_id DESC LIMIT 1"
         )
         return LoadedBatch(*rows[0]) if rows else None
 
@@ -121,7 +122,7 @@ class PostgreSQLWarehouse:
         """Creates what is missing, without keys, and gives the names of the new tables."""
         present = self._present()
         missing = [table for table in tables if table.name not in present]
-        if not missing and ddl.LEDGER in present:
+        if not missing and LEDGER in present:
             return set()
         try:
             _, schemas = self._query(
@@ -129,7 +130,7 @@ class PostgreSQLWarehouse:
             )
             if not schemas:
                 self._execute(f"CREATE SCHEMA {engine.name(self._schema)}")
-            if ddl.LEDGER not in present:
+            if LEDGER not in present:
                 self._execute(ddl.create_ledger(self._schema))
             for table in missing:
                 self._execute(ddl.create_table(table, self._schema, "postgresql"))
@@ -138,7 +139,7 @@ class PostgreSQLWarehouse:
         except adbc_driver_manager.Error as error:
             if getattr(error, "sqlstate", None) != "42501":
                 raise
-            names = ", ".join(table.name for table in missing) or ddl.LEDGER
+            names = ", ".join(table.name for table in missing) or LEDGER
             raise WarehouseRefused(
                 f"the warehouse lacks {names}, and the role may not create tables in {self._schema}",
                 hint="Have its owner run the output of `totes warehouse sql`",
@@ -270,7 +271,13 @@ class PostgreSQLWarehouse:
             self._connection.commit()
         except (adbc_driver_manager.Error, duckdb.Error) as error:
             self._roll_back()
-            raise WarehouseError(f"{doing} failed: {_message(error)}") from error
+            denied = getattr(error, "sqlstate", None) == "42501" or "permission denied" in str(error)
+            hint = (
+                "Grant it: docs/how-to/warehouse-in-postgresql.md lists what the role needs"
+                if denied
+                else None
+            )
+            raise WarehouseError(f"{doing} failed: {_message(error)}", hint=hint) from error
         except BaseException:
             self._roll_back()
             raise
