@@ -363,3 +363,11 @@ def test_debug_adds_the_traceback_and_no_secret(folder: Path, totes: Callable[..
         assert "Traceback (most recent call last)" in done.err
         assert done.err.splitlines()[-1].startswith(error)
         assert "geheim-8" not in done.out + done.err
+
+
+def test_a_reader_that_went_away_is_no_fault(shop: Database, folder: Path) -> None:
+    shown = subprocess.run(
+        ["bash", "-c", '"$0" -m totes warehouse sql | true; exit "${PIPESTATUS[0]}"', sys.executable],
+        cwd=folder, capture_output=True, text=True, env={**os.environ, "TOTES_SOURCE__URL": shop.url}, check=False,
+    )  # fmt: skip
+    assert (shown.returncode, shown.stderr) == (0, "")

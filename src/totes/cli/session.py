@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -76,6 +77,10 @@ def session(context: typer.Context, config: Path | None, as_json: bool, debug: b
         fail(str(error), error, debug=current.debug)
     except (typer.Exit, typer.Abort, KeyboardInterrupt):
         raise
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; Python would complain of it once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
     except Exception as error:
         fail(
             f"{type(error).__name__}: {error}. This is a fault of totes itself; --debug shows where",
