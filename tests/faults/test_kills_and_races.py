@@ -1,0 +1,84 @@
+"""Promises 4 and 5 with whole processes: killed at any time, or started many at once, they leave one history."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Command, Database, rows_of
+from tests.terrifictotes.independent import compare
+from totes.lake.journal import ingestion_journal, processed_journal
+from totes.pipeline import Pipeline
+from totes.terrifictotes import demo_source
+
+ONE_OPEN_VERSION = """SELECT count(*) FROM (
+    SELECT sales_order_id FROM fact_sales_order GROUP BY sales_order_id HAVING count(*) FILTER (valid_to IS NULL) <> 1)"""
+
+
+@pytest.fixture
+def pipeline(totesys: Database, tmp_path: Path, make_pipeline: Callable[..., Pipeline]) -> Pipeline:
+    (tmp_path / "totes.toml").write_text(f'[source]\nurl = "{totesys.url}"\n', encoding="utf-8")
+    return make_pipeline(totesys.url)
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "totes", "run", "--json"], cwd=folder, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def check(pipeline: Pipeline, totesys: Database, tmp_path: Path, batches: int) -> None:
+    """The warehouse equals the source, each version is there once, and both journals are gapless."""
+    compare(totesys.url, tmp_path / "warehouse.duckdb", pipeline)
+    assert rows_of(pipeline, ONE_OPEN_VERSION) == [(0,)]
+    assert rows_of(pipeline, "SELECT count(*) = max(sales_record_id) FROM fact_sales_order") == [(True,)]
+    assert rows_of(pipeline, "SELECT batch_id FROM totes_batches ORDER BY 1") == [
+        (n,) for n in range(1, batches + 1)
+    ]
+    ingested, processed = (
+        ingestion_journal(pipeline.ingestion_store),
+        processed_journal(pipeline.processed_store),
+    )
+    assert (ingested.last(), processed.last()) == (batches, batches)
+    assert all(ingested.read(n).batch == processed.read(n).batch == n for n in range(1, batches + 1))
+
+
+def test_a_pipeline_killed_again_and_again_ends_where_an_undisturbed_one_does(
+    pipeline: Pipeline, totesys: Database, tmp_path: Path, totes: Callable[..., Command]
+) -> None:
+    moments, batches, killed = random.Random(7), 1, 0
+    for trial in range(12):
+        runner = start(tmp_path)
+        time.sleep(moments.uniform(0.4, 2.0))
+        killed += runner.poll() is None
+        runner.kill()
+        runner.communicate()
+        if trial in (3, 7):
+            assert totes("run").code == 0
+            demo_source.trade(totesys.url)
+            batches += 1
+    assert totes("run").code == 0
+    assert killed > 0
+    check(pipeline, totesys, tmp_path, batches)
+
+
+def test_of_many_runners_at_once_one_makes_each_batch(
+    pipeline: Pipeline, totesys: Database, tmp_path: Path
+) -> None:
+    for batch in (1, 2):
+        runners = [start(tmp_path) for _ in range(6)]
+        cycles: list[Any] = [json.loads(runner.communicate(timeout=120)[0]) for runner in runners]
+        assert [runner.returncode for runner in runners] == [0] * 6
+        assert [cycle["batch"] for cycle in cycles if cycle["batch"]] == [batch]
+        if batch == 1:
+            demo_source.trade(totesys.url)
+    check(pipeline, totesys, tmp_path, 2)
