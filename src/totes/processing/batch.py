@@ -14,7 +14,7 @@ from totes.processing.query import PROBLEM, BoundQuery
 from totes.processing.relation import Relation, RelationColumn, source_relation
 from totes.processing.scope import Leaf
 from totes.processing.state import StarState, source_table
-from totes.processing.transform import Transformation
+from totes.processing.transform import Transformation, upserts
 from totes.star.model import Model
 from totes.star.project import CALENDAR, Project, Reference
 
@@ -75,6 +75,8 @@ class StarBatch:
         self._previous = previous
         self._writer = RowWriter(state.engine, store, manifest.batch, manifest.position.read_at)
         self._incoming: set[str] = set()
+        self._kept: set[str] = set()
+        self._built: set[str] = set()
         self.years: tuple[int, ...] = previous.calendar_years if previous else ()
 
     def run(self) -> dict[str, ModelChanges]:
@@ -86,7 +88,6 @@ class StarBatch:
         queries = bind(self._project, self._manifest.tables)
         self._load_references()
         self._load(queries)
-        self._try_again(queries)
         on_calendar = {query.model.name for query in queries if self._reads_calendar(query)}
         parts = {
             query.model.name: self._compute(query) for query in queries if query.model.name not in on_calendar
@@ -114,28 +115,29 @@ class StarBatch:
             )
 
     def _load(self, queries: list[BoundQuery]) -> None:
-        used = {
-            leaf.relation.name: leaf.relation
-            for query in queries
-            for leaf in query.leaves
-            if leaf.relation.is_source
-        }
+        """Reads the batch's changes, notes what they touched, and brings the kept rows up to them."""
+        leaves = [(query, leaf) for query in queries for leaf in query.leaves if leaf.relation.is_source]
+        used = {leaf.relation.name: leaf.relation for _, leaf in leaves}
+        self._kept = {leaf.relation.name for query, leaf in leaves if not query.rowwise}
         for name in self._manifest.tables:
-            if name not in used or not self._state.keeps(name):
+            if name not in self._kept:
                 self._state.forget_source(name)
         for name, relation in used.items():
             if self._manifest.tables[name].objects:
                 load_changes(self._engine, self._journal, self._manifest, relation)
                 self._incoming.add(name)
-            if not self._state.keeps(name):
-                continue
-            if not self._state.has_source(name):
-                self._build_source(relation)
+        calendar = f"CREATE OR REPLACE TEMP TABLE {_local_table(CALENDAR)} AS {calendar_rows(self.years)}"
+        self._engine.execute(calendar)
+        self._try_again(queries)
+        self._built = {name for name in self._kept if not self._state.has_source(name)}
+        for query in queries:
+            if not query.rowwise and self._is_touched(query) and not self._recomputed_wholly(query):
+                self._transformation(query, whole=False).look_back()
+        for name in sorted(self._kept):
+            if name in self._built:
+                self._build_source(used[name])
             elif name in self._incoming:
-                self._state.apply_changes(relation)
-        self._engine.execute(
-            f"CREATE OR REPLACE TEMP TABLE {_local_table(CALENDAR)} AS {calendar_rows(self.years)}"
-        )
+                self._state.apply_changes(used[name])
 
     def _try_again(self, queries: list[BoundQuery]) -> None:
         """Takes rows in quarantine for changed again: what a row refers to, or is joined with, may have come by now."""
@@ -162,27 +164,38 @@ class StarBatch:
         relation = leaf.relation
         if not relation.is_source:
             return _local_table(relation.name)
-        if self._state.keeps(relation.name):
+        if relation.name in self._kept:
             return source_table(relation.name)
-        whole = engine.name(engine.case_safe("whole", relation.name))
+        whole = _whole_table(relation.name)
         load_rows(self._engine, self._journal, relation, self._manifest.batch, whole)
         return whole
 
     def _compute(self, query: BoundQuery) -> Transformation | None:
         """The model's new rows, or None when nothing that it reads has changed."""
-        whole = self._recomputed_wholly(query.model)
-        if not whole and not any(leaf.relation.name in self._incoming for leaf in query.leaves):
+        whole = self._recomputed_wholly(query)
+        if query.rowwise and self._manifest.batch == 1 and query.base.relation.is_source:
+            whole = False  # all rows there are have come with this batch
+        if not whole and not self._is_touched(query):
             return None
-        rows = self._rows
-        if whole and not query.model.joins and self._manifest.batch == 1 and query.base.relation.is_source:
-            whole = False
-            if query.base.relation.name not in self._incoming:
-                return None
-        part = Transformation(self._state, query, frozenset(self._incoming), rows, whole=whole)
+        part = self._transformation(query, whole=whole)
         part.compute()
         return part
 
-    def _recomputed_wholly(self, model: Model) -> bool:
+    def _transformation(self, query: BoundQuery, *, whole: bool) -> Transformation:
+        base = query.base.relation
+        source_rows = None
+        if query.rowwise and base.is_source and base.name not in self._kept:
+            source_rows = _whole_table(base.name) if whole else upserts(base.name)
+        return Transformation(
+            self._state, query, frozenset(self._incoming), self._rows, whole=whole, source_rows=source_rows
+        )
+
+    def _is_touched(self, query: BoundQuery) -> bool:
+        return any(leaf.relation.name in self._incoming for leaf in query.leaves)
+
+    def _recomputed_wholly(self, query: BoundQuery) -> bool:
+        """Whether all rows of a table are computed: it is new, its query is, or its keys do not tell what changed."""
+        model = query.model
         before = self._previous.models.get(model.name) if self._previous else None
         if before is None:
             return True
@@ -192,7 +205,14 @@ class StarBatch:
                 hint="Set lake.processed and warehouse.url to new places: all history is computed again from the "
                 "ingestion lake. Or declare the columns as they were",
             )
-        return before.query_sha256 != model.query_sha256(self._project.reference_content())
+        if before.query_sha256 != model.query_sha256(self._project.reference_content()):
+            return True
+        names = {leaf.relation.name for leaf in query.leaves}
+        return (
+            not query.rowwise
+            and (bool(names & self._built) or not query.key_is_base_key)
+            and self._is_touched(query)
+        )
 
     def _reads_calendar(self, query: BoundQuery) -> bool:
         return any(leaf.relation.name == CALENDAR for leaf in query.leaves)
@@ -273,6 +293,10 @@ class StarBatch:
             surrogates=before.surrogates if before else 0,
             quarantine_open=before.quarantine_open if before else 0,
         )
+
+
+def _whole_table(relation: str) -> str:
+    return engine.name(engine.case_safe("whole", relation))
 
 
 def _local_table(relation: str) -> str:

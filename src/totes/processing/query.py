@@ -12,7 +12,7 @@ from sqlglot import exp
 from totes import engine
 from totes.errors import ModelError
 from totes.processing.relation import Relation, RelationColumn, loses_digits
-from totes.processing.scope import AT, BAD, Binder, Leaf, carry_hidden, origin, raw_reference
+from totes.processing.scope import AT, BAD, Binder, Leaf, carry_hidden, origin, raw_reference, relaxed
 from totes.star.model import WIDEST_DECIMAL, Column, Model, line_of
 
 PROBLEM = "~problem"
@@ -85,6 +85,24 @@ class BoundQuery:
     def key_of(self, leaf: Leaf) -> tuple[str, ...]:
         """The columns of the star table with the key of a leaf's row, in the order of the leaf's key."""
         return leaf.key if self.keeps_lineage else self._base_carriers
+
+    @property
+    def rowwise(self) -> bool:
+        """Whether each row comes from one source row alone and has its key, so that no other row need be at hand."""
+        return len(self.leaves) == 1 and self.key_is_base_key
+
+    def touching(self, leaf: Leaf, rows: Callable[[Leaf], str]) -> str:
+        """A query for the keys of the first table's rows that a row of a leaf is joined with, under its hidden names.
+
+        It takes no notice of WHERE, nor of inner joins that find nothing: whether the row is in the result may depend
+        on just that row of the leaf.
+        """
+        leaves = ", ".join(f"{engine.name(one.name)} AS ({one.sql(rows(one))})" for one in self.leaves)
+        found = " AND ".join(f"{engine.name(part)} IS NOT NULL" for part in leaf.key)
+        return (
+            f'WITH {leaves}, "~rows" AS ({relaxed(self._scope.select).sql("duckdb")})'
+            f' SELECT DISTINCT {engine.names(self.base.key)} FROM "~rows" WHERE {found}'
+        )
 
     def key_of_base(self) -> tuple[str, ...]:
         """The output columns that carry the first table's key, in the order of that key."""

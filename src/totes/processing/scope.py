@@ -300,6 +300,22 @@ def carry_hidden(scope: Scope) -> tuple[str, ...]:
     return tuple(carried)
 
 
+def relaxed(select: exp.Select) -> exp.Select:
+    """The SELECT without its WHEREs, and with its inner joins as outer ones, at whatever depth."""
+    loose = select.copy()
+    for inner in loose.find_all(exp.Select):
+        inner.set("where", None)
+        for join in inner.args.get("joins") or []:
+            if (
+                not join.side
+                and join.kind.upper() in ("", "INNER")
+                and (join.args.get("on") or join.args.get("using"))
+            ):
+                join.set("side", "LEFT")
+                join.set("kind", None)
+    return loose
+
+
 def origin(scope: Scope, column: exp.Expr) -> tuple[Leaf, RelationColumn] | None:
     """The leaf and column that an expression only passes on, or None where it computes."""
     if not isinstance(column, exp.Column):

@@ -156,7 +156,7 @@ class StarState:
         manifest, ingested = self._processed.read(batch), self._ingestion.read(batch)
         for table, changes in ingested.tables.items():
             # A table that is not kept yet is made out of all batches when a model next needs it.
-            if self.keeps(table) and changes.objects and (batch == 1 or self.has_source(table)):
+            if changes.objects and (self.has_source(table) or (batch == 1 and self.keeps(table))):
                 relation = source_relation(table, changes)
                 load_changes(self.engine, self._ingestion, ingested, relation)
                 self.apply_changes(relation)

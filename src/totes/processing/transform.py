@@ -35,6 +35,7 @@ class Transformation:
         rows: Callable[[Leaf], str],
         *,
         whole: bool,
+        source_rows: str | None = None,
     ) -> None:
         self.query = query
         self.model: Model = query.model
@@ -43,24 +44,35 @@ class Transformation:
         self._incoming = incoming
         self._rows = rows
         self._whole = whole
+        self._source_rows = source_rows
         self.new = self._table("new")
         self.merged = self._table("merged")
         self.quarantine = self._table("quarantine")
         self._affected = self._table("affected")
+        self._touched = self._table("touched")
+
+    def look_back(self) -> None:
+        """Notes which rows of the first table a changed row is joined with, while the tables still are as they were."""
+        self._create(self._touched, self._touched_keys())
 
     def compute(self) -> None:
         """Computes the new rows; afterwards `new` holds them with their problems, and the affected keys are known."""
         if self._whole:
             self._create(self.new, self.query.sql(self._rows))
-        elif not self.model.joins:
-            self._create(self.new, self.query.sql(lambda leaf: _upserts(leaf.relation.name)))
+        elif self.query.rowwise:
+            self._create(self.new, self.query.sql(lambda leaf: upserts(leaf.relation.name)))
         else:
-            self._create(self._affected, self._touched())
-            self._create(self.new, self._recomputed())
-        if not (self.query.key_is_base_key and not self.model.joins):
+            self._engine.execute(f"INSERT INTO {self._touched} {self._touched_keys()}")
+            base = self.query.base
+            touched = ", ".join(
+                f"{engine.name(hidden)} AS {engine.name(part)}"
+                for hidden, part in zip(base.key, base.relation.key, strict=True)
+            )
+            only = self._only(base, f"(SELECT {touched} FROM {self._touched})", base.relation.key)
+            self._create(self.new, self.query.sql(only))
+        if not self.query.rowwise:
             self._note_double_keys()
-        if self._whole or not self.model.joins:
-            self._create(self._affected, self._touched_rows_before())
+        self._create(self._affected, self._affected_keys())
 
     def note_orphans(self, parents: dict[str, Model]) -> None:
         """Notes as a problem where a new row refers to a row that the other table does not have."""
@@ -123,8 +135,9 @@ class Transformation:
         self._engine.execute(
             f"INSERT INTO {self.merged} SELECT {engine.names(columns, 'old')}, {self._begins(gone_at, read)}, true, true"
             f" FROM {old} AS old {self._base_changes_join()}"
-            f" WHERE NOT old.{GONE} AND NOT EXISTS (SELECT 1 FROM {self.new} AS new"
-            f" WHERE ({engine.same('new', 'old', keys)}) OR {self._same_base('new', 'old')})"
+            f" WHERE NOT old.{GONE}"
+            f" AND NOT EXISTS (SELECT 1 FROM {self.new} AS new WHERE {engine.same('new', 'old', keys)})"
+            f" AND NOT EXISTS (SELECT 1 FROM {self.new} AS new WHERE {self._same_base('new', 'old')})"
         )
 
     def note_quarantine(self, batch: int) -> int:
@@ -165,16 +178,16 @@ class Transformation:
         return new
 
     def _source_row(self) -> tuple[str, str]:
-        """The SQL for the source row of a row of a model without joins, whose tables' rows are kept nowhere else."""
+        """The SQL for the source row of a row whose table's rows are kept nowhere else."""
         base = self.query.base
-        if self.model.joins or self._whole or base.relation.name not in self._incoming:
+        if self._source_rows is None:
             return "NULL::VARCHAR", ""
         members = ", ".join(
             f"{engine.text(column.name)}, source.{engine.name(column.name)}"
             + ("::VARCHAR" if column.raw_type == "JSON" else "")
             for column in base.relation.columns
         )
-        join = f" LEFT JOIN {_upserts(base.relation.name)} AS source ON "
+        join = f" LEFT JOIN {self._source_rows} AS source ON "
         return f"json_object({members}, '_at', source._at)::VARCHAR", join + engine.same(
             "row", "source", base.key, base.relation.key
         )
@@ -195,36 +208,38 @@ class Transformation:
         """How many rows left the table, or ended in a deleted version."""
         return int(engine.scalar(self._engine, f"SELECT count(*) FROM {self.merged} WHERE {GONE}"))
 
-    def _touched(self) -> str:
-        """The keys of rows that come, or came, from a changed row of any table of the query."""
-        parts = []
+    def _touched_keys(self) -> str:
+        """The first table's keys of rows that a changed row of any table is joined with, as the tables now are."""
+        base = self.query.base
+        parts = [
+            f"SELECT {engine.names(base.key)} FROM (SELECT {_as_hidden(base)} FROM {changes_table(base.relation.name)})"
+            if base.relation.name in self._incoming
+            else f"SELECT {_no_keys(base)} WHERE false"
+        ]
         for leaf in self.query.leaves:
-            if leaf.relation.name not in self._incoming:
-                continue
-            if self._state.has_star(self.model.name):
-                parts.append(self._came_from(leaf))
-            found = " AND ".join(f"{engine.name(part)} IS NOT NULL" for part in leaf.key)
-            changed = self.query.sql(self._only(leaf, changes_table(leaf.relation.name), leaf.relation.key))
-            parts.append(f"SELECT {engine.names(self.query.key)} FROM ({changed}) WHERE {found}")
-        return " UNION ".join(parts)
+            if leaf.relation.name in self._incoming:
+                rows = self._only(leaf, changes_table(leaf.relation.name), leaf.relation.key)
+                parts.append(self.query.touching(leaf, rows))
+        return " UNION ".join(f"({part})" for part in parts)
 
-    def _came_from(self, leaf: Leaf) -> str:
-        return (
-            f"SELECT {engine.names(self.query.key, 'star')} FROM {star_table(self.model.name)} AS star"
-            f" SEMI JOIN {changes_table(leaf.relation.name)} AS changes"
-            f" ON {_equal('star', 'changes', self.query.key_of(leaf), leaf.relation.key)}"
+    def _affected_keys(self) -> str:
+        """The keys of the warehouse table's rows that may have changed: those of the new rows, and of the rows before."""
+        keys = engine.names(self.query.key)
+        computed = f"SELECT {keys} FROM {self.new}"
+        if not self._state.has_star(self.model.name):
+            return f"{computed} LIMIT 0"
+        star = star_table(self.model.name)
+        if self._whole:
+            return f"{computed} UNION SELECT {keys} FROM {star}"
+        base = self.query.base
+        source, columns = (
+            (changes_table(base.relation.name), base.relation.key)
+            if self.query.rowwise
+            else (self._touched, base.key)
         )
-
-    def _recomputed(self) -> str:
-        keys = self.query.key
-        rows = self._rows
-        if self.query.key_is_exact:
-            order = dict(zip(self.query.key_of_base(), self.query.base.relation.key, strict=True))
-            affected = f"(SELECT {', '.join(f'{engine.name(k)} AS {engine.name(order[k])}' for k in keys)} FROM {self._affected})"
-            rows = self._only(self.query.base, affected, self.query.base.relation.key)
         return (
-            f"SELECT computed.* FROM ({self.query.sql(rows)}) AS computed SEMI JOIN {self._affected} AS affected"
-            f" ON {engine.same('computed', 'affected', keys)}"
+            f"{computed} UNION SELECT {engine.names(self.query.key, 'star')} FROM {star} AS star"
+            f" SEMI JOIN {source} AS touched ON {_equal('star', 'touched', self.query.key_of(base), columns)}"
         )
 
     def _only(self, chosen: Leaf, relation: str, columns: tuple[str, ...]) -> Callable[[Leaf], str]:
@@ -236,15 +251,6 @@ class Transformation:
             return f"(SELECT r.* FROM {self._rows(leaf)} AS r SEMI JOIN {relation} AS o ON {_equal('r', 'o', columns, columns)})"
 
         return rows
-
-    def _touched_rows_before(self) -> str:
-        keys = engine.names(self.query.key)
-        computed = f"SELECT {keys} FROM {self.new}"
-        if not self._state.has_star(self.model.name):
-            return f"{computed} LIMIT 0"
-        if self._whole:
-            return f"{computed} UNION SELECT {keys} FROM {star_table(self.model.name)}"
-        return f"{computed} UNION {self._came_from(self.query.base)}"
 
     def _note_double_keys(self) -> None:
         keys = engine.names(self.query.key)
@@ -310,7 +316,21 @@ class Transformation:
         self._engine.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {query}")
 
 
-def _upserts(relation: str) -> str:
+def _as_hidden(base: Leaf) -> str:
+    return ", ".join(
+        f"{engine.name(part)} AS {engine.name(hidden)}"
+        for hidden, part in zip(base.key, base.relation.key, strict=True)
+    )
+
+
+def _no_keys(base: Leaf) -> str:
+    return ", ".join(
+        f"NULL::{base.relation.raw_type(part)} AS {engine.name(hidden)}"
+        for hidden, part in zip(base.key, base.relation.key, strict=True)
+    )
+
+
+def upserts(relation: str) -> str:
     return f"(SELECT * FROM {changes_table(relation)} WHERE _op = 'upsert')"
 
 
