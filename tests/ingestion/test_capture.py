@@ -301,7 +301,7 @@ def test_transactions_past_two_to_the_32nd_are_seen_once(database: Database) -> 
     from totes.lake.manifest import Position
 
     def at(horizon: int, following: int) -> Position:
-        return Position.model_validate({"system_identifier": "1", "timeline": 1, "horizon": horizon,
+        return Position.model_validate({"system_identifier": "1", "timeline": 1, "database": "d", "horizon": horizon,
                                         "next_transaction": following, "read_at": "2024-01-01T00:00:00"})  # fmt: skip
 
     epoch = 1 << 32
@@ -360,3 +360,30 @@ def test_a_key_for_a_table_that_is_not_there_is_an_error(database: Database, cap
     database.execute("CREATE TABLE t (id int PRIMARY KEY, v text)")
     with pytest.raises(SourceRefused, match=r"source\.keys names tt.*Did you mean t\?"):
         capture(database, keys={"tt": ["id"]}).ingest()
+
+
+def test_another_database_of_the_same_server_is_refused(
+    database: Database, new_database: Any, capture: Any
+) -> None:
+    other = new_database()
+    for one in (database, other):
+        one.execute("CREATE TABLE t (id int PRIMARY KEY, v text)", "INSERT INTO t VALUES (1, 'a')")
+    capture(database).ingest()
+    with pytest.raises(SourceRefused, match=f"the source is the database {other.name}"):
+        capture(other).ingest()
+
+
+def test_a_key_of_another_type_is_refused(database: Database, capture: Any) -> None:
+    database.execute("CREATE TABLE t (id int PRIMARY KEY, v text)", "INSERT INTO t VALUES (1, 'a')")
+    capture(database).ingest()
+    database.execute("ALTER TABLE t ALTER id TYPE bigint")
+    capture(database).ingest()
+    database.execute("ALTER TABLE t ALTER id TYPE text")
+    with pytest.raises(SourceRefused, match=r"key column id of public\.t was a bigint and is a text"):
+        capture(database).ingest()
+
+
+def test_a_declared_key_without_a_value_is_refused(database: Database, capture: Any) -> None:
+    database.execute("CREATE TABLE t (id int, v text)", "INSERT INTO t VALUES (1, 'a'), (NULL, 'b')")
+    with pytest.raises(SourceRefused, match="has rows without a value in id"):
+        capture(database, keys={"t": ["id"]}).ingest()

@@ -13,7 +13,7 @@ from __future__ import annotations
 from totes import engine
 from totes.errors import SourceRefused
 from totes.ingestion.catalog import SourceTable
-from totes.lake.manifest import Position, TableChanges
+from totes.lake.manifest import Position, SourceColumn, TableChanges
 
 MARK = "mark"
 _EPOCH = 1 << 32
@@ -43,6 +43,11 @@ def check_continues(previous: Position, current: Position) -> None:
     if previous.system_identifier != current.system_identifier:
         raise SourceRefused(
             "the source is another database cluster than the one this lake was captured from", hint=hint
+        )
+    if previous.database != current.database:
+        raise SourceRefused(
+            f"the source is the database {current.database}, and this lake is of {previous.database}",
+            hint=hint,
         )
     if current.next_transaction < previous.horizon:
         raise SourceRefused(
@@ -83,6 +88,15 @@ def check_shape(before: TableChanges, table: SourceTable) -> tuple[tuple[int, ..
             hint=f"Keep to the former one with [source.keys] {table.name} = [...], "
             "or point lake.ingestion at a new place to start a new history",
         )
+    former_types = {column.name: column for column in before.columns}
+    for position in table.key_positions:
+        entry = table.columns[position].entry
+        then = former_types[entry.name]
+        if _form(then) != _form(entry):
+            raise SourceRefused(
+                f"the key column {entry.name} of {table.schema}.{table.name} was a {then.type} and is a {entry.type}",
+                hint="Give it its former type, or point lake.ingestion at a new place to start a new history",
+            )
     numbers = {column.name: column.number for column in before.columns}
     added = tuple(position for position, column in enumerate(table.columns) if column.name not in numbers)
     replaced = any(
@@ -91,6 +105,18 @@ def check_shape(before: TableChanges, table: SourceTable) -> tuple[tuple[int, ..
     former = {column.number for column in before.columns}
     renamed = any(table.columns[position].entry.number in former for position in added)
     return added, table.has_transaction_ids and (replaced or renamed)
+
+
+def _form(column: SourceColumn) -> str:
+    """What the values of a column look like in the lake."""
+    texts = ("text", "character varying")
+    return (
+        "text"
+        if column.type.partition("(")[0] in texts
+        else column.kind
+        if column.kind != "text"
+        else column.type
+    )
 
 
 def having_values(condition: str, table: SourceTable, columns: tuple[int, ...]) -> str:

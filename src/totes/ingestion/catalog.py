@@ -108,7 +108,9 @@ def select_tables(
     by_table: dict[str, list[tuple[object, ...]]] = {}
     for row in rows:
         by_table.setdefault(str(row[0]), []).append(row)
-    named = {pattern for pattern in source.tables if "*" not in pattern} | set(needed)
+    folded = {table.lower(): table for table in by_table}
+    found = {table if table in by_table else folded.get(table.lower(), table) for table in needed}
+    named = {pattern for pattern in source.tables if "*" not in pattern} | found
     missing = sorted(named - set(by_table))
     if missing:
         raise SourceRefused(
@@ -167,7 +169,7 @@ def _obstacle(
         what = "has no primary key" if kind in ("r", "p") else "is not a table, so it has no primary key"
         add = f"ALTER TABLE {quoted} ADD PRIMARY KEY (…), or " if kind in ("r", "p") else ""
         return what, f'{add}name the columns that identify a row: [source.keys] "{table}" = ["…"]'
-    taken = [reserved for reserved in _RESERVED if reserved in names]
+    taken = [column for column in names if column.lower() in _RESERVED]
     if taken:
         return (
             f"has a column {taken[0]}, a name that the lake uses itself",

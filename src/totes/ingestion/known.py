@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import duckdb
+
 from totes import engine
-from totes.errors import SourceRefused
+from totes.errors import SourceError, SourceRefused
 from totes.ingestion.capture import (
     MARK,
     key_column,
@@ -17,6 +19,7 @@ from totes.ingestion.source import Snapshot
 from totes.lake.cache import Cache
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest, TableChanges
+from totes.redaction import redact
 
 # Temporary tables of one table's capture: what was read, what of it is new, and the keys that are gone.
 READ, NEW, GONE = "read_rows", "new_rows", "gone_keys"
@@ -148,8 +151,12 @@ class KnownRows:
         self.engine.register("incoming", stream)
         try:
             self.engine.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT * FROM incoming")
-        finally:
-            self.engine.unregister("incoming")
+        except duckdb.Error as error:
+            if "incoming" not in str(error):
+                raise
+            message = redact(" ".join(str(error).split()))
+            raise SourceError(f"reading the source failed: {message}", hint="Run it again") from error
+        self.engine.unregister("incoming")
 
     def _count(self, relation: str) -> int:
         return int(engine.scalar(self.engine, f"SELECT count(*) FROM {relation}"))
@@ -162,6 +169,12 @@ class KnownRows:
         double = self.engine.execute(
             f"SELECT {keys} FROM (SELECT {_key_list(table)} FROM {READ}) GROUP BY ALL HAVING count(*) > 1 LIMIT 1"
         ).fetchall()
+        nothing = " OR ".join(f"{key_column(number)} IS NULL" for number in range(len(table.key)))
+        if self._count(f"(SELECT {_key_list(table)} FROM {READ}) WHERE {nothing}"):
+            raise SourceRefused(
+                f"{table.schema}.{table.name} has rows without a value in {', '.join(table.key)}",
+                hint=f"Name columns that identify a row in [source.keys] for {table.name}",
+            )
         for row in double:
             raise SourceRefused(
                 f"{table.schema}.{table.name} has several rows with {', '.join(table.key)} = "

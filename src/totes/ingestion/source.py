@@ -63,8 +63,8 @@ class Snapshot:
         self.tables = selection.tables
         self.left_out = selection.left_out
         _, horizon, next_transaction, read_at, system_identifier, timeline, database = row
-        self.database: str = database
         self.position = Position(
+            database=database,
             system_identifier=system_identifier,
             timeline=timeline,
             horizon=horizon,

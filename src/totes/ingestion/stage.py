@@ -120,7 +120,6 @@ def _capture(
             "previous_sha256": previous.sha256() if previous else None,
             "started_at": started,
             "finished_at": datetime.now(UTC),
-            "database": snapshot.database,
             "schema_name": snapshot.tables[0].schema,
             "compression": compression,
             "position": position,
@@ -140,8 +139,11 @@ def _capture_table(
     before = previous.tables.get(table.name) if previous else None
     added, renewed = check_shape(before, table) if before else ((), False)
     condition = None
+    if previous and previous.position.timeline != snapshot.position.timeline and table.has_transaction_ids:
+        _log.warning("the source was promoted or restored; the table is captured again", table=table.name)
+        renewed = True
     if renewed:
-        _log.warning("columns were renamed or replaced; the table is captured again", table=table.name)
+        _log.warning("what was captured before says nothing of its rows now", table=table.name)
     elif previous and table.has_transaction_ids and known.captured(table):
         condition = having_values(changed_since(previous.position, snapshot.position), table, added)
         rows, candidates = snapshot.survey(table, condition)

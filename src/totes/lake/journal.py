@@ -56,7 +56,7 @@ class Journal(Generic[M]):
                 f"{place} is missing, though later batches are there", hint="Restore it from a backup"
             )
         try:
-            return self._kind.model_validate_json(content)
+            return self._kind.of_content(content)
         except ValidationError as error:
             raise LakeDamaged(
                 f"{place} is not a manifest that this version of totes can read ({error.error_count()} problems)",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from totes import __version__
 
@@ -50,6 +50,7 @@ class Position(Document):
 
     system_identifier: str
     timeline: int
+    database: str
     horizon: int
     next_transaction: int
     read_at: datetime
@@ -78,9 +79,18 @@ class Manifest(Document):
     started_at: datetime
     finished_at: datetime
 
+    _stored: bytes | None = PrivateAttr(default=None)
+
+    @classmethod
+    def of_content(cls, content: bytes) -> Self:
+        """Reads a stored manifest; its digest stays that of the stored bytes, whatever a later version adds."""
+        manifest = cls.model_validate_json(content)
+        manifest._stored = content
+        return manifest
+
     def content(self) -> bytes:
         """The manifest as it is stored."""
-        return self.model_dump_json(indent=1).encode()
+        return self._stored or self.model_dump_json(indent=1).encode()
 
     def sha256(self) -> str:
         """The digest of the stored manifest."""
@@ -91,7 +101,6 @@ class IngestionManifest(Manifest):
     """A batch of source changes."""
 
     store: Literal["ingestion"] = "ingestion"
-    database: str
     schema_name: str
     compression: Literal["zstd", "gzip", "none"]
     position: Position
@@ -109,7 +118,8 @@ class ModelChanges(Document):
     """What a batch changed in one warehouse table.
 
     `table_sha256` identifies the declared table and `query_sha256` its query with the reference data that it reads.
-    `key` are the columns that identify a row over time. `objects` hold rows to be written, `removed` the keys of rows
+    `key` are the columns that identify a row over time, `surrogate` the one that numbers versions.
+    `objects` hold rows to be written, `removed` the keys of rows
     that left a latest table, `state` what a lost cache needs beyond these, `quarantine` rows that were set aside or
     are no more. `surrogates` is how many surrogate keys have been given out up to this batch, `quarantine_open` how
     many rows are in quarantine after it.
@@ -120,6 +130,7 @@ class ModelChanges(Document):
     query_sha256: str
     columns: tuple[OutputColumn, ...]
     key: tuple[str, ...]
+    surrogate: str | None
     written: int = 0
     deleted: int = 0
     surrogates: int = 0

@@ -19,7 +19,7 @@ from totes.ingestion.source import Snapshot
 from totes.lake.journal import processed_journal
 from totes.lake.manifest import TableChanges
 from totes.pipeline import Pipeline
-from totes.processing.batch import bind, reference_rows
+from totes.processing.batch import bind, load_reference
 from totes.processing.calendar import calendar_rows
 from totes.processing.query import PROBLEM, BoundQuery
 from totes.processing.scope import Leaf
@@ -149,7 +149,7 @@ def _prepare(bench: engine.Engine, pipeline: Pipeline, queries: dict[str, BoundQ
     years = newest.calendar_years if newest else ()
     bench.execute(f"CREATE TABLE {_source(CALENDAR)} AS {calendar_rows(years)}")
     for name, reference in pipeline.project.references.items():
-        bench.execute(f"CREATE TABLE {_source(name)} AS SELECT * FROM {reference_rows(reference)}")
+        load_reference(bench, reference, _source(name))
     for model in pipeline.project.models:
         bench.execute(f"CREATE TABLE {_expected(model.name)} AS {queries[model.name].sql(_rows)}")
         problem = engine.name(PROBLEM)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
+
+import duckdb
+
 from totes import engine
 from totes.errors import ModelError, ModelFailed
 from totes.lake.journal import Journal
@@ -50,9 +54,23 @@ def bind(
         connection.close()
 
 
-def reference_rows(reference: Reference) -> str:
-    """The relation of a reference file."""
-    return f"read_csv({engine.text(str(reference.path))}, header = true, all_varchar = true, delim = ',')"
+def load_reference(connection: engine.Engine, reference: Reference, table: str) -> None:
+    """Makes a temporary table of a reference file's rows, as the file was when the project was loaded."""
+    columns = ", ".join(f"{engine.text(column)}: 'VARCHAR'" for column in reference.columns)
+    with tempfile.NamedTemporaryFile(suffix=".csv") as file:
+        file.write(reference.content.removeprefix(b"\xef\xbb\xbf"))
+        file.flush()
+        try:
+            connection.execute(
+                f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT * FROM read_csv({engine.text(file.name)}, header = true,"
+                f" auto_detect = false, columns = {{{columns}}}, delim = ',', quote = '\"', escape = '\"')"
+            )
+        except duckdb.Error as error:
+            message = str(error).partition("\n")[0].replace(file.name, reference.path.name)
+            raise ModelFailed(
+                f"{reference.path} cannot be read: {message}",
+                hint="Every line needs as many fields as the first, separated by commas, quoted by double quotes",
+            ) from error
 
 
 class StarBatch:
@@ -110,9 +128,7 @@ class StarBatch:
 
     def _load_references(self) -> None:
         for name, reference in self._project.references.items():
-            self._engine.execute(
-                f"CREATE OR REPLACE TEMP TABLE {_local_table(name)} AS SELECT * FROM {reference_rows(reference)}"
-            )
+            load_reference(self._engine, reference, _local_table(name))
 
     def _load(self, queries: list[BoundQuery]) -> None:
         """Reads the batch's changes, notes what they touched, and brings the kept rows up to them."""
@@ -248,7 +264,7 @@ class StarBatch:
         quarantined = part.note_quarantine(self._manifest.batch)
         objects, removed = self._writer.write_rows(part, before.surrogates), self._writer.write_removed(part)
         state, quarantine = self._writer.write_state(part), self._writer.write_quarantine(part)
-        self._state.apply_rows(model, part.query.key, part.merged_rows)
+        self._state.apply_rows(model.name, part.query.key, part.merged_rows, versioned=model.versioned)
         self._state.apply_quarantine(part.quarantine)
         written = sum(entry.rows for entry in objects)
         return before.model_copy(
@@ -290,6 +306,7 @@ class StarBatch:
             query_sha256=model.query_sha256(self._project.reference_content()),
             columns=model.output,
             key=query.key,
+            surrogate=model.surrogate,
             surrogates=before.surrogates if before else 0,
             quarantine_open=before.quarantine_open if before else 0,
         )

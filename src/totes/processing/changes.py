@@ -8,7 +8,7 @@ from totes import engine
 from totes.errors import LakeDamaged
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest
-from totes.processing.relation import Relation, lake_rows
+from totes.processing.relation import Relation, RelationColumn, lake_rows, source_relation
 
 # The engine's buffers are of this size each, so that the larger ones are used only where a line needs them.
 _LINE_BYTES_MAX = (16 << 20, 256 << 20, 2 << 30)
@@ -71,16 +71,33 @@ def _append(
     objects = manifest.tables[relation.name].objects
     if not objects:
         return
-    columns = engine.names([*(column.name for column in relation.columns), "_op", "_at"])
+    # The packets are read with the columns that the table had then, and the values kept as far as they fit today's.
+    then = source_relation(relation.name, manifest.tables[relation.name])
+    former = {column.name: column.raw_type for column in then.columns}
+    columns = ", ".join(
+        [
+            f"{_fitted(column, former.get(column.name))} AS {engine.name(column.name)}"
+            for column in relation.columns
+        ]
+        + ["_op", "_at"]
+    )
     with journal.store.local(list(objects)) as files:
         for limit in _LINE_BYTES_MAX:
-            rows = lake_rows(relation, files, manifest.compression, line_bytes_max=limit)
+            rows = lake_rows(then, files, manifest.compression, line_bytes_max=limit)
             try:
                 connection.execute(f"INSERT INTO {target} SELECT {columns}, {manifest.batch} FROM ({rows})")
                 return
             except duckdb.InvalidInputException as error:
                 if "maximum_object_size" not in str(error) or limit == _LINE_BYTES_MAX[-1]:
                     raise
+
+
+def _fitted(column: RelationColumn, former: str | None) -> str:
+    if former == column.raw_type:
+        return engine.name(column.name)
+    return (
+        f"TRY_CAST({engine.name(column.name)} AS {column.raw_type})" if former else f"NULL::{column.raw_type}"
+    )
 
 
 def _empty_rows(relation: Relation) -> str:

@@ -68,9 +68,10 @@ class RowWriter:
         """Writes the recomputed rows with the keys of all rows that they came from, where a lost cache needs these."""
         if not part.query.keeps_lineage:
             return ()
-        return self._write(
-            f'SELECT * EXCLUDE ("{CHANGED}") FROM {part.merged}', STATE_FOLDER, part.model.name
-        )
+        stored = [_stored(c.name, c.type) for c in part.model.produced if c.type in _AS_TEXT]
+        replaced = f" REPLACE ({', '.join(stored)})" if stored else ""
+        rows = f'SELECT * EXCLUDE ("{CHANGED}"){replaced} FROM {part.merged}'
+        return self._write(rows, STATE_FOLDER, part.model.name)
 
     def write_quarantine(self, part: Transformation) -> tuple[StoredObject, ...]:
         """Writes what went into quarantine, and, without a reason, what left it."""

@@ -29,6 +29,12 @@ _WHOLE = {
     "UBIGINT",
 }
 _FLOATING = {"FLOAT", "DOUBLE"}
+# Text that DuckDB would read as the type, leaving out what does not fit.
+_MORE_THAN = {
+    "DATE": (":", "a time, which is more"),
+    "TIMESTAMP": (r":\d+(\.\d+)? *([+-]\d|Z$)|\.\d{7}", "an offset or more digits"),
+    "TIME": (r"\.\d{7}|[+-]\d", "an offset or more digits"),
+}
 
 
 @dataclass(frozen=True)
@@ -262,6 +268,14 @@ def _problems(value: str, failed: str | None, output: _Output) -> list[tuple[str
                     article + engine.text(f"' has more digits than {kind} keeps"),
                 )
             )
+    if output.origin == output.natural == "VARCHAR" and column.type in _MORE_THAN:
+        pattern, more = _MORE_THAN[column.type]
+        found.append(
+            (
+                f"regexp_matches({value}, '{pattern}')",
+                article + engine.text(f"' has {more} than a {column.type} keeps"),
+            )
+        )
     if column.length_max is not None:
         found.append(
             (

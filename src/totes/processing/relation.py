@@ -110,8 +110,12 @@ def loses_digits(raw: str, target: str) -> str | None:
     else:
         return None
     point = f"strpos({raw}, '.')"
+    exponent = (
+        f"(regexp_matches({raw}, '[eE]') AND TRY_CAST({raw} AS DOUBLE) IS DISTINCT FROM"
+        f" TRY_CAST(TRY_CAST({raw} AS {target}) AS DOUBLE))"
+    )
     return (
-        f"({point} > 0 AND length({raw}) - {point} > {scale}"
+        f"({exponent} OR {point} > 0 AND length({raw}) - {point} > {scale}"
         f" AND NOT regexp_matches({raw}, '^[^.eE]*\\.\\d{{0,{scale}}}0*$'))"
     )
 

@@ -14,7 +14,7 @@ from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest, ModelChanges, ProcessedManifest, StoredObject
 from totes.processing.changes import changes_table, load_changes
 from totes.processing.relation import Relation, source_relation
-from totes.star.model import Model
+from totes.star.model import HISTORY_COLUMNS
 from totes.star.project import Project
 
 QUARANTINE = "quarantine_rows"
@@ -98,19 +98,30 @@ class StarState:
             f"INSERT INTO {target} BY NAME SELECT {columns} FROM {changes} WHERE _op = 'upsert'"
         )
 
-    def apply_rows(self, model: Model, key: tuple[str, ...], merged: str) -> None:
+    def widen_star(self, model: str, like: str, columns: tuple[str, ...]) -> None:
+        """Gives a known star table the columns that it lacks: the query of its model joins other tables than before."""
+        if not self.has_star(model):
+            return
+        types = {row[0]: row[1] for row in self.engine.execute(f"DESCRIBE {like}").fetchall()}
+        for column in columns:
+            self.engine.execute(
+                f"ALTER TABLE {star_table(model)} ADD COLUMN IF NOT EXISTS {engine.name(column)} {types[column]}"
+            )
+
+    def apply_rows(self, model: str, key: tuple[str, ...], merged: str, *, versioned: bool) -> None:
         """Takes in the recomputed rows of a warehouse table.
 
         Args:
-            model: the table's model.
+            model: the table.
             key: the columns that identify a row.
             merged: a relation with the columns of the star table.
+            versioned: whether every version is kept, so that a deleted row stays known.
         """
-        target = star_table(model.name)
-        kept = merged if model.versioned else f"(SELECT * FROM {merged} WHERE NOT {GONE})"
-        if not self.has_star(model.name):
+        target = star_table(model)
+        kept = merged if versioned else f"(SELECT * FROM {merged} WHERE NOT {GONE})"
+        if not self.has_star(model):
             self.engine.execute(f"CREATE TABLE {target} AS SELECT * FROM {kept}")
-            self._tables.add(engine.case_safe("star", model.name))
+            self._tables.add(engine.case_safe("star", model))
             return
         self.engine.execute(
             f"DELETE FROM {target} AS old USING {merged} AS new WHERE {engine.same('old', 'new', key)}"
@@ -161,30 +172,31 @@ class StarState:
                 load_changes(self.engine, self._ingestion, ingested, relation)
                 self.apply_changes(relation)
         for name, rows in manifest.models.items():
-            model = self._project.model(name)
-            if model:
-                self._apply_model(model, rows)
+            self._apply_model(name, rows)
         return manifest.sha256()
 
-    def _apply_model(self, model: Model, changes: ModelChanges) -> None:
-        if changes.state:
-            self._take_in(changes.state, "SELECT *")
-            self.apply_rows(model, changes.key, "taken_in")
-        elif changes.objects or changes.removed:
-            casts = ", ".join(
-                f"CAST({engine.name(c.name)} AS {c.type}) AS {engine.name(c.name)}" for c in model.produced
-            )
-            history = (
-                f"valid_from AS {BEGINS}, is_deleted AS {GONE}"
-                if model.versioned
-                else f"NULL::TIMESTAMP AS {BEGINS}, false AS {GONE}"
-            )
-            if changes.objects:
-                self._take_in(changes.objects, f"SELECT {casts}, {history}")
-                self.apply_rows(model, changes.key, "taken_in")
-            if changes.removed:
-                self._take_in(changes.removed, f"SELECT *, true AS {GONE}")
-                self.apply_rows(model, changes.key, "taken_in")
+    def _apply_model(self, model: str, changes: ModelChanges) -> None:
+        """Takes in a batch's rows of a table by what its manifest says, whether the project still has it or not."""
+        versioned = changes.kind == "versioned"
+        own = {changes.surrogate, *(HISTORY_COLUMNS if versioned else ())}
+        produced = [column for column in changes.columns if column.name not in own]
+        casts = ", ".join(
+            f"CAST({engine.name(c.name)} AS {c.type}) AS {engine.name(c.name)}" for c in produced
+        )
+        history = f"NULL::TIMESTAMP AS {BEGINS}, false AS {GONE}"
+        if versioned:
+            history = f"valid_from AS {BEGINS}, is_deleted AS {GONE}"
+        for objects, select in (
+            (changes.state, f"SELECT * REPLACE ({casts})"),
+            (() if changes.state else changes.objects, f"SELECT {casts}, {history}"),
+            (() if changes.state else changes.removed, f"SELECT *, true AS {GONE}"),
+        ):
+            if objects:
+                self._take_in(objects, select)
+                present = [row[0] for row in self.engine.execute("DESCRIBE taken_in").fetchall()]
+                lineage = tuple(column for column in present if column.startswith("~k"))
+                self.widen_star(model, "taken_in", lineage)
+                self.apply_rows(model, changes.key, "taken_in", versioned=versioned)
         if changes.quarantine:
             self._take_in(changes.quarantine, "SELECT *")
             self.apply_quarantine("taken_in")

@@ -17,6 +17,7 @@ from totes.processing.state import BEGINS, GONE, QUARANTINE, StarState, star_tab
 from totes.star.model import Model
 
 CHANGED = "~changed"
+_AS_WRITTEN = {"INTERVAL": "::VARCHAR"}
 _SHORTEST_VERSION = "1 microsecond"
 
 
@@ -59,6 +60,9 @@ class Transformation:
         """Computes the new rows; afterwards `new` holds them with their problems, and the affected keys are known."""
         if self._whole:
             self._create(self.new, self.query.sql(self._rows))
+            self._state.widen_star(
+                self.model.name, self.new, self.query.lineage if self.query.keeps_lineage else ()
+            )
         elif self.query.rowwise:
             self._create(self.new, self.query.sql(lambda leaf: upserts(leaf.relation.name)))
         else:
@@ -93,9 +97,9 @@ class Transformation:
                 else "true"
             )
             message = f"{engine.text(f'{column}: ')} || {quoted} || {engine.text(f' is not in {target}')}"
-            self._note_problem(
-                f"row.{quoted} IS NOT NULL AND {engine.name(PROBLEM)} IS NULL AND {missing}", message
-            )
+            orphan = f"row.{quoted} IS NOT NULL AND {engine.name(PROBLEM)} IS NULL AND {missing}"
+            while self._note_problem(orphan, message) and target == self.model.name:
+                continue  # a row that refers to one which is now set aside is an orphan itself
 
     def merge(self, read_at: datetime) -> None:
         """Compares new rows with the versions of before; afterwards `merged` holds the result.
@@ -121,7 +125,12 @@ class Transformation:
             f"(SELECT star.* FROM {star_table(self.model.name)} AS star SEMI JOIN {self._affected} AS affected"
             f" ON {engine.same('star', 'affected', keys)})"
         )
-        differs = " OR ".join(f"new.{engine.name(c)} IS DISTINCT FROM old.{engine.name(c)}" for c in produced)
+        differs = " OR ".join(
+            # Of intervals, 30 days and a month would be equal.
+            f"new.{engine.name(c.name)}{_AS_WRITTEN.get(c.type, '')} IS DISTINCT FROM"
+            f" old.{engine.name(c.name)}{_AS_WRITTEN.get(c.type, '')}"
+            for c in self.model.produced
+        )
         first = f"old.{engine.name(keys[0])} IS NULL AND old.{GONE} IS NULL"
         changed = f"({first} OR old.{GONE} OR {differs})"
         begins = self._begins(f"new.{engine.name(AT)}", read)
@@ -266,12 +275,15 @@ class Transformation:
                 ),
             )
 
-    def _note_problem(self, condition: str, message: str) -> None:
-        if engine.scalar(self._engine, f"SELECT count(*) FROM {self.new} AS row WHERE {condition}"):
+    def _note_problem(self, condition: str, message: str) -> bool:
+        """Notes a problem of the rows that meet a condition, and gives whether there are any."""
+        found = engine.scalar(self._engine, f"SELECT count(*) FROM {self.new} AS row WHERE {condition}")
+        if found:
             problem = engine.name(PROBLEM)
             self._engine.execute(
                 f"UPDATE {self.new} AS row SET {problem} = concat_ws('; ', {problem}, {message}) WHERE {condition}"
             )
+        return bool(found)
 
     def _begins(self, source_time: str, read: str) -> str:
         if not self.model.versioned:
@@ -331,6 +343,7 @@ def _no_keys(base: Leaf) -> str:
 
 
 def upserts(relation: str) -> str:
+    """The present rows among a relation's changes."""
     return f"(SELECT * FROM {changes_table(relation)} WHERE _op = 'upsert')"
 
 
