@@ -159,7 +159,7 @@ def _obstacle(
     if filtered:
         return (
             "hides rows from this role by row-level security",
-            "ALTER ROLE … BYPASSRLS for the role of source.url, or leave the table out with source.exclude",
+            "ALTER ROLE … BYPASSRLS for the role of source.url",
         )
     names = {str(column[6]) for column in columns}
     unknown = [part for part in source.keys.get(table, ()) if part not in names]

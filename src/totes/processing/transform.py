@@ -179,10 +179,12 @@ class Transformation:
                 f" (SELECT 1 FROM {before} AS old WHERE old.row_key = new.row_key AND old.reason = new.reason)",
             )
         )
+        told = "SELECT row_key, list_sort(list(DISTINCT reason)) AS reasons, max(source_row) AS source_row"
         self._engine.execute(
-            f"DELETE FROM {self.quarantine} AS new WHERE reason IS NOT NULL AND EXISTS (SELECT 1 FROM {before} AS old"
-            " WHERE old.row_key = new.row_key AND old.reason = new.reason"
-            " AND old.source_row IS NOT DISTINCT FROM new.source_row)"
+            f"DELETE FROM {self.quarantine} WHERE reason IS NOT NULL AND row_key IN (SELECT new.row_key"
+            f" FROM ({told} FROM {self.quarantine} WHERE reason IS NOT NULL GROUP BY row_key) AS new"
+            f" JOIN ({told} FROM {before} GROUP BY row_key) AS old ON new.row_key = old.row_key"
+            " AND new.reasons = old.reasons AND new.source_row IS NOT DISTINCT FROM old.source_row)"
         )
         return new
 
