@@ -92,6 +92,12 @@ class Manifest(Document):
         """The manifest as it is stored."""
         return self._stored or self.model_dump_json(indent=1).encode()
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Manifest) and self.content() == other.content()
+
+    def __hash__(self) -> int:
+        return hash(self.content())
+
     def sha256(self) -> str:
         """The digest of the stored manifest."""
         return hashlib.sha256(self.content()).hexdigest()
