@@ -187,3 +187,30 @@ def test_text_is_not_bent_into_a_type_that_keeps_less(
     pipeline = make_pipeline(database.url, project=write_project({"dim_t": model}))
     assert run_cleanly(pipeline).quarantined == 1
     assert rows_of(pipeline, "SELECT id FROM dim_t") == [(2,)]
+
+
+def test_a_calendar_that_is_joined_grows_and_follows_what_it_is_joined_with(
+    database: Database, make_pipeline: Any, write_project: Any
+) -> None:
+    database.execute("CREATE TABLE o (id int PRIMARY KEY, d date)", "CREATE TABLE holiday (d date PRIMARY KEY, name text)",
+                     "INSERT INTO o VALUES (1, '2024-05-05')", "INSERT INTO holiday VALUES ('2024-12-25', 'Christmas')")  # fmt: skip
+    project = write_project({
+        "dim_date": """CREATE TABLE dim_date (date_id DATE PRIMARY KEY, holiday VARCHAR) AS
+            SELECT date AS date_id, holiday.name AS holiday FROM calendar LEFT JOIN holiday ON holiday.d = calendar.date""",
+        "fact_o": "CREATE TABLE fact_o (r BIGINT PRIMARY KEY, id INTEGER, d DATE REFERENCES dim_date) AS SELECT id, d FROM o",
+    })  # fmt: skip
+    pipeline = make_pipeline(database.url, project=project)
+    run_cleanly(pipeline)
+    database.execute("INSERT INTO o VALUES (2, '2025-01-01')")
+    assert run_cleanly(pipeline).loaded.batches[2] == {"dim_date": 365, "fact_o": 1}
+    database.execute(
+        "INSERT INTO holiday VALUES ('2025-01-01', 'New Year')",
+        "UPDATE holiday SET name = 'Xmas' WHERE name = 'Christmas'",
+    )
+    assert run_cleanly(pipeline).loaded.batches[3] == {"dim_date": 2}
+    database.execute("DELETE FROM holiday WHERE name = 'Xmas'", "INSERT INTO o VALUES (3, '2026-01-01')")
+    assert run_cleanly(pipeline).loaded.batches[4] == {"dim_date": 366, "fact_o": 1}
+    assert proven(pipeline)
+    assert rows_of(
+        pipeline, "SELECT CAST(date_id AS VARCHAR), holiday FROM dim_date WHERE holiday IS NOT NULL"
+    ) == [("2025-01-01", "New Year")]
