@@ -147,7 +147,8 @@ class StarBatch:
         self._try_again(queries)
         self._built = {name for name in self._kept if not self._state.has_source(name)}
         for query in queries:
-            touched = self._is_touched(query) or self._reads_calendar(query)  # that one may grow later in the batch
+            # The calendar may grow later in the batch.
+            touched = self._is_touched(query) or self._reads_calendar(query)
             if touched and not query.rowwise and not self._recomputed_wholly(query):
                 self._transformation(query, whole=False).look_back()
         for name in sorted(self._kept):
