@@ -139,11 +139,11 @@ def _capture_table(
     before = previous.tables.get(table.name) if previous else None
     added, renewed = check_shape(before, table) if before else ((), False)
     condition = None
-    if previous and previous.position.timeline != snapshot.position.timeline and table.has_transaction_ids:
+    if renewed:
+        _log.warning("columns were renamed or replaced; the table is captured again", table=table.name)
+    elif previous and previous.position.timeline != snapshot.position.timeline and table.has_transaction_ids:
         _log.warning("the source was promoted or restored; the table is captured again", table=table.name)
         renewed = True
-    if renewed:
-        _log.warning("what was captured before says nothing of its rows now", table=table.name)
     elif previous and table.has_transaction_ids and known.captured(table):
         condition = having_values(changed_since(previous.position, snapshot.position), table, added)
         rows, candidates = snapshot.survey(table, condition)

@@ -68,10 +68,7 @@ class Transformation:
         else:
             self._engine.execute(f"INSERT INTO {self._touched} {self._touched_keys()}")
             base = self.query.base
-            touched = ", ".join(
-                f"{engine.name(hidden)} AS {engine.name(part)}"
-                for hidden, part in zip(base.key, base.relation.key, strict=True)
-            )
+            touched = _aliased(base.key, base.relation.key)
             only = self._only(base, f"(SELECT {touched} FROM {self._touched})", base.relation.key)
             self._create(self.new, self.query.sql(only))
         if not self.query.rowwise:
@@ -223,7 +220,7 @@ class Transformation:
         """The first table's keys of rows that a changed row of any table is joined with, as the tables now are."""
         base = self.query.base
         parts = [
-            f"SELECT {engine.names(base.key)} FROM (SELECT {_as_hidden(base)} FROM {changes_table(base.relation.name)})"
+            f"SELECT {_aliased(base.relation.key, base.key)} FROM {changes_table(base.relation.name)}"
             if base.relation.name in self._incoming
             else f"SELECT {_no_keys(base)} WHERE false"
         ]
@@ -330,10 +327,9 @@ class Transformation:
         self._engine.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {query}")
 
 
-def _as_hidden(base: Leaf) -> str:
+def _aliased(columns: tuple[str, ...], names: tuple[str, ...]) -> str:
     return ", ".join(
-        f"{engine.name(part)} AS {engine.name(hidden)}"
-        for hidden, part in zip(base.key, base.relation.key, strict=True)
+        f"{engine.name(column)} AS {engine.name(name)}" for column, name in zip(columns, names, strict=True)
     )
 
 
