@@ -10,6 +10,7 @@ from pathlib import Path
 
 from totes.config import SourceSettings
 from totes.errors import BatchTaken
+from totes.failpoint import reach
 from totes.ingestion.capture import changed_since, check_continues, check_shape, having_values, key_column
 from totes.ingestion.catalog import SourceTable
 from totes.ingestion.known import KnownRows
@@ -70,6 +71,7 @@ def ingest(
             known.catch_up()
             started = datetime.now(UTC)
             with open_snapshot(url, source, needed) as snapshot:
+                reach("ingest.opened")
                 for table, reason in snapshot.left_out.items():
                     _log.warning(f"the table {reason} and is left out", table=table)
                 previous = journal.read(opened.batch) if opened.batch else None
@@ -168,6 +170,7 @@ def _capture_table(
         return changes
     objects, marks = writer.write(table), writer.write_marks(table)
     known.learn(table.name, [key_column(number) for number in range(len(table.key))])
+    reach("ingest.table")
     _log.info(
         "captured",
         table=table.name,

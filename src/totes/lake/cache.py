@@ -18,6 +18,7 @@ import duckdb
 
 from totes import __version__, engine
 from totes.errors import StoreError
+from totes.failpoint import reach
 from totes.lake.journal import Journal
 from totes.log import logger
 
@@ -72,13 +73,16 @@ class Cache:
     def begin(self) -> None:
         """Starts a transaction; what follows happens wholly or not at all."""
         self.engine.execute("BEGIN")
+        reach("cache.begin")
 
     def commit(self, batch: int, manifest_sha256: str) -> None:
         """Ends the transaction with the cache standing at `batch`."""
         self.engine.execute(
             "UPDATE totes_position SET batch = ?, manifest_sha256 = ?", [batch, manifest_sha256]
         )
+        reach("cache.commit.before")
         self.engine.execute("COMMIT")
+        reach("cache.commit.after")
 
     def rollback(self) -> None:
         """Ends the transaction with the cache standing where it stood."""

@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 from pydantic import ValidationError
 
 from totes.errors import BatchTaken, LakeDamaged
+from totes.failpoint import reach
 from totes.lake.layout import manifest_batch, manifest_path
 from totes.lake.manifest import IngestionManifest, Manifest, ProcessedManifest
 from totes.lake.store import ObjectExists, Store
@@ -75,12 +76,14 @@ class Journal(Generic[M]):
             BatchTaken: another runner has committed this number; what was prepared is not data.
         """
         path = manifest_path(manifest.batch)
+        reach("journal.commit.before")
         try:
             self.store.put_new(path, manifest.content())
         except ObjectExists as error:
             # A put whose answer was lost is sent again by the storage client and then meets its own object.
             if self.store.read(path) != manifest.content():
                 raise BatchTaken(f"batch {manifest.batch} was committed by another runner") from error
+        reach("journal.commit.after")
         self._last = max(self._last, manifest.batch)
 
 

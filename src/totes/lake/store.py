@@ -17,6 +17,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, S3Store
 
 from totes.errors import ConfigurationError, LakeDamaged, StoreError
+from totes.failpoint import reach
 from totes.lake.manifest import StoredObject
 from totes.redaction import redact
 
@@ -78,7 +79,9 @@ class Store:
         """
         try:
             buffer = _mapped(content) if isinstance(content, Path) else content
+            reach("store.put.before")
             obstore.put(self._storage, path, buffer, mode="create", use_multipart=False)
+            reach("store.put.after")
         except AlreadyExistsError as error:
             raise ObjectExists(path) from error
         except (BaseError, OSError) as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from totes.config import Settings
+from totes.failpoint import reach
 from totes.pipeline import STAGES, Cycle
 from totes.redaction import redact
 
@@ -116,7 +117,9 @@ def write_health(file: Path, health: Health) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     aside = file.with_name(f"{file.name}.{os.getpid()}")
     aside.write_text(health.model_dump_json(indent=1), encoding="utf-8")
+    reach("health.write.before")
     aside.replace(file)
+    reach("health.write.after")
 
 
 def utc_now() -> datetime:

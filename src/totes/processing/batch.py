@@ -8,6 +8,7 @@ import duckdb
 
 from totes import engine
 from totes.errors import ModelError, ModelFailed
+from totes.failpoint import reach
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest, ModelChanges, ProcessedManifest, TableChanges
 from totes.lake.store import Store
@@ -106,6 +107,7 @@ class StarBatch:
         queries = bind(self._project, self._manifest.tables)
         self._load_references()
         self._load(queries)
+        reach("process.loaded")
         on_calendar = {query.model.name for query in queries if self._reads_calendar(query)}
         parts = {
             query.model.name: self._compute(query) for query in queries if query.model.name not in on_calendar
@@ -268,6 +270,7 @@ class StarBatch:
         state, quarantine = self._writer.write_state(part), self._writer.write_quarantine(part)
         self._state.apply_rows(model.name, part.query.key, part.merged_rows, versioned=model.versioned)
         self._state.apply_quarantine(part.quarantine)
+        reach("process.model")
         written = sum(entry.rows for entry in objects)
         return before.model_copy(
             update={

@@ -13,6 +13,7 @@ import duckdb
 
 from totes import engine
 from totes.errors import WarehouseError, WarehouseRefused
+from totes.failpoint import reach
 from totes.star.project import LEDGER
 from totes.warehouse import ddl
 from totes.warehouse.adapter import LoadedBatch
@@ -59,8 +60,10 @@ class DuckDBWarehouse:
                 self._create(tables)
                 for load in batch.loads:
                     self._write(load)
+                    reach("duckdb.rows")
                 for load in reversed(batch.loads):
                     self._remove(load)
+                    reach("duckdb.removed")
                 self._engine.execute(
                     f"INSERT INTO {self._name(LEDGER)} VALUES (?, ?, ?, ?, ?)",
                     [
@@ -71,7 +74,9 @@ class DuckDBWarehouse:
                         batch.rows,
                     ],
                 )
+                reach("duckdb.commit.before")
                 self._engine.execute("COMMIT")
+                reach("duckdb.commit.after")
             except BaseException:
                 self._roll_back()
                 raise

@@ -15,6 +15,7 @@ from adbc_driver_manager import dbapi
 
 from totes import engine
 from totes.errors import WarehouseError, WarehouseRefused
+from totes.failpoint import reach
 from totes.redaction import redact
 from totes.star.model import Column
 from totes.star.project import LEDGER
@@ -73,8 +74,10 @@ class PostgreSQLWarehouse:
             created = self._create(tables)
             for load in batch.loads:
                 self._write(load, fresh=load.table.name in created)
+                reach("postgresql.rows")
             for load in reversed(batch.loads):
                 self._remove(load)
+                reach("postgresql.removed")
             for part in (ddl.create_keys, ddl.create_foreign_keys):
                 for table in (table for table in tables if table.name in created):
                     for statement in part(table, self._schema, "postgresql"):
@@ -84,6 +87,8 @@ class PostgreSQLWarehouse:
             self._execute(
                 f"INSERT INTO {self._name(LEDGER)} VALUES ({values}, {engine.text(loaded_at)}::timestamp, {batch.rows})"
             )
+            reach("postgresql.commit.before")
+        reach("postgresql.commit.after")
         return True
 
     def query(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:

@@ -1,0 +1,33 @@
+"""Failpoints: named places at which a test can end or stop the process, as a crash or a long pause would right there.
+
+`TOTES_FAILPOINT=NAME:N` kills the process the Nth time that it reaches NAME, `NAME:N=stop` stops it until somebody
+sends SIGCONT, and `TOTES_FAILPOINT_TRACE=FILE` writes down which points are reached. Without these nothing happens.
+The idea is that of TiKV's and FreeBSD's fail points; every name stands in the code once, as a literal.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+
+_reached: Counter[str] = Counter()
+
+
+def reach(name: str) -> None:
+    """Marks a place between two steps that a crash may come between."""
+    trace = os.environ.get("TOTES_FAILPOINT_TRACE")
+    if trace:
+        with Path(trace).open("a", encoding="utf-8") as file:
+            file.write(f"{name}\n")
+    wanted = os.environ.get("TOTES_FAILPOINT")
+    if not wanted:
+        return
+    place, _, action = wanted.partition("=")
+    point, _, turn = place.partition(":")
+    if point != name:
+        return
+    _reached[name] += 1
+    if _reached[name] == int(turn or 1):
+        os.kill(os.getpid(), signal.SIGSTOP if action == "stop" else signal.SIGKILL)
