@@ -12,12 +12,13 @@ ifeq ($(TESTS),tests)
 COVERAGE := --cov --cov-report=term-missing:skip-covered
 endif
 
-.PHONY: help demo test check lint types structure security audit bench docs package pins clean
+.PHONY: help demo test check lint types structure security audit soak bench docs package pins clean
 
 help:
 	@echo 'make demo      the pipeline on a PostgreSQL of its own (ORDERS=20000)'
 	@echo 'make test      all tests, with coverage (TESTS=tests/processing for some, without)'
 	@echo 'make check     lint, types, structure, docs up to date, security'
+	@echo 'make soak      random histories beside an oracle, until stopped (MINUTES=60 for so long)'
 	@echo 'make bench     the benchmarks'
 	@echo 'make docs      write docs/reference/ anew'
 	@echo 'make package   wheel and source archive, into dist/'
@@ -56,6 +57,9 @@ audit: .venv/dev.stamp
 	else \
 	    echo 'audit: SKIPPED, the database of vulnerabilities cannot be reached (build/audit.log)'; \
 	fi
+
+soak: .venv/dev.stamp
+	@$(BIN)/python -m tests.oracle.soak $(if $(MINUTES),--minutes $(MINUTES))
 
 bench: .venv/dev.stamp
 	@if [ -f benchmarks/run.py ]; then $(BIN)/python benchmarks/run.py; \

@@ -139,8 +139,8 @@ def _quoted(value: str) -> str:
 
 
 _DOCUMENTS = (
-    manifest.IngestionManifest, manifest.Position, manifest.TableChanges, manifest.SourceColumn,
-    manifest.ProcessedManifest, manifest.ModelChanges, manifest.OutputColumn, manifest.StoredObject,
+    manifest.IngestionManifest, manifest.Position, manifest.TableChanges, manifest.SourceColumn, manifest.LeftOut,
+    manifest.ProcessedManifest, manifest.ModelChanges, manifest.OutputColumn, manifest.ProblemKind, manifest.StoredObject,
 )  # fmt: skip
 
 

@@ -11,10 +11,12 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from email.message import EmailMessage
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from aiosmtpd.smtp import AuthResult
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
-from totes import log
+from totes import log, redaction
 from totes.config import Settings
 from totes.pipeline import Pipeline
 from totes.terrifictotes import demo_source
@@ -104,6 +106,12 @@ class Mailbox:
 @pytest.fixture(scope="session", autouse=True)
 def _quiet_logs() -> None:
     log.configure(terminal=False)
+
+
+@pytest.fixture(autouse=True)
+def _own_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A password of one test is not masked in what another one reads."""
+    monkeypatch.setattr(redaction, "_secrets", set())
 
 
 @pytest.fixture(scope="session")
@@ -220,6 +228,45 @@ def smtp() -> Iterator[Mailbox]:
     )
     yield mailbox
     controller.stop()
+
+
+@pytest.fixture
+def secrets(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """Secrets that an HTTP server gives to AWS's own client, by name."""
+    kept: dict[str, str] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            name = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["SecretId"]
+            assert self.headers["X-Amz-Target"] == "secretsmanager.GetSecretValue"
+            found = name in kept
+            answer = (
+                {"Name": name, "SecretString": kept[name]}
+                if found
+                else {"__type": "ResourceNotFoundException"}
+            )
+            body = json.dumps(answer).encode()
+            self.send_response(200 if found else 400)
+            self.send_header("Content-Type", "application/x-amz-json-1.1")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    for variable, value in {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}", "AWS_REGION": "eu-west-2",
+        "AWS_DEFAULT_REGION": "eu-west-2", "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(variable, value)
+    yield kept
+    server.shutdown()
+    thread.join()
+    server.server_close()
 
 
 @pytest.fixture

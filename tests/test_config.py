@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -193,45 +190,6 @@ def test_a_secret_is_not_shown_by_printing_the_settings(load: Callable[[str], Se
         redact("password authentication failed: geheim-42, post-77")
         == "password authentication failed: ***, ***"
     )
-
-
-@pytest.fixture
-def secrets(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
-    """Secrets that an HTTP server gives to AWS's own client, by name."""
-    kept: dict[str, str] = {}
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            name = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["SecretId"]
-            assert self.headers["X-Amz-Target"] == "secretsmanager.GetSecretValue"
-            found = name in kept
-            answer = (
-                {"Name": name, "SecretString": kept[name]}
-                if found
-                else {"__type": "ResourceNotFoundException"}
-            )
-            body = json.dumps(answer).encode()
-            self.send_response(200 if found else 400)
-            self.send_header("Content-Type", "application/x-amz-json-1.1")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    for variable, value in {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}", "AWS_REGION": "eu-west-2",
-        "AWS_DEFAULT_REGION": "eu-west-2", "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key",
-    }.items():  # fmt: skip
-        monkeypatch.setenv(variable, value)
-    yield kept
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 def test_a_secret_may_be_a_url(load: Callable[[str], Settings], secrets: dict[str, str]) -> None:

@@ -60,7 +60,7 @@ def test_the_reference_is_up_to_date() -> None:
 
 
 def test_the_readme_has_every_command() -> None:
-    said = set(re.findall(r"`totes ([a-z]+(?: sql)?)", README.read_text("utf-8")))
+    said = set(re.findall(r"`totes ([a-z]+(?: (?:sql|list|retry))?)", README.read_text("utf-8")))
     assert said == commands()
 
 

@@ -48,3 +48,9 @@ def test_a_folder_called_like_a_column_does_not_become_one(tmp_path: Path) -> No
     assert engine.scalar(connection, f'SELECT "date" FROM {engine.parquet([folder / "x.parquet"])}') == "mine"
     lines = engine.json_lines([folder / "x.jsonl"], "{'date': 'VARCHAR'}", "none")
     assert engine.scalar(connection, f'SELECT "date" FROM {lines}') == "mine"
+
+
+def test_an_expression_that_stands_twice_in_a_try_fails_for_its_row_only() -> None:
+    connection = engine.connect(None, memory="1GB")
+    connection.execute("CREATE TABLE t AS SELECT * FROM (VALUES ('1'), ('x')) AS t (v)")
+    assert connection.execute("SELECT TRY(v::INT + v::INT) FROM t").fetchall() == [(2,), (None,)]

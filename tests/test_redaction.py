@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from base64 import b64encode
 from collections.abc import Callable
 from urllib.parse import quote
 
@@ -17,11 +19,6 @@ from totes.errors import SourceError
 from totes.redaction import redact, register_secret
 
 
-@pytest.fixture(autouse=True)
-def _no_secrets_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redaction, "_secrets", set())
-
-
 @pytest.mark.parametrize(
     ("registered", "text"),
     [
@@ -31,13 +28,29 @@ def _no_secrets_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
         ("mailto://host?user=u&pass=s3cr3t", "pass=s3cr3t"),
         ("mailto://robot:s3cr3t@mail.example?to=a@b.example", "robot:s3cr3t"),
         ("no URL at all, s3cr3t", "it was: no URL at all, s3cr3t"),
+        ("host=db password=s3cr3t user=u", 'password "s3cr3t"'),
+        ("host=db password='s3cr3t \\'x' user=u", "it was s3cr3t 'x"),
+        ("postgresql://u:s3cr3t@host/db", f"Basic {b64encode(b'u:s3cr3t').decode()}"),
+        ("postgresql://u:s3cr3t@host/db", b64encode(b"s3cr3t").decode()),
+        ("postgresql://u:3cr3t%22%5C%C3%B6@host/db", json.dumps('3cr3t"\\ö')),
+        ("postgresql://u:3cr3t%22%5C%C3%B6@host/db", ascii('3cr3t"\\ö')),
+        ("postgresql://u:3cr3t%22%5C%C3%B6@host/db", "3cr3t%22%5c%c3%b6"),
     ],
 )
 def test_a_registered_secret_is_masked(registered: str, text: str) -> None:
     register_secret(registered)
     assert "3cr3t" not in redact(text)
     assert "s3 cr3t" not in redact(text)
+    assert "M2NyM3" not in redact(text)
+    assert "czNjcjN0" not in redact(text)
     assert "***" in redact(text)
+
+
+def test_the_names_of_files_are_left() -> None:
+    register_secret(
+        "postgresql://u:s3cr3t@host/db?sslkey=/etc/totes.key&passfile=/etc/pgpass&sslpassword=geheim"
+    )
+    assert redact("/etc/totes.key /etc/pgpass geheim") == "/etc/totes.key /etc/pgpass ***"
 
 
 def test_what_is_no_secret_is_left(monkeypatch: pytest.MonkeyPatch) -> None:

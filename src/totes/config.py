@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from totes.errors import ConfigurationError
-from totes.redaction import register_secret
+from totes.redaction import register_secret, register_secrets_of_environment, register_secrets_of_text
 from totes.secrets import PREFIX as SECRETS_MANAGER
 from totes.secrets import resolve_secret
 
@@ -197,8 +197,12 @@ class Settings(BaseSettings):
 
     def model_post_init(self, _context: Any) -> None:
         """Masks the secrets from now on, in all that is printed."""
-        for secret in (self.source.url, self.warehouse.url, *self.alerts.urls):
-            register_secret(secret.get_secret_value())
+        register_secrets_of_environment()
+        for secret in (self.source.url, self.warehouse.url):
+            if not secret.get_secret_value().startswith(SECRETS_MANAGER):
+                register_secret(secret.get_secret_value())
+        for secret in self.alerts.urls:
+            register_secret(secret.get_secret_value(), tokens=True)
 
     def path(self, value: Path | str) -> Path:
         """A path of the settings, taken from the settings file's folder."""
@@ -229,9 +233,12 @@ def load_settings(file: Path | None) -> Settings:
     """
     path = file or Path(FILE_NAME)
     values: dict[str, Any] = {}
+    register_secrets_of_environment()
     if path.is_file():
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
+            text = path.read_text(encoding="utf-8")
+            register_secrets_of_text(text)
+            values = tomllib.loads(text)
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"{path} is not valid TOML: {error}") from error
         except OSError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +12,7 @@ from zlib import crc32
 
 import duckdb
 
-from totes.errors import EngineFault
+from totes.errors import ConfigurationError, EngineFault
 
 Engine = duckdb.DuckDBPyConnection
 
@@ -26,7 +28,15 @@ def connect(path: Path | None, *, memory: str, scratch: Path | None = None) -> E
 
     Raises:
         duckdb.IOException: another process holds the file, or it cannot be read.
+        ConfigurationError: DuckDB cannot keep a database at this path.
     """
+    # An absolute path is a file's, where a relative one such as `:memory:` or `md:name` may mean something else.
+    file = str(path.absolute()) if path else ":memory:"
+    if any(character in file for character in "?\\"):
+        raise ConfigurationError(
+            f"DuckDB cannot keep a database at {file}, a path with a question mark or a backslash in it",
+            hint="Choose another name: warehouse.url, lake.cache and the folder of the settings decide it",
+        )
     options: dict[str, Any] = {
         "memory_limit": memory,
         "autoinstall_known_extensions": "false",
@@ -37,8 +47,10 @@ def connect(path: Path | None, *, memory: str, scratch: Path | None = None) -> E
     }
     if scratch is not None or path is None:
         options["temp_directory"] = str(scratch or tempfile.gettempdir())
-    engine = duckdb.connect(str(path) if path else ":memory:", config=options)
+    engine = duckdb.connect(file, config=options)
     engine.execute("SET TimeZone = 'UTC'")
+    # It takes what a TRY has twice out of the TRY, where an error in one row is an error of the query.
+    engine.execute("SET disabled_optimizers = 'common_subexpressions'")
     engine.execute("SET enable_progress_bar = false")
     return engine
 
@@ -86,8 +98,7 @@ def same(left: str, right: str, columns: Iterable[str], others: Iterable[str] | 
 
 def parquet(files: Iterable[Path]) -> str:
     """The relation of some local Parquet files; folder names such as `date=…` do not become columns."""
-    listed = ", ".join(text(str(file)) for file in files)
-    return f"read_parquet([{listed}], hive_partitioning = false)"
+    return f"read_parquet([{_listed(files)}], hive_partitioning = false)"
 
 
 def json_lines(
@@ -101,12 +112,37 @@ def json_lines(
         compression: zstd, gzip or none.
         line_bytes_max: the longest line that can be read; buffers of this size are used.
     """
+    written = "uncompressed" if compression == "none" else compression
+    return (
+        f"{'read_json' if columns else 'read_json_objects'}([{_listed(files)}], format = 'newline_delimited',"
+        f" compression = '{written}',{f' columns = {columns},' if columns else ''}"
+        f" maximum_object_size = {line_bytes_max}, hive_partitioning = false)"
+    )
+
+
+def is_pattern(file: Path) -> bool:
+    """Whether DuckDB takes the file's name for a pattern, which other files may match as well."""
+    return re.search(r"[*?\[\\]", str(file)) is not None
+
+
+def _listed(files: Iterable[Path]) -> str:
+    listed = list(files)
+    for file in filter(is_pattern, listed):
+        raise ConfigurationError(
+            f"DuckDB takes the name {file} for a pattern",
+            hint="Set TMPDIR to a folder without any of * ? [ \\ in its path",
+        )
+    return ", ".join(text(str(file)) for file in listed)
+
+
+def text_lines(files: Iterable[Path], compression: str, *, line_bytes_max: int) -> str:
+    """The relation of some local files' lines, whatever they hold, in one column `json`; see `json_lines`."""
     listed = ", ".join(text(str(file)) for file in files)
     written = "uncompressed" if compression == "none" else compression
     return (
-        f"{'read_json' if columns else 'read_json_objects'}([{listed}], format = 'newline_delimited',"
-        f" compression = '{written}',{f' columns = {columns},' if columns else ''}"
-        f" maximum_object_size = {line_bytes_max}, hive_partitioning = false)"
+        f"read_csv([{listed}], auto_detect = false, header = false, columns = {{'json': 'VARCHAR'}}, quote = '',"
+        f" escape = '', delim = e'\\x01', new_line = '\\n', compression = '{written}', hive_partitioning = false,"
+        f" max_line_size = {line_bytes_max}, buffer_size = {line_bytes_max})"
     )
 
 
@@ -117,10 +153,16 @@ def parse_text(raw: str, target: str) -> str:
         era = f"regexp_replace({raw}, '^(\\S+)(.*) BC$', '\\1 (BC)\\2')"
         return f"TRY_CAST(CASE WHEN {raw} LIKE '%BC' THEN {era} ELSE {raw} END AS {target})"
     if target == "BLOB":
-        return f"CASE WHEN {raw} LIKE '\\x%' THEN TRY(unhex(substr({raw}, 3))) END"
+        return f"CASE WHEN {raw} LIKE '\\x%' AND length({raw}) % 2 = 0 THEN TRY(unhex(substr({raw}, 3))) END"
     if target == "INTERVAL":
         return f"TRY_CAST(replace({raw}, '+', '') AS INTERVAL)"  # PostgreSQL writes '-1 mons +2 days'
     return f"TRY_CAST({raw} AS {target})"
+
+
+def first_line(error: duckdb.Error | OSError) -> str:
+    """What an error says, in one line; a fault of a file that another thread met is told in JSON within the text."""
+    told = re.search(r'"exception_message":("(?:[^"\\]|\\.)*")', str(error))
+    return str(json.loads(told.group(1)) if told else error).strip().partition("\n")[0]
 
 
 def scalar(engine: Engine, sql: str) -> Any:

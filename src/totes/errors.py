@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from totes.redaction import redact
+
 
 class TotesError(Exception):
-    """The base of all errors; `what` is one line for a person, `hint` the next step."""
+    """The base of all errors; `what` is one line for a person, `hint` the next step. No secret that is known is in them."""
 
     exit_code = 3
     retryable = False
 
     def __init__(self, what: str, *, hint: str | None = None) -> None:
-        super().__init__(what)
-        self.what = what
-        self.hint = hint
+        self.what = redact(what)
+        self.hint = redact(hint) if hint else None
+        super().__init__(self.what)
 
     def __str__(self) -> str:
         return f"{self.what}. {self.hint}" if self.hint else self.what
@@ -58,6 +60,10 @@ class StoreError(TotesError):
 
 class LakeDamaged(TotesError):
     """An object of the lake is missing or differs from its manifest: nothing is taken from it."""
+
+
+class BackupRefused(TotesError):
+    """The destination holds the backup of another lake, or one that this lake is behind; nothing there was changed."""
 
 
 class ModelFailed(TotesError):

@@ -17,7 +17,16 @@ from totes.redaction import redact
 def _mask_secrets(
     _logger: Any, _method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    return {name: redact(value) if isinstance(value, str) else value for name, value in event.items()}
+    return {name: _masked(value) for name, value in event.items()}
+
+
+def _masked(value: Any) -> Any:
+    """The value without secrets, however deep; what is of no plain type is masked as the text that would be logged."""
+    if isinstance(value, dict):
+        return {_masked(name): _masked(part) for name, part in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_masked(part) for part in value]
+    return value if isinstance(value, bool | int | float | None) else redact(str(value))
 
 
 def configure(*, verbose: bool = False, terminal: bool | None = None) -> None:

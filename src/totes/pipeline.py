@@ -6,18 +6,19 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TypeVar
 
 import duckdb
 
+from totes import engine
 from totes.config import Settings
 from totes.errors import EngineFault, TotesError, WarehouseRefused
 from totes.ingestion.source import Snapshot, describe_source
 from totes.ingestion.stage import Ingested, ingest
 from totes.lake.journal import ingestion_journal
 from totes.lake.store import Store
-from totes.processing.batch import bind
+from totes.processing.binding import bind
 from totes.processing.stage import Processed, process
 from totes.star.project import Project, load_project
 from totes.warehouse.adapter import Warehouse
@@ -97,8 +98,11 @@ class Pipeline:
             memory=self.settings.lake.memory,
         )
 
-    def ingest(self, inspect: Callable[[Snapshot], None] | None = None) -> Ingested:
-        """Captures what is new at the source as one batch; `inspect` sees the snapshot when all of it is captured."""
+    def ingest(self, inspect: Callable[[Snapshot], None] | None = None, *, always: bool = False) -> Ingested:
+        """Captures what is new at the source as one batch, with `always` also when there is nothing.
+
+        `inspect` sees the snapshot when all of it is captured.
+        """
         return ingest(
             self.settings.source_url(),
             self.settings.source,
@@ -108,6 +112,7 @@ class Pipeline:
             cache=self.settings.cache_folder,
             memory=self.settings.lake.memory,
             inspect=inspect,
+            always=always,
         )
 
     def process(self) -> Processed:
@@ -125,11 +130,15 @@ class Pipeline:
         with self.warehouse() as warehouse:
             return load(self.project, self.processed_store, warehouse)
 
-    def replay(self, url: str) -> Loaded:
-        """Loads all processed batches into the warehouse at a URL, which must be empty.
+    def replay(self, url: str, last: int | None = None) -> Loaded:
+        """Loads processed batches into the warehouse at a URL, which is empty or holds the first batches of this lake.
+
+        Args:
+            url: the warehouse's URL.
+            last: the batch to stop after; by default the newest.
 
         Raises:
-            WarehouseRefused: something is loaded there.
+            WarehouseRefused: another lake's batches are loaded there, or a later one than `last`.
         """
         settings = self.settings
         opened = open_warehouse(
@@ -137,18 +146,23 @@ class Pipeline:
         )
         with opened as warehouse:
             newest = warehouse.newest()
-            if newest:
+            if newest and last is not None and newest.batch > last:
                 raise WarehouseRefused(
-                    f"that warehouse holds {newest.batch} batches already", hint="Name an empty one"
+                    f"that warehouse is at batch {newest.batch} already", hint="Name an empty one"
                 )
-            return load(self.project, self.processed_store, warehouse)
+            return load(self.project, self.processed_store, warehouse, last_wanted=last)
 
-    def run(self, only: str | None = None) -> Cycle:
-        """Runs all stages, or one. A stage that fails does not keep the others from the work that is there for them."""
+    def run(self, only: str | None = None, *, always: bool = False) -> Cycle:
+        """Runs all stages, or one. A stage that fails does not keep the others from the work that is there for them.
+
+        With `always`, a batch is made also when nothing is new at the source.
+        """
         _ = self.project  # a project that is wrong is wrong for every stage
         cycle = Cycle()
         if only in (None, "ingest"):
-            cycle.ingested = _timed(cycle, "ingest", self.ingest)
+            cycle.ingested = _timed(cycle, "ingest", partial(self.ingest, always=always))
+            for failure in cycle.ingested.failures[:1] if cycle.ingested else ():
+                cycle.failures["ingest"] = failure
         if only in (None, "process"):
             cycle.processed = _timed(cycle, "process", self.process)
         if only in (None, "load"):
@@ -186,9 +200,7 @@ def _timed(cycle: Cycle, stage: str, work: Callable[[], T]) -> T | None:
         cycle.failures[stage] = error
         return None
     except (duckdb.Error, OSError) as error:
-        fault = EngineFault(
-            str(error).partition("\n")[0], hint="Check the free space on disk, and lake.memory"
-        )
+        fault = EngineFault(engine.first_line(error), hint="Check the free space on disk, and lake.memory")
         fault.__cause__ = error
         cycle.failures[stage] = fault
         return None

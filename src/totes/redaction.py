@@ -2,22 +2,104 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import os
 import re
-from urllib.parse import quote, unquote, urlsplit
+from collections.abc import Iterable
+from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 MASK = "***"
+_LENGTH_MIN = 3
+_TOKEN_LENGTH_MIN = 12
+# Environment variables with a secret in them that totes does not read, but its libraries do.
+_SECRETS = ("PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN")
+_URLS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
+# Connection parameters that name a file: an error about that file has to name it too.
+_FILES = ("passfile",)
+_PARAMETER = r"(\w*(?:pass|pwd|secret|token|api_?key)\w*)\s*=\s*('(?:\\.|[^'\\])*'|[^\s&]*)"
 _secrets: set[str] = set()
 
 
-def register_secret(value: str) -> None:
-    """Masks `value`, and when it is a URL the secrets inside it, in all text that passes `redact`."""
+def register_secret(value: str, *, tokens: bool = False) -> None:
+    """Masks `value`, and when it is a URL the secrets inside it, in all text that passes `redact`.
+
+    Args:
+        value: a secret, or a URL or connection string with secrets in it.
+        tokens: the URL may hold secrets anywhere, as those of chat services do: all its long parts are masked.
+    """
+    for secret in secrets_in(value):
+        _secrets.update(_forms(secret))
+    if user := re.match(r"[^:]*://([^:/@?#]*):", value):  # HTTP and SMTP send both as one
+        _secrets.update(_base64(f"{unquote(user.group(1))}:{unquote(_password(value))}"))
+    if tokens:
+        for part in re.split(r"[/:@?&=#,]+", value.partition("://")[2]):
+            if len(part) >= _TOKEN_LENGTH_MIN and "." not in part:
+                _secrets.update(_forms(part))
+
+
+def register_secrets_of_text(text: str) -> None:
+    """Masks the secrets of every URL and connection string in `text`: a settings file, before it is known to be one."""
+    for secret in (*re.findall(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"',\]]+", text), *_named_secrets(text)):
+        register_secret(secret)
+
+
+def register_secrets_of_environment() -> None:
+    """Masks the secrets in this process's environment: in the settings' variables, and those that libraries read."""
+    for variable, value in os.environ.items():
+        if variable.upper() in _SECRETS:
+            register_secret(value)
+        elif variable.upper() in _URLS or variable.upper().startswith("TOTES_"):
+            register_secrets_of_text(value)
+
+
+def without_secrets(url: str) -> str:
+    """A URL without its password and secret parameters: the same whatever these are, so that it names a place."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return _mask(url, secrets_in(url))
+    user, at, host = parts.netloc.rpartition("@")
+    query = re.sub(_PARAMETER, "", parts.query, flags=re.IGNORECASE)
+    return parts._replace(netloc=f"{user.partition(':')[0]}{at}{host}", query=query).geturl()
+
+
+def secrets_in(value: str) -> set[str]:
+    """The secrets of a URL, as it writes them; or `value` itself, which is then one, with those that it names."""
     if "://" not in value:
-        _secrets.add(value)
-        return
+        return {value, *_named_secrets(value)}
     password = _password(value)
     # A password that should have been percent-encoded is taken apart by those who read the URL, and told in pieces.
-    for secret in (password, *re.split(r"[@/?#:\s]", password), *_query_secrets(value)):
-        _secrets.update({secret, unquote(secret), quote(unquote(secret), safe="")})
+    return {password, *re.split(r"[@/?#:\s]", password), *_named_secrets(value.partition("?")[2])} - {""}
+
+
+def redact(text: str) -> str:
+    """Gives `text` with every registered secret replaced by `***`."""
+    return _mask(text, _secrets)
+
+
+def _mask(text: str, secrets: Iterable[str]) -> str:
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= _LENGTH_MIN:
+            text = text.replace(secret, MASK)
+    return text
+
+
+def _forms(secret: str) -> set[str]:
+    """How a secret may come to be written: percent-encoded, escaped as Python, JSON or libpq do, or in base64."""
+    forms = set()
+    for plain in (secret, unquote(secret)):
+        forms |= {plain, quote(plain, safe=""), quote(plain), quote_plus(plain)}
+        forms |= {repr(plain)[1:-1], ascii(plain)[1:-1], json.dumps(plain)[1:-1]}
+        forms |= {json.dumps(plain, ensure_ascii=False)[1:-1], re.sub(r"([\\'])", r"\\\1", plain)}
+        if len(plain) >= _LENGTH_MIN:
+            forms |= _base64(plain)
+    return forms | {re.sub("%[0-9A-F]{2}", lambda code: code.group().lower(), form) for form in forms}
+
+
+def _base64(secret: str) -> set[str]:
+    content = secret.encode("utf-8", "surrogateescape")
+    return {base64.b64encode(content).decode(), base64.urlsafe_b64encode(content).decode()}
 
 
 def _password(url: str) -> str:
@@ -31,14 +113,10 @@ def _password(url: str) -> str:
     return password
 
 
-def _query_secrets(url: str) -> list[str]:
-    pairs = [pair.partition("=") for pair in url.partition("?")[2].split("&")]
-    return [secret for name, _, secret in pairs if re.search("pass|secret|token|key", name, re.IGNORECASE)]
-
-
-def redact(text: str) -> str:
-    """Gives `text` with every registered secret replaced by `***`."""
-    for secret in sorted(_secrets, key=len, reverse=True):
-        if len(secret) >= 3:
-            text = text.replace(secret, MASK)
-    return text
+def _named_secrets(parameters: str) -> list[str]:
+    """The secrets of `password=…&sslpassword=…` and of `host=… password='…'`."""
+    found = []
+    for name, value in re.findall(_PARAMETER, parameters, re.IGNORECASE):
+        if name.lower() not in _FILES:
+            found += [value.strip("\"'"), re.sub(r"\\(.)", r"\1", value.strip("\"'"))]
+    return found

@@ -7,7 +7,7 @@ import re
 from urllib.parse import quote
 
 from totes.errors import ConfigurationError
-from totes.redaction import register_secret
+from totes.redaction import register_secret, register_secrets_of_text
 
 PREFIX = "secretsmanager:"
 _PARTS = ("PG_USER", "PG_PASSWORD", "PG_HOST", "PG_PORT", "PG_DATABASE")
@@ -41,7 +41,9 @@ def resolve_secret(value: str, setting: str) -> str:
             f"{setting}: the secret {secret_name} could not be fetched ({type(error).__name__}: {error})",
             hint="Check its name, the region (AWS_DEFAULT_REGION) and that secretsmanager:GetSecretValue is allowed",
         ) from error
-    url = secret if re.match("[a-z0-9+]+://", secret) else _url_from_parts(secret, setting, secret_name)
+    register_secrets_of_text(secret)
+    known = re.match("(postgresql|postgres|duckdb)://", secret)
+    url = secret if known else _url_from_parts(secret, setting, secret_name)
     register_secret(url)
     return url
 

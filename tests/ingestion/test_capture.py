@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from typing import Any
@@ -318,6 +319,7 @@ def test_a_column_that_is_added_with_a_default_is_captured_with_its_values(
     pipeline = capture(database)
     pipeline.ingest()
     database.execute("ALTER TABLE t ADD COLUMN nothing text")
+    assert changes(pipeline.ingest()) == {}
     assert pipeline.ingest().batch is None
     database.execute("ALTER TABLE t ADD COLUMN more json DEFAULT '{}'")
     assert changes(pipeline.ingest()) == {"t": (2, 0)}
@@ -330,8 +332,8 @@ def test_another_primary_key_is_refused_with_the_way_out(database: Database, cap
     database.execute("CREATE TABLE t (id int PRIMARY KEY, v text)", "INSERT INTO t VALUES (1, 'a')")
     capture(database).ingest()
     database.execute("ALTER TABLE t DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (v)")
-    with pytest.raises(SourceRefused, match=r"key of public\.t was \(id\) and is \(v\).*source\.keys"):
-        capture(database).ingest()
+    [failure] = capture(database).ingest().failures
+    assert re.search(r"key of public\.t was \(id\) and is \(v\).*source\.keys", str(failure))
     assert capture(database, keys={"t": ["id"]}).ingest().batch is None
 
 
@@ -379,8 +381,8 @@ def test_a_key_of_another_type_is_refused(database: Database, capture: Any) -> N
     database.execute("ALTER TABLE t ALTER id TYPE bigint")
     capture(database).ingest()
     database.execute("ALTER TABLE t ALTER id TYPE text")
-    with pytest.raises(SourceRefused, match=r"key column id of public\.t was a bigint and is a text"):
-        capture(database).ingest()
+    [failure] = capture(database).ingest().failures
+    assert re.search(r"key column id of public\.t was a bigint and is a text", str(failure))
 
 
 def test_a_declared_key_without_a_value_is_refused(database: Database, capture: Any) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import fcntl
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from totes.errors import StoreError
+from totes.errors import LakeDamaged, StoreError
 from totes.lake import cache as cache_module
 from totes.lake.cache import Cache
 from totes.lake.journal import Journal
@@ -117,11 +118,38 @@ def test_a_cache_of_a_lake_that_was_replaced_is_made_again(
 ) -> None:
     with opened() as cache:
         learn(cache, journal)
-    manifest = tmp_path / "lake/batches/000000000002.json"
-    manifest.write_text(
-        json.dumps(json.loads(manifest.read_text()) | {"finished_at": "2025-01-01T00:00:00Z"}, indent=1)
-    )
+    another = Manifest(batch=2, previous_sha256=None, started_at=NOON, finished_at=NOON, totes="0.0.1")
+    (tmp_path / "lake/batches/000000000002.json").write_bytes(another.content())
     with opened() as cache:
+        assert cache.batch == 0
+
+
+def test_a_lake_that_has_lost_its_newest_batch_is_not_taken_for_a_new_one(
+    opened: Callable[..., Cache], journal: Journal[Manifest], tmp_path: Path
+) -> None:
+    with opened() as cache:
+        learn(cache, journal)
+    lost = tmp_path / "lake/batches/000000000002.json"
+    content = lost.read_bytes()
+    lost.unlink()
+    with pytest.raises(LakeDamaged, match=r"000000000002\.json is missing, though batch 2 was there"):
+        opened(Journal(journal.store, Manifest))
+    lost.write_bytes(content)
+    with opened() as cache:
+        assert cache.batch == 2
+
+
+def test_a_lake_that_has_lost_all_its_manifests_is_damaged_and_an_empty_one_is_new(
+    opened: Callable[..., Cache], journal: Journal[Manifest], tmp_path: Path
+) -> None:
+    with opened() as cache:
+        learn(cache, journal)
+    journal.store.put_new("table/packet", b"{}")
+    shutil.rmtree(tmp_path / "lake/batches")
+    with pytest.raises(LakeDamaged, match=r"000000000001\.json is missing"):
+        opened(Journal(journal.store, Manifest))
+    shutil.rmtree(tmp_path / "lake/table")
+    with opened(Journal(journal.store, Manifest)) as cache:
         assert cache.batch == 0
 
 
@@ -152,6 +180,21 @@ def test_a_cache_that_another_process_has_open_is_left_alone(
     holder.communicate("")
     with opened() as cache:
         assert cache.batch == 2
+
+
+def test_a_cache_that_another_process_is_just_making_is_not_taken_for_a_damaged_one(
+    opened: Callable[..., Cache], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_module, "_LOCK_PATIENCE_SECONDS", 0.3)
+    with opened():
+        pass
+    file = tmp_path / "cache/stage.duckdb"
+    file.write_bytes(b"half of it")
+    with (tmp_path / "cache/stage.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with opened() as cache:
+            assert cache.batch == 0  # in a private one
+    assert file.read_bytes() == b"half of it"
 
 
 def test_a_cache_folder_that_cannot_be_made_is_named(tmp_path: Path, journal: Journal[Manifest]) -> None:

@@ -93,7 +93,9 @@ def test_rows_that_are_set_aside_are_told(
     database.execute('UPDATE "order" SET price = 1.005 WHERE order_id IN (1, 2)')
     run(make())
     assert smtp.subjects == ["[totes] shop: 2 rows set aside"]
-    assert "totes status" in smtp.text(0)
+    assert "- fact_order.price has more digits than DECIMAL(10, 2) keeps (2 rows)" in smtp.text(0)
+    assert "Next step: totes quarantine list" in smtp.text(0)
+    assert "1.005" not in smtp.text(0)
     run(make())
     assert len(smtp.mails) == 1
 

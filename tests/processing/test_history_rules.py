@@ -169,3 +169,21 @@ def test_a_change_of_a_joined_row_makes_versions_of_all_rows_that_show_it(
         (12, "York", at(2024, 1, 4), 1),
         (13, None, at(2024, 1, 5), 1),
     ]
+
+
+def test_a_change_of_a_joined_row_begins_when_it_was_read_whatever_the_first_row_did_before(
+    database: Database, make_pipeline: Any, write_project: Any
+) -> None:
+    database.execute(TABLE, "CREATE TABLE n (id int PRIMARY KEY, name text)",
+                     "INSERT INTO n VALUES (0, 'old')", "INSERT INTO o VALUES (1, 'a', 0, '2024-01-01')")  # fmt: skip
+    joined = """CREATE TABLE fact_o (record BIGINT PRIMARY KEY, id INTEGER, name VARCHAR) AS
+        SELECT o.id, n.name FROM o LEFT JOIN n ON n.id = o.other"""
+    pipeline = make_pipeline(database.url, project=write_project({"fact_o": joined}))
+    run(pipeline)
+    database.execute("UPDATE o SET v = 'b', last_updated = '2024-02-01'")  # which the model does not show
+    run(pipeline)
+    database.execute("UPDATE n SET name = 'new'")
+    read_at = run(pipeline)
+    assert rows_of(pipeline, "SELECT name, valid_from FROM fact_o ORDER BY record") == [
+        ("old", at(2024, 1, 1)), ("new", read_at),
+    ]  # fmt: skip

@@ -7,11 +7,13 @@ from typing import Annotated
 import typer
 
 from totes import __version__
-from totes.cli import demo, history, replay, run, status, verify, warehouse
+from totes.cli import backup, demo, doctor, history, quarantine, replay, run, status, verify, warehouse
+from totes.cli.masking import MaskedGroup, mask_process
 from totes.cli.session import ConfigOption, DebugOption, JsonOption, Session
 
 app = typer.Typer(
     name="totes",
+    cls=MaskedGroup,
     help="From a PostgreSQL database to a star schema with full history, through an immutable lake.",
     no_args_is_help=True,
     add_completion=False,
@@ -41,6 +43,7 @@ def totes(
 
 
 app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
 app.command("run")(run.run)
 app.command("ingest")(run.ingest)
 app.command("process")(run.process)
@@ -49,9 +52,12 @@ app.command("status")(status.status)
 app.command("history")(history.history)
 app.command("verify")(verify.verify)
 app.command("replay")(replay.replay)
+app.command("backup")(backup.backup)
+app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(warehouse.app, name="warehouse")
 
 
 def main() -> None:
     """The console script."""
+    mask_process()
     app()

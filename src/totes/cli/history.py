@@ -50,10 +50,10 @@ def history(
 def show_history(out: Console, title: str, versions: list[Version]) -> None:
     """One column a version, newest last; what has changed stands out."""
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(
-        title=f"{title}: {len(versions)} version{'s' if len(versions) > 1 else ''}", title_justify="left"
-    )
+    counted = f"{len(versions)} version{'s' if len(versions) > 1 else ''}"
+    table = Table(title=Text(f"{title}: {counted}", "italic"), title_justify="left")
     table.add_column("")
     for version in versions:
         table.add_column(f"batch {version.batch}", overflow="fold")
@@ -62,9 +62,9 @@ def show_history(out: Console, title: str, versions: list[Version]) -> None:
         values = [version.values.get(name) for version in versions]
         changed = [False, *(one != other for one, other in itertools.pairwise(values))]
         table.add_row(
-            name,
+            Text(name),
             *(
-                f"[bold yellow]{_text(v)}[/]" if new else _text(v)
+                Text(_text(v), style="bold yellow" if new else "")
                 for v, new in zip(values, changed, strict=True)
             ),
         )
@@ -75,9 +75,7 @@ def show_history(out: Console, title: str, versions: list[Version]) -> None:
 
 
 def _text(value: object) -> str:
-    from rich.markup import escape
-
-    return "-" if value is None else escape(str(_plain(value)))
+    return "-" if value is None else str(_plain(value))
 
 
 def _plain(value: object) -> object:

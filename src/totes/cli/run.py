@@ -174,5 +174,5 @@ def show_cycle(out: Console, cycle: Cycle) -> None:
             table.add_row(name, f"{count:,}")
         out.print(table)
     if cycle.quarantined:
-        out.print(f"{cycle.quarantined:,} rows were set aside: see totes status")
+        out.print(f"{cycle.quarantined:,} rows were set aside: see totes quarantine list")
     out.print("  ".join(f"{stage} {seconds:.2f} s" for stage, seconds in cycle.seconds.items()))

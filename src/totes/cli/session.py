@@ -56,11 +56,12 @@ class Session:
 
 
 def console() -> Console:
-    """Standard output for a person; plain and unwrapped when it is no terminal."""
+    """Standard output for a person; plain and unwrapped when it is no terminal. Text is shown as it is, without markup."""
     from rich.console import Console
 
     terminal = sys.stdout.isatty()
-    return Console(highlight=False, soft_wrap=not terminal, width=None if terminal else 160)
+    width = None if terminal else 160
+    return Console(markup=False, emoji=False, highlight=False, soft_wrap=not terminal, width=width)
 
 
 @contextmanager
@@ -96,9 +97,10 @@ def waiting(current: Session) -> Iterator[Callable[[str], None]]:
         yield lambda _doing: None
         return
     from rich.console import Console
+    from rich.text import Text
 
     with Console(stderr=True).status("starting") as shown:
-        yield shown.update
+        yield lambda doing: shown.update(Text(doing))
 
 
 def fail(message: str, error: Exception, *, debug: bool = False) -> NoReturn:

@@ -31,6 +31,7 @@ def status(
 
 def _show(out: Console, found: Status) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title=f"Project {found.project}", title_justify="left")
     for column, justify in (
@@ -43,11 +44,13 @@ def _show(out: Console, found: Status) -> None:
     ):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
     for name, stage in found.stages.items():
-        state = "ok"
+        state = Text("ok")
         if stage.failing:
-            state = f"[red]fails since {stage.failing.since:%Y-%m-%d %H:%M}[/red]: {stage.failing.what}"
+            state = Text.assemble(
+                (f"fails since {stage.failing.since:%Y-%m-%d %H:%M}", "red"), f": {stage.failing.what}"
+            )
         elif stage.unreachable:
-            state = f"[red]unreachable[/red]: {stage.unreachable}"
+            state = Text.assemble(("unreachable", "red"), f": {stage.unreachable}")
         at = f"{stage.at:%Y-%m-%d %H:%M:%S}" if stage.at else "never"
         behind = f"{stage.lag_batches} batches" if stage.lag_batches else "-"
         table.add_row(name, str(stage.batch), at, behind, f"{stage.rows:,}", state)
@@ -56,8 +59,9 @@ def _show(out: Console, found: Status) -> None:
         out.print("Freshness: not known yet; the pipeline has not run here.")
     else:
         age = timedelta(seconds=int(found.fresh_seconds))
-        lost = f" [red]{found.not_fresh.what}[/red]" if found.not_fresh else ""
-        out.print(f"Freshness: the warehouse held all that the source held {age} ago.{lost}")
+        lost = f" {found.not_fresh.what}" if found.not_fresh else ""
+        held = f"Freshness: the warehouse held all that the source held {age} ago."
+        out.print(Text.assemble(held, (lost, "red")))
     total = sum(found.quarantine.values())
     tables = ", ".join(f"{name} {count:,}" for name, count in found.quarantine.items())
     out.print(f"Quarantine: {total:,} rows{f' ({tables})' if tables else ''}.")

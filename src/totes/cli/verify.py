@@ -29,7 +29,7 @@ def verify(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Compare the warehouse's current rows with the models applied to the source at one snapshot."""
+    """Compare the warehouse with the models applied to the source at one snapshot, and with the lake."""
     from totes.errors import CommandFailed
     from totes.monitoring.verification import verify as compare
 
@@ -45,7 +45,8 @@ def verify(
         if not verdict.equal:
             names = ", ".join(name for name, one in verdict.tables.items() if not one.equal)
             raise CommandFailed(
-                f"the warehouse differs from the source in {names}", hint="totes history TABLE KEY"
+                f"the warehouse differs from the source or the lake in {names}",
+                hint="totes history TABLE KEY",
             )
 
 
@@ -62,25 +63,39 @@ def _show(out: Console, verdict: Verdict) -> None:
         "kept for history",
         "in quarantine",
         "broken chains",
+        "altered",
     ):
         table.add_column(column, justify="left" if column == "table" else "right")
     for name, one in verdict.tables.items():
-        counts = (one.rows, one.missing, one.extra, one.different, one.kept, one.set_aside, one.broken)
+        counts = (
+            one.rows,
+            one.missing,
+            one.extra,
+            one.different,
+            one.kept,
+            one.set_aside,
+            one.broken,
+            one.altered,
+        )
         table.add_row(
             name, *(f"{count:,}" if count else "-" for count in counts), style=None if one.equal else "red"
         )
     out.print(table)
     for name, one in verdict.tables.items():
+        for lacking in one.lacking:
+            out.print(f"  {name}: the warehouse does not have {lacking}", markup=False)
+        if one.note:
+            out.print(f"  {name}: {one.note}", markup=False)
         for example in one.examples:
             key = " ".join(f"{column}={value}" for column, value in example.key.items())
             what = (
                 f"only in the {example.only_in}"
                 if example.only_in
                 else ", ".join(
-                    f"{column}: source {before!r}, warehouse {after!r}"
+                    f"{column}: {example.against} {before!r}, warehouse {after!r}"
                     for column, (before, after) in example.columns.items()
                 )
             )
             out.print(f"  {name} {key}: {what}", markup=False)
     if verdict.equal:
-        out.print("Equal: every row, every column.")
+        out.print("Equal: every row, every column, every version.")

@@ -16,8 +16,9 @@ from totes.demo.folder import Made, check, clear, list_made
 from totes.demo.questions import Answer, ask
 from totes.errors import CommandFailed, ConfigurationError
 from totes.monitoring.alerts import watch
+from totes.monitoring.comparison import TableVerdict
 from totes.monitoring.history import Version, read_history
-from totes.monitoring.verification import TableVerdict, verify
+from totes.monitoring.verification import verify
 from totes.pipeline import Cycle, Pipeline
 from totes.terrifictotes import demo_source
 from totes.terrifictotes.demo_source import ORDERS_MIN, TradingDay

@@ -72,12 +72,12 @@ def changed_since(previous: Position, current: Position) -> str:
     return f"({transaction} >= {low} OR {transaction} BETWEEN {_FIRST_NORMAL_TRANSACTION} AND {high - 1})"
 
 
-def check_shape(before: TableChanges, table: SourceTable) -> tuple[tuple[int, ...], bool]:
-    """Compares a table's columns with those of its last capture.
+def check_shape(before: TableChanges, table: SourceTable) -> tuple[tuple[int, ...], str | None]:
+    """Compares a table with what it was when it was last captured.
 
     Returns:
-        The positions of columns that it did not have, and whether a name now stands for another column, because
-        columns were renamed or replaced: then nothing that was captured says what the rows hold now.
+        The positions of columns that it did not have, and why nothing that was captured says what the rows hold now,
+        if so: it is another table, or a name now stands for another column or value.
 
     Raises:
         SourceRefused: the table's key is another one, so that its rows cannot be told to be those of before.
@@ -97,14 +97,28 @@ def check_shape(before: TableChanges, table: SourceTable) -> tuple[tuple[int, ..
                 f"the key column {entry.name} of {table.schema}.{table.name} was a {then.type} and is a {entry.type}",
                 hint="Give it its former type, or point lake.ingestion at a new place to start a new history",
             )
-    numbers = {column.name: column.number for column in before.columns}
-    added = tuple(position for position, column in enumerate(table.columns) if column.name not in numbers)
-    replaced = any(
-        numbers.get(column.name, column.entry.number) != column.entry.number for column in table.columns
-    )
-    former = {column.number for column in before.columns}
-    renamed = any(table.columns[position].entry.number in former for position in added)
-    return added, table.has_transaction_ids and (replaced or renamed)
+    names = {column.name for column in before.columns}
+    added = tuple(position for position, column in enumerate(table.columns) if column.name not in names)
+    if before.marked_by != table.description().marked_by:
+        return added, "its rows are told apart in another way"
+    if not table.has_transaction_ids:
+        return added, None  # its rows are told apart by their content
+    if before.relation not in (0, table.relation):
+        return added, "another table has taken its name"
+    if table.description().renames(before):
+        return added, "columns were renamed or replaced"
+    labels = {column.name: column.labels for column in before.columns}
+    if any(
+        not _contains_in_order(column.entry.labels, labels.get(column.name, ())) for column in table.columns
+    ):
+        return added, "labels of an enum were renamed"
+    return added, None
+
+
+def _contains_in_order(labels: tuple[str, ...], former: tuple[str, ...]) -> bool:
+    """Whether nothing but new labels has come: PostgreSQL adds labels anywhere and removes none."""
+    remaining = iter(labels)
+    return all(label in remaining for label in former)
 
 
 def _form(column: SourceColumn) -> str:
@@ -117,6 +131,14 @@ def _form(column: SourceColumn) -> str:
         if column.kind != "text"
         else column.type
     )
+
+
+def in_new_partitions(condition: str, before: TableChanges, table: SourceTable) -> str:
+    """A condition widened to the rows of partitions that were attached: these were written before they came."""
+    attached = sorted(set(table.partitions) - set(before.partitions))
+    if not attached or not before.relation:
+        return condition
+    return f"({condition}) OR tableoid IN ({', '.join(map(str, attached))})"
 
 
 def having_values(condition: str, table: SourceTable, columns: tuple[int, ...]) -> str:

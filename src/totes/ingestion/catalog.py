@@ -61,6 +61,8 @@ class SourceTable:
     key_enforced: bool
     columns: tuple[TableColumn, ...]
     changed_at: TableColumn | None
+    relation: int
+    partitions: tuple[int, ...]
 
     @property
     def reference(self) -> str:
@@ -79,15 +81,25 @@ class SourceTable:
             columns=tuple(column.entry for column in self.columns),
             key=self.key,
             marked_by="transaction" if self.has_transaction_ids else "content",
+            relation=self.relation,
+            partitions=self.partitions,
         )
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The tables of a batch, and those of the schema that are left out, each with the reason."""
+    """The tables of a batch, and those that are left out, each with the reason and the way out as an error.
+
+    `demanded` are the tables that models read or the settings name: leaving one of these out is a failure.
+    """
 
     tables: tuple[SourceTable, ...]
-    left_out: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, SourceRefused] = field(default_factory=dict)
+    demanded: frozenset[str] = frozenset()
+
+    def failures(self) -> list[SourceRefused]:
+        """Why tables are left out that ought not to be."""
+        return [error for table, error in self.left_out.items() if table in self.demanded]
 
 
 def select_tables(
@@ -98,11 +110,11 @@ def select_tables(
     Args:
         connection: an open connection to the source.
         source: which schema, tables and keys.
-        needed: tables that models read; these are captured in any case, and an obstacle to it is an error.
-            Views and foreign tables are captured only when they are needed or named in `source.tables`.
+        needed: tables that models read; these are captured in any case. Views and foreign tables are captured
+            only when they are needed or named in `source.tables`.
 
     Raises:
-        SourceRefused: a needed or named table cannot be captured; the hint says the way out.
+        SourceRefused: no table at all can be captured.
     """
     rows = connection.execute(CATALOG_SQL, {"schema": source.schema_}).fetchall()
     by_table: dict[str, list[tuple[object, ...]]] = {}
@@ -111,34 +123,39 @@ def select_tables(
     folded = {table.lower(): table for table in by_table}
     found = {table if table in by_table else folded.get(table.lower(), table) for table in needed}
     named = {pattern for pattern in source.tables if "*" not in pattern} | found
-    missing = sorted(named - set(by_table))
-    if missing:
-        raise SourceRefused(
-            f"the source has no table {source.schema_}.{missing[0]} that the role may see",
-            hint=_nearest(missing[0], by_table, source.schema_),
+    left_out = {
+        table: SourceRefused(
+            f"the source has no table {source.schema_}.{table} that the role may see",
+            hint=_nearest(table, by_table, source.schema_),
         )
-    for table in (table for table in source.keys if table not in by_table):
-        raise SourceRefused(
+        for table in sorted(named - set(by_table))
+    }
+    left_out |= {
+        table: SourceRefused(
             f"source.keys names {table}, which is not a table that the role may see",
             hint=_nearest(table, by_table, source.schema_),
         )
-    tables, left_out = [], {}
+        for table in source.keys
+        if table not in by_table
+    }
+    demanded = frozenset(named | left_out.keys())
+    tables = []
     for table, columns in by_table.items():
         if not _wanted(table, str(columns[0][1]), source, named):
             continue
         obstacle = _obstacle(table, columns, source)
         if obstacle is None:
             tables.append(_table(table, columns, source))
-        elif table in named:
-            raise SourceRefused(f"{source.schema_}.{table} {obstacle[0]}", hint=obstacle[1])
         else:
-            left_out[table] = obstacle[0]
+            left_out[table] = SourceRefused(f"{source.schema_}.{table} {obstacle[0]}", hint=obstacle[1])
+    for error in left_out.values() if not tables else ():
+        raise error
     if not tables:
         raise SourceRefused(
             f"schema {source.schema_} of the source has no table that can be captured",
             hint="Check source.schema, source.tables and the role's grants: GRANT USAGE ON SCHEMA, GRANT SELECT",
         )
-    return Selection(tuple(tables), left_out)
+    return Selection(tuple(tables), left_out, demanded)
 
 
 def _wanted(table: str, kind: str, source: SourceSettings, named: set[str]) -> bool:
@@ -179,9 +196,10 @@ def _obstacle(
 
 
 def _table(table: str, rows: list[tuple[object, ...]], source: SourceSettings) -> SourceTable:
-    _, kind, _, _, has_children, key, *_ = rows[0]
+    _, kind, _, _, has_children, key, *_, partitions, partly_foreign = rows[0]
     columns = tuple(_column(row) for row in rows)
     assert isinstance(key, list | None)
+    assert isinstance(partitions, list)
     changed_at = next(
         (
             column
@@ -193,13 +211,15 @@ def _table(table: str, rows: list[tuple[object, ...]], source: SourceSettings) -
     return SourceTable(
         schema=source.schema_,
         name=table,
-        has_transaction_ids=kind in ("r", "p"),
+        has_transaction_ids=kind in ("r", "p") and not partly_foreign,
         lockable=kind in ("r", "p", "v"),
         only=kind == "r" and bool(has_children),
         key=source.keys.get(table) or tuple(key or ()),
         key_enforced=table not in source.keys,
         columns=columns,
         changed_at=changed_at,
+        relation=int(str(rows[0][12])),
+        partitions=tuple(partitions),
     )
 
 
@@ -225,6 +245,7 @@ def _column(row: tuple[object, ...]) -> TableColumn:
             "type": type_with_modifiers,
             "kind": kind,
             "nullable": nullable,
+            "labels": row[11],
         }
     )
     return TableColumn(entry, expression)

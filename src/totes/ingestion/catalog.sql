@@ -33,7 +33,23 @@ SELECT
     ),
     pg_catalog.format_type(base_types.base, NULL),
     NOT attribute.attnotnull,
-    attribute.attnum::int
+    attribute.attnum::int,
+    ARRAY(
+        SELECT label.enumlabel::text
+        FROM pg_catalog.pg_enum AS label
+        JOIN pg_catalog.pg_type AS listed ON listed.oid = base_types.base
+        WHERE label.enumtypid IN (listed.oid, listed.typelem)
+        ORDER BY label.enumsortorder
+    ),
+    relation.oid::int8,
+    CASE WHEN relation.relkind = 'p' THEN
+        ARRAY(SELECT relid::oid::int8 FROM pg_catalog.pg_partition_tree(relation.oid) WHERE isleaf ORDER BY 1)
+    ELSE '{}' END,
+    relation.relkind = 'p' AND EXISTS (
+        SELECT FROM pg_catalog.pg_partition_tree(relation.oid) AS leaf
+        JOIN pg_catalog.pg_class AS partition ON partition.oid = leaf.relid
+        WHERE leaf.isleaf AND partition.relkind = 'f'
+    )
 FROM pg_catalog.pg_class AS relation
 JOIN pg_catalog.pg_namespace AS namespace ON namespace.oid = relation.relnamespace
 JOIN pg_catalog.pg_attribute AS attribute ON attribute.attrelid = relation.oid

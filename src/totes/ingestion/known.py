@@ -61,7 +61,7 @@ class KnownRows:
         Rows with a value in one of the `added` columns, by position, are not known: they were captured without it. With
         `everything`, no row is.
         """
-        self._receive(READ, snapshot.stream(select_rows(table, condition)))
+        self._receive(READ, snapshot.stream(select_rows(table, condition), table.name), table.name)
         columns = ", ".join(position_column(number) for number in range(len(table.columns)))
         marked = f"SELECT {columns}, {_key_list(table)}, {mark_expression(table)} AS {MARK} FROM {READ}"
         if self.captured(table) and not everything:
@@ -94,7 +94,7 @@ class KnownRows:
 
     def read_keys(self, snapshot: Snapshot, table: SourceTable) -> str:
         """Reads the keys of all present rows into the engine, and gives the relation's name."""
-        self._receive("present_keys", snapshot.stream(select_keys(table)))
+        self._receive("present_keys", snapshot.stream(select_keys(table), table.name), table.name)
         return "present_keys"
 
     def find_gone(self, table: SourceTable, present: str) -> int:
@@ -136,7 +136,7 @@ class KnownRows:
 
     def _replace(self, table: str, keys: list[str], new: str, gone: str) -> None:
         known = _known(table)
-        if self._exists(table):
+        if self._exists(table) and self._mark_type(known) == self._mark_type(f"({new})"):
             for relation in (f"({new})", gone):
                 self.engine.execute(
                     f"DELETE FROM {known} AS known USING {relation} AS other"
@@ -144,10 +144,15 @@ class KnownRows:
                 )
             self.engine.execute(f"INSERT INTO {known} {new}")
         else:
-            self.engine.execute(f"CREATE TABLE {known} AS {new}")
+            # A table whose rows are marked in another way than before is captured wholly.
+            self.engine.execute(f"CREATE OR REPLACE TABLE {known} AS {new}")
             self._tables.add(engine.case_safe("known", table))
 
-    def _receive(self, table: str, stream: object) -> None:
+    def _mark_type(self, relation: str) -> str:
+        [(_, kind, *_)] = self.engine.execute(f"DESCRIBE SELECT {MARK} FROM {relation}").fetchall()
+        return str(kind)
+
+    def _receive(self, table: str, stream: object, of: str) -> None:
         self.engine.register("incoming", stream)
         try:
             self.engine.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT * FROM incoming")
@@ -155,7 +160,7 @@ class KnownRows:
             if "incoming" not in str(error):
                 raise
             message = redact(" ".join(str(error).split()))
-            raise SourceError(f"reading the source failed: {message}", hint="Run it again") from error
+            raise SourceError(f"reading {of} failed: {message}", hint="Run it again") from error
         self.engine.unregister("incoming")
 
     def _count(self, relation: str) -> int:

@@ -63,7 +63,7 @@ class PacketWriter:
         path = new_object_path(
             MARKS_FOLDER, table.name, batch=self._batch, part=1, read_at=self._read_at, ending="parquet"
         )
-        return (self._copy(f"COPY ({rows}) TO {{file}} (FORMAT parquet, COMPRESSION zstd)", count, path),)
+        return (self._copy(rows, "FORMAT parquet, COMPRESSION zstd", count, path),)
 
     def _upserts(self, table: SourceTable, first: int) -> str:
         read_at = self._read_at.isoformat(timespec="microseconds")
@@ -74,29 +74,26 @@ class PacketWriter:
             if column.entry.kind != "json"
         ]
         members += ["'_op', 'upsert'", f"'_at', {changed_at_expression(table, read_at)}"]
-        # Values of json columns go in as PostgreSQL wrote them, since reading them here would round their numbers. They
-        # come last, each between tabs: a tab or line break of their own can only stand between their tokens.
-        documents = "".join(
-            f" || chr(9) || ',' || to_json({engine.text(column.name)}) || ':' || chr(9) || "
-            f"coalesce(translate({position_column(number)}, chr(9) || chr(10) || chr(13), '   '), 'null')"
+        documents = [
+            (column.name, position_column(number))
             for number, column in columns
             if column.entry.kind == "json"
-        )
-        end = " || chr(9) || '}'" if documents else " || '}'"
-        return (
-            f"SELECT left(json_object({', '.join(members)})::VARCHAR, -1){documents}{end} "
-            f"FROM {NEW} WHERE {self._part(NEW, first)}"
-        )
+        ]
+        return f"SELECT {_line(members, documents)} FROM {NEW} WHERE {self._part(NEW, first)}"
 
     def _deletes(self, table: SourceTable, first: int) -> str:
-        members = [f"{engine.text(column)}, {key_column(number)}" for number, column in enumerate(table.key)]
-        members += [
-            "'_op', 'delete'",
-            f"'_at', {engine.text(self._read_at.isoformat(timespec='microseconds'))}",
+        read_at = self._read_at.isoformat(timespec="microseconds")
+        # As in the lines of rows, documents stand in the order of the table's columns.
+        parts = [
+            (table.columns[position], key_column(number))
+            for position, number in sorted((part, number) for number, part in enumerate(table.key_positions))
         ]
-        return (
-            f"SELECT json_object({', '.join(members)})::VARCHAR FROM {GONE} WHERE {self._part(GONE, first)}"
-        )
+        members = [
+            f"{engine.text(column.name)}, {key}" for column, key in parts if column.entry.kind != "json"
+        ]
+        members += ["'_op', 'delete'", f"'_at', {engine.text(read_at)}"]
+        documents = [(column.name, key) for column, key in parts if column.entry.kind == "json"]
+        return f"SELECT {_line(members, documents)} FROM {GONE} WHERE {self._part(GONE, first)}"
 
     def _part(self, table: str, first: int) -> str:
         # Row ids are consecutive, but within a transaction they do not begin at 0.
@@ -105,13 +102,29 @@ class PacketWriter:
     def _put(self, lines: str, rows: int, path: str) -> StoredObject:
         # A CSV of one column without quoting is text as it is; the delimiter cannot stand in JSON.
         raw = (
-            f"COPY ({lines}) TO {{file}} (FORMAT csv, HEADER false, QUOTE '', ESCAPE '', DELIMITER e'\\x01', "
-            f"COMPRESSION {'uncompressed' if self._compression == 'none' else self._compression})"
+            "FORMAT csv, HEADER false, QUOTE '', ESCAPE '', DELIMITER e'\\x01', "
+            f"COMPRESSION {'uncompressed' if self._compression == 'none' else self._compression}"
         )
-        return self._copy(raw, rows, path)
+        return self._copy(lines, raw, rows, path)
 
-    def _copy(self, statement: str, rows: int, path: str) -> StoredObject:
+    def _copy(self, query: str, options: str, rows: int, path: str) -> StoredObject:
         with tempfile.TemporaryDirectory(prefix="totes-") as scratch:
             file = Path(scratch) / "part"
-            engine.copy_out(self._engine, statement.replace("{file}", engine.text(str(file))), rows)
+            engine.copy_out(self._engine, f"COPY ({query}) TO {engine.text(str(file))} ({options})", rows)
             return self._store.put_file(path, file, rows)
+
+
+def _line(members: list[str], documents: list[tuple[str, str]]) -> str:
+    """A line's SQL: a JSON object of members, and behind them documents, pairs of a name and the SQL of its text.
+
+    Documents go in as PostgreSQL wrote them, since reading them here would round their numbers. Each stands between
+    tabs: a tab or line break of its own can only stand between its tokens. One more blank tells JSON's null from SQL's.
+    """
+    behind = "".join(
+        f" || chr(9) || ',' || to_json({engine.text(name)}) || ':' || chr(9)"
+        f" || CASE WHEN ltrim({value}) = 'null' THEN ' ' ELSE '' END"
+        f" || coalesce(translate({value}, chr(9) || chr(10) || chr(13), '   '), 'null')"
+        for name, value in documents
+    )
+    end = " || chr(9) || '}'" if documents else " || '}'"
+    return f"left(json_object({', '.join(members)})::VARCHAR, -1){behind}{end}"

@@ -6,35 +6,41 @@ Everything that a batch reads, it reads through one Snapshot; nothing here decid
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import adbc_driver_manager
 import adbc_driver_postgresql
 import psycopg
 from adbc_driver_manager import dbapi
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from totes import engine
 from totes.config import SourceSettings
 from totes.errors import SourceError
 from totes.ingestion.catalog import Selection, SourceTable, select_tables
 from totes.lake.manifest import Position, TableChanges
+from totes.libpq import with_limits
 from totes.redaction import redact
 
-# What decides PostgreSQL's text forms, and what could cut a long read short.
+# What could cut a long read short, where a role or database has it set; which names and texts of ours mean what; what
+# decides PostgreSQL's text forms.
 _SESSION = {
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "search_path": "",
+    "standard_conforming_strings": "on",
     "TimeZone": "UTC",
     "DateStyle": "ISO, YMD",
     "IntervalStyle": "postgres",
     "extra_float_digits": "1",
     "bytea_output": "hex",
+    "quote_all_identifiers": "off",
     "lc_monetary": "C",
     "client_encoding": "UTF8",
-    "search_path": "",
     "row_security": "off",
-    "statement_timeout": "0",
-    "idle_in_transaction_session_timeout": "0",
 }
+_TRANSACTION_TIMEOUT_SINCE = 170000
 _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _POSITION_SQL = """
     SELECT pg_export_snapshot(),
@@ -61,7 +67,7 @@ class Snapshot:
         self._open_bulk = open_bulk
         self._bulk: Any = None
         self.tables = selection.tables
-        self.left_out = selection.left_out
+        self.selection = selection
         _, horizon, next_transaction, read_at, system_identifier, timeline, database = row
         self.position = Position(
             database=database,
@@ -72,9 +78,9 @@ class Snapshot:
             read_at=read_at,
         )
 
-    def stream(self, sql: str) -> Any:
+    def stream(self, sql: str, what: str = "the source") -> Any:
         """The rows of a query as an Arrow stream that DuckDB reads by name; it can be read once."""
-        with _source_errors("reading the source"):
+        with _source_errors(f"reading {what}"):
             if self._bulk is None:  # an idle batch never needs it
                 self._bulk = self._open_bulk()
             self._bulk.execute(sql)
@@ -103,10 +109,11 @@ def open_snapshot(url: str, source: SourceSettings, needed: frozenset[str]) -> I
 
     Raises:
         SourceError: the source cannot be reached or read; the same call may succeed later.
-        SourceRefused: a needed table cannot be captured.
+        SourceRefused: no table can be captured.
     """
-    with _source_errors("connecting to the source"), psycopg.connect(url, autocommit=True) as control:
-        _prepare(control, source)
+    with _source_errors("connecting to the source"), _connect(url) as control:
+        bulk_url = _bulk_url(url, control)
+        prepare_session(control, source)
         expected = select_tables(control, source, needed)
         control.execute(_BEGIN)
         for table in (table for table in expected.tables if table.lockable):
@@ -119,35 +126,66 @@ def open_snapshot(url: str, source: SourceSettings, needed: frozenset[str]) -> I
             raise SourceError("tables came or went while the source was being opened", hint="Run it again")
         with ExitStack() as opened:
             yield Snapshot(
-                control, lambda: opened.enter_context(_bulk_cursor(url, str(row[0]))), selection, row
+                control,
+                lambda: opened.enter_context(_bulk_cursor(bulk_url, str(row[0]), control.info.server_version)),
+                selection,
+                row,
             )
 
 
 def describe_source(url: str, source: SourceSettings, needed: frozenset[str]) -> dict[str, TableChanges]:
     """The tables that a batch would capture, by name, without reading any row of them."""
-    with _source_errors("connecting to the source"), psycopg.connect(url, autocommit=True) as connection:
-        _prepare(connection, source)
-        return {table.name: table.description() for table in select_tables(connection, source, needed).tables}
+    with _source_errors("connecting to the source"), _connect(url) as connection:
+        prepare_session(connection, source)
+        selection = select_tables(connection, source, needed)
+        for failure in selection.failures():
+            raise failure
+        return {table.name: table.description() for table in selection.tables}
 
 
-def _prepare(connection: psycopg.Connection, source: SourceSettings) -> None:
-    settings = _SESSION | {"lock_timeout": f"{int(source.lock_timeout.total_seconds() * 1000)}ms"}
+def prepare_session(connection: psycopg.Connection, source: SourceSettings) -> None:
+    """Sets what decides PostgreSQL's text forms, and what could cut a long read short."""
+    settings = _session_of(connection.info.server_version)
+    settings |= {"lock_timeout": f"{int(source.lock_timeout.total_seconds() * 1000)}ms"}
     for setting, value in settings.items():
-        connection.execute("SELECT set_config(%s, %s, false)", (setting, value))
+        connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", (setting, value))
+
+
+def _connect(url: str) -> closing[psycopg.Connection]:
+    # Closed without a rollback, which a lost connection would complain of, past all that masks and shapes messages.
+    return closing(psycopg.connect(with_limits(url), autocommit=True))
+
+
+def _session_of(server_version: int) -> dict[str, str]:
+    if server_version < _TRANSACTION_TIMEOUT_SINCE:
+        return _SESSION
+    return {"transaction_timeout": "0"} | _SESSION
+
+
+def _bulk_url(url: str, control: psycopg.Connection) -> str:
+    """Where the bulk connection goes to, and how.
+
+    ADBC knows types by the names of their functions, and would know none where a setting of the role or the database
+    has these quoted.
+    """
+    limited, row = with_limits(url), control.execute("SHOW quote_all_identifiers").fetchone()
+    if row == ("off",):
+        return limited
+    options = conninfo_to_dict(limited).get("options") or ""
+    return make_conninfo(limited, options=f"{options} -c quote_all_identifiers=off")
 
 
 @contextmanager
-def _bulk_cursor(url: str, snapshot: str) -> Iterator[Any]:
+def _bulk_cursor(url: str, snapshot: str, server_version: int) -> Iterator[Any]:
     driver = adbc_driver_postgresql._driver_path()
     connection = dbapi.connect(driver=driver, db_kwargs={"uri": url}, autocommit=True)
     try:
-        cursor = connection.cursor()
-        for setting, value in _SESSION.items():
-            cursor.execute(f"SET {setting} = {engine.text(value)}")
-        cursor.execute(_BEGIN)
-        cursor.execute(f"SET TRANSACTION SNAPSHOT {engine.text(snapshot)}")
-        yield cursor
-        cursor.close()
+        with connection.cursor() as cursor:
+            for setting, value in _session_of(server_version).items():
+                cursor.execute(f"SET {setting} = {engine.text(value)}")
+            cursor.execute(_BEGIN)
+            cursor.execute(f"SET TRANSACTION SNAPSHOT {engine.text(snapshot)}")
+            yield cursor
     finally:
         connection.close()
 

@@ -9,16 +9,23 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from totes.config import SourceSettings
-from totes.errors import BatchTaken
+from totes.errors import BatchTaken, SourceRefused
 from totes.failpoint import reach
-from totes.ingestion.capture import changed_since, check_continues, check_shape, having_values, key_column
+from totes.ingestion.capture import (
+    changed_since,
+    check_continues,
+    check_shape,
+    having_values,
+    in_new_partitions,
+    key_column,
+)
 from totes.ingestion.catalog import SourceTable
 from totes.ingestion.known import KnownRows
 from totes.ingestion.packets import PacketWriter
 from totes.ingestion.source import Snapshot, open_snapshot
 from totes.lake.cache import Cache
 from totes.lake.journal import ingestion_journal
-from totes.lake.manifest import IngestionManifest, Position, TableChanges
+from totes.lake.manifest import IngestionManifest, LeftOut, Position, TableChanges
 from totes.lake.store import Store
 from totes.log import logger
 
@@ -28,11 +35,17 @@ _log = logger(stage="ingest")
 
 @dataclass(frozen=True)
 class Ingested:
-    """What a call of the stage did; `batch` is None when there was nothing new."""
+    """What a call of the stage did; `batch` is None when there was nothing new.
+
+    `failures` are tables that should have been captured and could not be: the others were. `captured` is the batch up to
+    which all that the snapshot shows is in the lake.
+    """
 
     batch: int | None
     read_at: datetime
     changes: dict[str, TableChanges] = field(default_factory=dict)
+    failures: tuple[SourceRefused, ...] = ()
+    captured: int = 0
 
 
 def ingest(
@@ -45,6 +58,7 @@ def ingest(
     cache: Path,
     memory: str,
     inspect: Callable[[Snapshot], None] | None = None,
+    always: bool = False,
 ) -> Ingested:
     """Captures what was committed since the last batch, as one batch, or nothing when there is nothing.
 
@@ -60,6 +74,7 @@ def ingest(
         cache: a local folder.
         memory: the most memory for the engine.
         inspect: is called with the snapshot when all that it shows is captured, while it is still open.
+        always: whether a batch is made also when there is nothing new, so that processing has one to work on.
 
     Raises:
         SourceError, SourceRefused, StoreError, LakeDamaged: as they say.
@@ -72,115 +87,175 @@ def ingest(
             started = datetime.now(UTC)
             with open_snapshot(url, source, needed) as snapshot:
                 reach("ingest.opened")
-                for table, reason in snapshot.left_out.items():
-                    _log.warning(f"the table {reason} and is left out", table=table)
                 previous = journal.read(opened.batch) if opened.batch else None
                 opened.begin()
-                manifest = _capture(snapshot, known, store, previous, started, compression)
+                capture = Capture(snapshot, known, store, previous, compression)
+                manifest = capture.run(started, always=always)
                 if manifest is None:
                     opened.rollback()
-                    if inspect:
-                        inspect(snapshot)
-                    return Ingested(None, snapshot.position.read_at)
-                try:
-                    journal.commit(manifest)
-                except BatchTaken:
-                    opened.rollback()
-                    _log.info(
-                        "another runner committed this batch first; starting over", batch=manifest.batch
-                    )
-                    continue
-                opened.commit(manifest.batch, manifest.sha256())
+                else:
+                    try:
+                        journal.commit(manifest)
+                    except BatchTaken:
+                        opened.rollback()
+                        _log.info(
+                            "another runner committed this batch first; starting over", batch=manifest.batch
+                        )
+                        continue
+                    opened.commit(manifest.batch, manifest.sha256())
                 if inspect:
                     inspect(snapshot)
-                changes = {
-                    name: table for name, table in manifest.tables.items() if table.upserts or table.deletes
-                }
-                return Ingested(manifest.batch, manifest.position.read_at, changes)
+                return Ingested(
+                    manifest.batch if manifest else None,
+                    capture.position.read_at if manifest else snapshot.position.read_at,
+                    {n: t for n, t in capture.tables.items() if t.upserts or t.deletes},
+                    tuple(capture.failures),
+                    captured=manifest.batch if manifest else opened.batch,
+                )
     raise BatchTaken(f"other runners were first {_ATTEMPTS_MAX} times in a row", hint="Run it again")
 
 
-def _capture(
-    snapshot: Snapshot,
-    known: KnownRows,
-    store: Store,
-    previous: IngestionManifest | None,
-    started: datetime,
-    compression: str,
-) -> IngestionManifest | None:
-    position = _advance_clock(previous.position if previous else None, snapshot.position)
-    batch = previous.batch + 1 if previous else 1
-    writer = PacketWriter(known.engine, store, batch, position.read_at, compression)
-    tables = {
-        table.name: _capture_table(snapshot, known, writer, table, previous) for table in snapshot.tables
-    }
-    if not any(changes.upserts or changes.deletes for changes in tables.values()):
-        return None
-    return IngestionManifest.model_validate(
-        {
-            "batch": batch,
-            "previous_sha256": previous.sha256() if previous else None,
-            "started_at": started,
-            "finished_at": datetime.now(UTC),
-            "schema_name": snapshot.tables[0].schema,
-            "compression": compression,
-            "position": position,
-            "tables": tables,
+class Capture:
+    """One batch in the making: what is new in each table, and which tables could not be read.
+
+    A table that cannot be captured does not stop the others: it is left out of the batch with the reason, and when it
+    is back, all that has happened to it since is found by comparing its rows with those that were captured.
+    """
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        known: KnownRows,
+        store: Store,
+        previous: IngestionManifest | None,
+        compression: str,
+    ) -> None:
+        self._snapshot = snapshot
+        self._known = known
+        self._previous = previous
+        self._compression = compression
+        self._batch = previous.batch + 1 if previous else 1
+        self.position = _advance_clock(previous.position if previous else None, snapshot.position)
+        self._writer = PacketWriter(known.engine, store, self._batch, self.position.read_at, compression)
+        self.tables: dict[str, TableChanges] = {}
+        self.left_out: dict[str, LeftOut] = {}
+        self.failures: list[SourceRefused] = []
+
+    def run(self, started: datetime, *, always: bool = False) -> IngestionManifest | None:
+        """Captures all tables, and gives the batch's manifest; unless `always`, None when there is nothing new.
+
+        Raises:
+            SourceRefused: a table that is needed has never been captured, and cannot be.
+        """
+        for table, error in self._snapshot.selection.left_out.items():
+            self._leave_out(table, error)
+        for source_table in self._snapshot.tables:
+            try:
+                self.tables[source_table.name] = self._capture(source_table)
+            except SourceRefused as error:
+                self._leave_out(source_table.name, error)
+        self._remember_former()
+        if not always and not self._is_new():
+            return None
+        return IngestionManifest(
+            batch=self._batch,
+            previous_sha256=self._previous.sha256() if self._previous else None,
+            started_at=started,
+            finished_at=datetime.now(UTC),
+            schema_name=self._snapshot.tables[0].schema,
+            compression=self._compression,
+            position=self.position,
+            tables=self.tables,
+            left_out=self.left_out,
+        )
+
+    def _is_new(self) -> bool:
+        """Whether there are changes, or a table has come, gone, or another shape: models may be computable again."""
+        if any(changes.upserts or changes.deletes for changes in self.tables.values()):
+            return True
+        before = self._previous.tables if self._previous else {}
+        return bool(before) and {name: table.columns for name, table in self.tables.items()} != {
+            name: table.columns for name, table in before.items()
         }
-    )
 
+    def _leave_out(self, table: str, error: SourceRefused) -> None:
+        """Leaves a table out; that is a failure where it ought to be captured, or has been up to now."""
+        before = self._previous.last_seen(table) if self._previous else None
+        if before or table in self._snapshot.selection.demanded:
+            if self._previous is None:
+                raise error
+            self.failures.append(error)
+        _log.warning(f"the table is left out: {error.what}", table=table)
+        self.left_out[table] = LeftOut(reason=str(error), before=before and before.without_changes())
 
-def _capture_table(
-    snapshot: Snapshot,
-    known: KnownRows,
-    writer: PacketWriter,
-    table: SourceTable,
-    previous: IngestionManifest | None,
-) -> TableChanges:
-    began = time.perf_counter()
-    before = previous.tables.get(table.name) if previous else None
-    added, renewed = check_shape(before, table) if before else ((), False)
-    condition = None
-    if renewed:
-        _log.warning("columns were renamed or replaced; the table is captured again", table=table.name)
-    elif previous and previous.position.timeline != snapshot.position.timeline and table.has_transaction_ids:
-        _log.warning("the source was promoted or restored; the table is captured again", table=table.name)
-        renewed = True
-    elif previous and table.has_transaction_ids and known.captured(table):
-        condition = having_values(changed_since(previous.position, snapshot.position), table, added)
-        rows, candidates = snapshot.survey(table, condition)
-        if not candidates and rows == known.rows(table):
-            return table.description().model_copy(update={"rows": rows})
-    upserts = known.read(snapshot, table, condition, added, everything=renewed)
-    if condition is None:
-        rows = known.count_read()
-    if condition is not None and rows > known.rows(table) + known.added(table):
-        # Rows are there that neither were captured nor carry a new transaction's id. That ought not to be; what is
-        # certain is that they are not in the lake.
-        _log.warning("rows without a recent transaction are captured by a full read", table=table.name)
+    def _remember_former(self) -> None:
+        """Notes the tables that were captured once and are not asked for any more, or were dropped."""
+        if self._previous is None:
+            return
+        for table in self._previous.tables.keys() | self._previous.left_out.keys():
+            before = self._previous.last_seen(table)
+            if before and table not in self.tables and table not in self.left_out:
+                reason = f"{table} is not there any more, or not among the tables to be captured"
+                self.left_out[table] = LeftOut(reason=reason, before=before.without_changes())
+
+    def _capture(self, table: SourceTable) -> TableChanges:
+        began = time.perf_counter()
+        snapshot, known, previous = self._snapshot, self._known, self._previous
+        before = previous.last_seen(table.name) if previous else None
+        added, renewed = check_shape(before, table) if before else ((), None)
+        continued = previous is None or previous.position.timeline == snapshot.position.timeline
+        if before and table.has_transaction_ids and not continued:
+            renewed = renewed or "the source was promoted or restored"
+        if renewed:
+            _log.warning(f"{renewed}; the table is captured again", table=table.name)
         condition = None
-        upserts = known.read(snapshot, table, None)
-    if rows < known.rows(table) + known.added(table):
-        present = known.keys_read(table) if condition is None else known.read_keys(snapshot, table)
-        deletes = known.find_gone(table, present)
-    else:
-        deletes = known.none_gone(table)
-    changes = table.description().model_copy(update={"upserts": upserts, "deletes": deletes, "rows": rows})
-    if not upserts and not deletes:
-        return changes
-    objects, marks = writer.write(table), writer.write_marks(table)
-    known.learn(table.name, [key_column(number) for number in range(len(table.key))])
-    reach("ingest.table")
-    _log.info(
-        "captured",
-        table=table.name,
-        upserts=upserts,
-        deletes=deletes,
-        rows=rows,
-        bytes=sum(entry.bytes for entry in objects),
-        seconds=round(time.perf_counter() - began, 3),
-    )
-    return changes.model_copy(update={"objects": objects, "marks": marks})
+        if (
+            before
+            and previous
+            and not renewed
+            and table.has_transaction_ids
+            and table.name in previous.tables
+        ):
+            recent = in_new_partitions(changed_since(previous.position, snapshot.position), before, table)
+            condition = having_values(recent, table, added)
+            rows, candidates = snapshot.survey(table, condition)
+            if not candidates and rows == known.rows(table):
+                return table.description().model_copy(update={"rows": rows})
+        upserts = known.read(snapshot, table, condition, added, everything=bool(renewed))
+        if condition is None:
+            rows = known.count_read()
+        elif rows > known.rows(table) + known.added(table):
+            # Rows are there that neither were captured nor carry a new transaction's id. That ought not to be; what
+            # is certain is that they are not in the lake.
+            _log.warning("rows without a recent transaction are captured by a full read", table=table.name)
+            condition = None
+            upserts = known.read(snapshot, table, None, added)
+        deletes = self._find_gone(table, rows, read_whole=condition is None)
+        changes = table.description().model_copy(
+            update={"upserts": upserts, "deletes": deletes, "rows": rows}
+        )
+        if not upserts and not deletes:
+            return changes
+        objects, marks = self._writer.write(table), self._writer.write_marks(table)
+        known.learn(table.name, [key_column(number) for number in range(len(table.key))])
+        reach("ingest.table")
+        _log.info(
+            "captured",
+            table=table.name,
+            upserts=upserts,
+            deletes=deletes,
+            rows=rows,
+            bytes=sum(entry.bytes for entry in objects),
+            seconds=round(time.perf_counter() - began, 3),
+        )
+        return changes.model_copy(update={"objects": objects, "marks": marks})
+
+    def _find_gone(self, table: SourceTable, rows: int, *, read_whole: bool) -> int:
+        known = self._known
+        if rows >= known.rows(table) + known.added(table):
+            return known.none_gone(table)
+        present = known.keys_read(table) if read_whole else known.read_keys(self._snapshot, table)
+        return known.find_gone(table, present)
 
 
 def _advance_clock(previous: Position | None, current: Position) -> Position:

@@ -6,10 +6,12 @@ manifests. When another process has it open, a private one is made for this run.
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,9 +19,10 @@ from typing import Any
 import duckdb
 
 from totes import __version__, engine
-from totes.errors import StoreError
+from totes.errors import LakeDamaged, StoreError
 from totes.failpoint import reach
 from totes.lake.journal import Journal
+from totes.lake.layout import manifest_path
 from totes.log import logger
 
 _LOCK_PATIENCE_SECONDS = 5.0
@@ -36,7 +39,12 @@ class Cache:
 
     @classmethod
     def open(cls, folder: Path, stage: str, journal: Journal[Any], memory: str) -> Cache:
-        """Opens the stage's cache below `folder`, empty if it is new or does not belong to the journal's lake."""
+        """Opens the stage's cache below `folder`, empty if it is new or does not belong to the journal's lake.
+
+        Raises:
+            LakeDamaged: the cache knows of batches that the lake does not have any more.
+            StoreError: the cache cannot be made.
+        """
         file = folder / f"{stage}.duckdb"
         scratch = folder / "scratch"
         try:
@@ -51,8 +59,12 @@ class Cache:
             private = Path(tempfile.mkdtemp(prefix="totes-cache-"))
             connection = engine.connect(private / file.name, memory=memory, scratch=private)
         cache = cls(connection, journal, private)
-        if not cache._belongs():
-            cache._empty()
+        try:
+            if not cache._belongs(file):
+                cache._empty()
+        except BaseException as error:
+            cache.__exit__(type(error), error, error.__traceback__)
+            raise
         return cache
 
     def __enter__(self) -> Cache:
@@ -119,7 +131,7 @@ class Cache:
         )
         self.engine.execute("COMMIT")
 
-    def _belongs(self) -> bool:
+    def _belongs(self, file: Path) -> bool:
         try:
             [(store, version, batch, digest)] = self.engine.execute(
                 "SELECT store, version, batch, manifest_sha256 FROM totes_position"
@@ -130,7 +142,16 @@ class Cache:
             return False
         if batch == 0:
             return True
-        return bool(batch <= self._journal.last() and self._journal.read(batch).sha256() == digest)
+        last = self._journal.last()
+        if batch > last:
+            if last == 0 and self._journal.store.is_empty():
+                return False  # a new lake in the place of the old one
+            place = self._journal.store.location(manifest_path(last + 1))
+            raise LakeDamaged(
+                f"{place} is missing, though batch {batch} was there when the lake was last read",
+                hint=f"Restore it from a backup. If the lake is meant to end there, delete {file}",
+            )
+        return bool(self._journal.read(batch).sha256() == digest)
 
 
 def _connect_patiently(file: Path, memory: str, scratch: Path) -> engine.Engine | None:
@@ -138,20 +159,37 @@ def _connect_patiently(file: Path, memory: str, scratch: Path) -> engine.Engine 
     deadline = time.monotonic() + _LOCK_PATIENCE_SECONDS
     unreadable: duckdb.Error | None = None
     while time.monotonic() < deadline:
-        try:
-            return engine.connect(file, memory=memory, scratch=scratch)
-        except duckdb.Error as error:
-            if isinstance(error, duckdb.IOException) and "lock" in str(error).lower():
-                time.sleep(0.05)
-            elif unreadable:
-                raise StoreError(
-                    f"the cache {file} cannot be written: {error}", hint="Set lake.cache"
-                ) from error
-            else:
-                unreadable = error
-                _log.warning("the cache cannot be read and is made again from the lake", file=str(file))
-                _remove(file)
+        with _turn(file) as mine:
+            try:
+                if mine:
+                    return engine.connect(file, memory=memory, scratch=scratch)
+            except duckdb.Error as error:
+                if not (isinstance(error, duckdb.IOException) and "lock" in str(error).lower()):
+                    if unreadable:
+                        raise StoreError(
+                            f"the cache {file} cannot be written: {error}", hint="Set lake.cache"
+                        ) from error
+                    unreadable = error
+                    _log.warning("the cache cannot be read and is made again from the lake", file=str(file))
+                    _remove(file)
+                    continue
+        time.sleep(0.05)
     return None
+
+
+@contextmanager
+def _turn(file: Path) -> Iterator[bool]:
+    """Whether it is this process's turn to open the file.
+
+    A file that another process is just making cannot be read yet, and is not to be taken for a damaged one.
+    """
+    with file.with_suffix(".lock").open("wb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 def _remove(file: Path) -> None:

@@ -57,12 +57,21 @@ class Journal(Generic[M]):
                 f"{place} is missing, though later batches are there", hint="Restore it from a backup"
             )
         try:
-            return self._kind.of_content(content)
+            manifest = self._kind.of_content(content)
         except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in problem["loc"])
+            what = problem["msg"].removeprefix("Value error, ")
             raise LakeDamaged(
-                f"{place} is not a manifest that this version of totes can read ({error.error_count()} problems)",
+                f"{place} is not a manifest that this version of totes can read ({f'{where}: ' if where else ''}{what})",
                 hint="Restore it from a backup, or use the version of totes that wrote it",
             ) from error
+        if not manifest.is_intact():
+            raise LakeDamaged(
+                f"{place} is not what was written: its content does not have the digest that stands in it",
+                hint="Restore it from a backup; nothing was taken from its batch",
+            )
+        return manifest
 
     def newest(self) -> M | None:
         """The newest manifest, or None before the first batch."""
@@ -76,6 +85,7 @@ class Journal(Generic[M]):
             BatchTaken: another runner has committed this number; what was prepared is not data.
         """
         path = manifest_path(manifest.batch)
+        self.store.settle(entry.path for entry in manifest.named_objects())
         reach("journal.commit.before")
         try:
             self.store.put_new(path, manifest.content())
@@ -83,6 +93,7 @@ class Journal(Generic[M]):
             # A put whose answer was lost is sent again by the storage client and then meets its own object.
             if self.store.read(path) != manifest.content():
                 raise BatchTaken(f"batch {manifest.batch} was committed by another runner") from error
+        self.store.settle([path])
         reach("journal.commit.after")
         self._last = max(self._last, manifest.batch)
 

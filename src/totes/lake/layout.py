@@ -8,6 +8,7 @@ from uuid import uuid4
 
 BATCH_DIGITS = 12
 MANIFESTS = "batches"
+PROBE = ".doctor/put-if-absent"  # not data; no table's folder begins with a point
 _UNSAFE = re.compile(r'[\x00-\x1f/\\%*?\[\]"<>|:#]|^\.')
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
 
 from totes import __version__
 
@@ -17,10 +18,19 @@ class Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class StoredObject(Document):
-    """An object of the store: rows counted when it was written, bytes and sha256 of the stored form."""
+def _within(path: str) -> str:
+    if "\\" in path or any(part in ("", ".", "..") for part in path.split("/")):
+        raise ValueError(f"{path} is no object of this store")
+    return path
 
-    path: str
+
+class StoredObject(Document):
+    """An object of the store: rows counted when it was written, bytes and sha256 of the stored form.
+
+    A path that leaves the store is refused, whoever wrote the manifest.
+    """
+
+    path: Annotated[str, AfterValidator(_within)]
     rows: int
     bytes: int
     sha256: str
@@ -31,7 +41,7 @@ class SourceColumn(Document):
 
     `number` is the column's own in the table, which a new column of an old name does not share. `kind` is its form in
     the JSON lines: `integer`, `boolean` and `json` are JSON's own, `text` is a string with PostgreSQL's text form. `type` is
-    PostgreSQL's name of the type, with its modifiers; a domain's is its base type's.
+    PostgreSQL's name of the type, with its modifiers; a domain's is its base type's. `labels` are an enum's, in order.
     """
 
     name: str
@@ -39,6 +49,7 @@ class SourceColumn(Document):
     type: str
     kind: Literal["integer", "boolean", "json", "text"]
     nullable: bool
+    labels: tuple[str, ...] = ()
 
 
 class Position(Document):
@@ -57,20 +68,68 @@ class Position(Document):
 
 
 class TableChanges(Document):
-    """What a batch found in one table; `rows` is how many the table then had."""
+    """What a batch found in one table; `rows` is how many the table then had.
+
+    `relation` and `partitions` are PostgreSQL's numbers of the table and of its leaf partitions (OIDs): another
+    table that takes the name has another number.
+    """
 
     columns: tuple[SourceColumn, ...]
     key: tuple[str, ...]
     marked_by: Literal["transaction", "content"]
+    relation: int = 0
+    partitions: tuple[int, ...] = ()
     upserts: int = 0
     deletes: int = 0
     rows: int = 0
     objects: tuple[StoredObject, ...] = ()
     marks: tuple[StoredObject, ...] = ()
 
+    def called_as(self, later: TableChanges) -> Self:
+        """The table with its columns under the names that they have later."""
+        if self.relation != later.relation:
+            return self
+        names = {column.number: column.name for column in later.columns}
+        named = {column.name: names.get(column.number, column.name) for column in self.columns}
+        taken = set(names.values())
+        columns = tuple(
+            column.model_copy(update={"name": named[column.name]})
+            for column in self.columns
+            if column.number in names or column.name not in taken
+        )
+        return self.model_copy(update={"columns": columns, "key": tuple(named[part] for part in self.key)})
+
+    def renames(self, before: TableChanges) -> bool:
+        """Whether a name stands for another column than before, or a column has another name."""
+        numbers = {column.name: column.number for column in before.columns}
+        names = {column.number: column.name for column in before.columns}
+        return any(
+            numbers.get(column.name, column.number) != column.number
+            or names.get(column.number, column.name) != column.name
+            for column in self.columns
+        )
+
+    def without_changes(self) -> Self:
+        """The table, without what the batch found in it."""
+        return self.model_copy(update={"upserts": 0, "deletes": 0, "objects": (), "marks": ()})
+
+
+class LeftOut(Document):
+    """A table of the schema that a batch could not read or was not asked to, and why.
+
+    `before` describes the table as it was when a batch last read it; None if none ever did. When it can be read again,
+    what it then holds is compared with that.
+    """
+
+    reason: str
+    before: TableChanges | None = None
+
 
 class Manifest(Document):
-    """What the manifests of both stores share; `previous_sha256` chains each to the one before it."""
+    """What the manifests of both stores share; `previous_sha256` chains each to the one before it.
+
+    `content_sha256` is the digest of the stored document itself, taken while this value was empty.
+    """
 
     format: Literal[1] = 1
     totes: str = __version__
@@ -78,6 +137,7 @@ class Manifest(Document):
     previous_sha256: str | None
     started_at: datetime
     finished_at: datetime
+    content_sha256: str = ""
 
     _stored: bytes | None = PrivateAttr(default=None)
 
@@ -90,7 +150,21 @@ class Manifest(Document):
 
     def content(self) -> bytes:
         """The manifest as it is stored."""
-        return self._stored or self.model_dump_json(indent=1).encode()
+        if self._stored:
+            return self._stored
+        plain = self.model_copy(update={"content_sha256": ""}).model_dump_json(indent=1).encode()
+        digest = hashlib.sha256(plain).hexdigest().encode()
+        return plain.replace(b'"content_sha256": ""', b'"content_sha256": "' + digest + b'"', 1)
+
+    def is_intact(self) -> bool:
+        """Whether the stored document is the one that was written."""
+        stated = self.content_sha256.encode()
+        plain = self.content().replace(stated, b"", 1) if stated else b""
+        return not stated or hashlib.sha256(plain).hexdigest().encode() == stated
+
+    def named_objects(self) -> tuple[StoredObject, ...]:
+        """Every object that the manifest names, whatever for, once each."""
+        return tuple({entry.path: entry for entry in _objects_in(self)}.values())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Manifest) and self.content() == other.content()
@@ -103,6 +177,20 @@ class Manifest(Document):
         return hashlib.sha256(self.content()).hexdigest()
 
 
+def _objects_in(part: object) -> Iterator[StoredObject]:
+    if isinstance(part, StoredObject):
+        yield part
+    elif isinstance(part, Document):
+        for _, value in part:
+            yield from _objects_in(value)
+    elif isinstance(part, dict):
+        for value in part.values():
+            yield from _objects_in(value)
+    elif isinstance(part, tuple):
+        for value in part:
+            yield from _objects_in(value)
+
+
 class IngestionManifest(Manifest):
     """A batch of source changes."""
 
@@ -111,13 +199,44 @@ class IngestionManifest(Manifest):
     compression: Literal["zstd", "gzip", "none"]
     position: Position
     tables: dict[str, TableChanges]
+    left_out: dict[str, LeftOut] = {}
+
+    def called_as(self, later: IngestionManifest) -> Self:
+        """The manifest with all columns under the names that they have in a later one."""
+        tables = {
+            name: table.called_as(later.tables[name]) if name in later.tables else table
+            for name, table in self.tables.items()
+        }
+        return self.model_copy(update={"tables": tables})
+
+    def last_seen(self, table: str) -> TableChanges | None:
+        """A table as it was when this batch or an earlier one read it."""
+        if table in self.tables:
+            return self.tables[table]
+        return self.left_out[table].before if table in self.left_out else None
 
 
 class OutputColumn(Document):
-    """A column of a warehouse table with its DuckDB type."""
+    """A column of a warehouse table with its DuckDB type.
+
+    `unbounded` says that it is a NUMERIC without limits where a warehouse has that, `length_max` is the most characters of
+    a text, and `references` the table whose primary key the column refers to.
+    """
 
     name: str
-    type: str
+    type: str = Field(pattern=r"^[A-Z]+(\(\d+, \d+\))?$")  # it is written into SQL as it is
+    not_null: bool = False
+    unbounded: bool = False
+    length_max: int | None = None
+    references: str | None = None
+
+
+class ProblemKind(Document):
+    """What is wrong in the same way with some rows in quarantine; `column` is None where it is the row as a whole."""
+
+    column: str | None
+    kind: str
+    rows: int
 
 
 class ModelChanges(Document):
@@ -128,7 +247,8 @@ class ModelChanges(Document):
     `objects` hold rows to be written, `removed` the keys of rows
     that left a latest table, `state` what a lost cache needs beyond these, `quarantine` rows that were set aside or
     are no more. `surrogates` is how many surrogate keys have been given out up to this batch, `quarantine_open` how
-    many rows are in quarantine after it.
+    many rows are in quarantine after it, `quarantine_kinds` for what, and `released` how many have left it because
+    they fit now.
     """
 
     kind: Literal["latest", "versioned"]
@@ -146,6 +266,8 @@ class ModelChanges(Document):
     quarantine: tuple[StoredObject, ...] = ()
     quarantined: int = 0
     quarantine_open: int = 0
+    quarantine_kinds: tuple[ProblemKind, ...] = ()
+    released: int = 0
 
 
 class ProcessedManifest(Manifest):

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from totes.config import Settings
 from totes.failpoint import reach
 from totes.pipeline import STAGES, Cycle
-from totes.redaction import redact
+from totes.redaction import redact, without_secrets
 
 FRESHNESS = "freshness"
 
@@ -47,7 +47,7 @@ class Health(BaseModel):
     `fresh_at` is the last moment at which the source held nothing that the warehouse does not hold now; before the
     first such moment, when the pipeline was first run. `captured_at` and `processed_at` are that moment for the two
     stores, so that stages that run on their own are known to be fresh too. `incidents` are those that are open, by
-    stage, or `freshness`.
+    stage, or `freshness`. People have been told of all that was in quarantine after the batch `quarantine_told`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -57,6 +57,7 @@ class Health(BaseModel):
     processed_at: datetime | None = None
     checked_at: datetime | None = None
     incidents: dict[str, Incident] = {}
+    quarantine_told: int | None = None
 
     def after(self, cycle: Cycle, now: datetime, freshness: timedelta) -> tuple[Health, list[Change]]:
         """The health after a cycle that ended now, and what there is to tell. Pure."""
@@ -92,15 +93,15 @@ class Health(BaseModel):
             processed_at=processed_at,
             checked_at=now,
             incidents=incidents,
+            quarantine_told=self.quarantine_told,
         )
         return health, changes
 
 
 def health_file(settings: Settings) -> Path:
     """Where the health of a pipeline is kept: one lake may be loaded into several warehouses, each by its own."""
-    identity = (
-        f"{settings.lake.processed} {settings.warehouse.url.get_secret_value()} {settings.warehouse.schema_}"
-    )
+    warehouse = without_secrets(settings.warehouse.url.get_secret_value())
+    identity = f"{settings.lake.processed} {warehouse} {settings.warehouse.schema_}"
     return settings.cache_folder / f"health-{sha256(identity.encode()).hexdigest()[:12]}.json"
 
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from totes import engine
-from totes.errors import CommandFailed, ConfigurationError
+from totes.errors import CommandFailed, ConfigurationError, ModelFailed
 from totes.lake.journal import Journal, ingestion_journal, processed_journal
 from totes.lake.manifest import IngestionManifest, ProcessedManifest, StoredObject
 from totes.lake.store import Store
 from totes.pipeline import Pipeline
-from totes.processing.batch import bind
-from totes.processing.relation import Relation, lake_rows, source_relation
+from totes.processing.binding import bind_models, relations_at
+from totes.processing.packets import read_packets
+from totes.processing.relation import Relation, source_relation
 from totes.star.model import HISTORY_COLUMNS, Model
 from totes.warehouse.connection import schema_of
 
@@ -145,6 +146,12 @@ def _from_ingestion(
 ) -> list[Version]:
     _check_key(table, newest.tables[table].key, key)
     versions, connection = [], engine.connect(None, memory="1GB")
+    wanted = _matches(newest.tables[table].key, key)
+
+    def chosen(rows: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+        result = connection.execute(f"SELECT * FROM ({rows}) WHERE {wanted}")
+        return [column[0] for column in result.description or []], result.fetchall()
+
     for batch in range(1, journal.last() + 1):
         manifest = journal.read(batch)
         changes = manifest.tables.get(table)
@@ -152,12 +159,10 @@ def _from_ingestion(
             assert changes is not None
             relation = source_relation(table, changes)
             with journal.store.local([entry]) as files:
-                rows = lake_rows(relation, files, manifest.compression)
-                result = connection.execute(f"SELECT * FROM ({rows}) WHERE {_matches(changes.key, key)}")
-                names = [column[0] for column in result.description or []]
+                names, rows = read_packets(connection, relation, files, manifest.compression, chosen)
                 versions += [
                     Version(batch, dict(zip(names, row, strict=True)), (journal.store.location(entry.path),))
-                    for row in result.fetchall()
+                    for row in rows
                 ]
     return versions
 
@@ -183,26 +188,44 @@ def _with_objects(
     ]
     read = {relation.lower() for relation in model.relations}
     manifest = ingested.read(version.batch)
-    [query] = bind(pipeline.project, manifest.tables, (model,))
-    base, carriers = query.base.relation, query.key_of_base()
-    base_key = [dict(zip(columns, key, strict=True)).get(carrier) for carrier in carriers]
-    packets = []
-    for name, table in manifest.tables.items():
-        for entry in table.objects if name.lower() in read else ():
-            known = [value for value in base_key if value is not None]
-            of_base = name == base.name and len(known) == len(base.key) > 0
-            if not of_base or _in_packet(ingested.store, entry, manifest, base, known):
-                packets.append(ingested.store.location(entry.path))
+    base, base_key = _first_table_key(pipeline, manifest, model, dict(zip(columns, key, strict=True)))
+    packets = [
+        ingested.store.location(entry.path)
+        for name, table in manifest.tables.items()
+        if name.lower() in read
+        for entry in table.objects
+        if base is None or name != base.name or _in_packet(ingested.store, entry, manifest, base, base_key)
+    ]
     return Version(version.batch, version.values, (*packets, *held))
+
+
+def _first_table_key(
+    pipeline: Pipeline, manifest: IngestionManifest, model: Model, row: dict[str, str]
+) -> tuple[Relation | None, list[str]]:
+    """The model's first table, and the key of the row in it, as far as the row's own key tells these."""
+    try:
+        [query] = bind_models((model,), relations_at(pipeline.project, manifest))
+    except ModelFailed:
+        return None, []  # the model has been changed since then
+    key = [row[carrier] for carrier in query.key_of_base() if carrier in row]
+    base = query.base.relation
+    return (base, key) if len(key) == len(base.key) > 0 else (None, [])
 
 
 def _in_packet(
     store: Store, entry: StoredObject, manifest: IngestionManifest, relation: Relation, key: list[str]
 ) -> bool:
     with store.local([entry]) as files:
-        rows = lake_rows(relation, files, manifest.compression)
-        sql = f"SELECT count(*) FROM ({rows}) WHERE {_matches(relation.key, key)}"
-        return bool(engine.scalar(engine.connect(None, memory="1GB"), sql))
+        connection, wanted = engine.connect(None, memory="1GB"), _matches(relation.key, key)
+        return read_packets(
+            connection,
+            relation,
+            files,
+            manifest.compression,
+            lambda rows: bool(
+                engine.scalar(connection, f"SELECT count(*) FROM ({rows}) WHERE {wanted}")
+            ),
+        )
 
 
 def _find(

@@ -1,73 +1,44 @@
-"""Proof that the warehouse's current rows are the models applied to the source at one snapshot.
+"""Proof that the warehouse is what the models give over the source, and what the lake says of its past.
 
-The source's tables are read whole, within the very snapshot up to which all is captured, processed and loaded. What
-the models give over these is then compared with the warehouse, row by row and column by column.
+Three copies are made on disk, one after the other and each at one instant: of the source, within the very snapshot up to
+which all is captured; of what the processed lake has brought the warehouse; and of the warehouse. Nothing is held open or
+locked while they are compared.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import duckdb
 
 from totes import engine
-from totes.errors import ConfigurationError
-from totes.ingestion.capture import position_column, select_rows
-from totes.ingestion.source import Snapshot
+from totes.errors import BatchTaken, ConfigurationError, EngineFault
 from totes.lake.journal import processed_journal
-from totes.lake.manifest import TableChanges
+from totes.lake.manifest import ProcessedManifest, TableChanges
+from totes.monitoring.comparison import (
+    CURRENT,
+    Comparison,
+    TableVerdict,
+    actual,
+    copied_columns,
+    references,
+)
+from totes.monitoring.expectation import compute, copy_source, expected, needed_models
+from totes.monitoring.lake_rows import GONE, LakeReader, lake_rows
 from totes.pipeline import Pipeline
-from totes.processing.batch import bind, load_reference
-from totes.processing.calendar import calendar_rows
 from totes.processing.query import PROBLEM, BoundQuery
-from totes.processing.scope import Leaf
 from totes.star.model import Model
-from totes.star.project import CALENDAR
 from totes.warehouse.adapter import Warehouse
-from totes.warehouse.connection import schema_of
+from totes.warehouse.copies import BENT
+from totes.warehouse.stage import star_tables
 from totes.warehouse.table import WarehouseTable, warehouse_tables
 
-EXAMPLES_MAX = 20
 _SAMPLE_PARTS = 10_000
+_ATTEMPTS_MAX = 5
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One row that differs: its key, and each column that does with the source's value and the warehouse's.
-
-    Without columns, the row is in one of them only: `only_in` says in which.
-    """
-
-    key: dict[str, Any]
-    columns: dict[str, tuple[Any, Any]]
-    only_in: str | None = None
-
-
-@dataclass(frozen=True)
-class TableVerdict:
-    """A table compared.
-
-    `rows` were equal. `missing` are only in the models' result, `extra` only in the warehouse, `different` in both.
-    `kept` are rows of a latest table that are no more at the source, and that a version of history refers to;
-    `set_aside` are in quarantine. `broken` keys have versions that do not follow one another, or several open ones.
-    """
-
-    rows: int
-    missing: int
-    extra: int
-    different: int
-    kept: int
-    set_aside: int
-    broken: int
-    examples: list[Difference] = field(default_factory=list)
-
-    @property
-    def equal(self) -> bool:
-        """Whether nothing differs."""
-        return not (self.missing or self.extra or self.different or self.broken)
 
 
 @dataclass(frozen=True)
@@ -84,7 +55,7 @@ class Verdict:
 
 
 def verify(pipeline: Pipeline, tables: tuple[str, ...], sample: float, progress: Progress) -> Verdict:
-    """Compares the warehouse with the source; captures, processes and loads what is new first.
+    """Compares the warehouse with the source and the lake; captures, processes and loads what is new first.
 
     Args:
         pipeline: the pipeline.
@@ -94,190 +65,174 @@ def verify(pipeline: Pipeline, tables: tuple[str, ...], sample: float, progress:
 
     Raises:
         ConfigurationError: there is no such table.
+        BatchTaken: other runners loaded newer batches each time.
         TotesError: a stage failed.
     """
     names = [model.name for model in pipeline.project.models]
     for unknown in (name for name in tables if name not in names):
         raise ConfigurationError(f"there is no table {unknown}", hint=f"There are {', '.join(names)}")
-    with tempfile.TemporaryDirectory(prefix="totes-verify-") as scratch:
-        folder = Path(scratch)
-        bench = engine.connect(folder / "bench.duckdb", memory=pipeline.settings.lake.memory, scratch=folder)
-        with bench:
-            described: dict[str, TableChanges] = {}
-            progress("reading the source")
-            pipeline.ingest(lambda snapshot: described.update(_copy(bench, snapshot, pipeline)))
-            progress("processing and loading what is new")
-            pipeline.process()
-            loaded = pipeline.load()
-            queries = {query.model.name: query for query in bind(pipeline.project, described)}
-            _prepare(bench, pipeline, queries)
-            keys = {name: query.key for name, query in queries.items()}
+    for _ in range(_ATTEMPTS_MAX):
+        with tempfile.TemporaryDirectory(prefix="totes-verify-") as scratch:
+            verification = _Verification(pipeline, tables or tuple(names), sample, progress, Path(scratch))
+            try:
+                verdict = verification.run()
+            except (duckdb.Error, OSError) as error:
+                raise EngineFault(
+                    f"comparing failed: {str(error).partition(chr(10))[0]}",
+                    hint="The copies are made in TMPDIR: check its free space, and lake.memory",
+                ) from error
+        if verdict:
+            return verdict
+    raise BatchTaken(
+        f"other runners loaded newer batches {_ATTEMPTS_MAX} times in a row while the source was being read",
+        hint="Run it again, or while no other runner is at work",
+    )
+
+
+class _Verification:
+    """One attempt."""
+
+    def __init__(
+        self, pipeline: Pipeline, compared: tuple[str, ...], sample: float, progress: Progress, folder: Path
+    ) -> None:
+        self._pipeline = pipeline
+        self._compared = compared
+        self._models = needed_models(pipeline.project, compared)
+        self._sample = sample
+        self._progress = progress
+        self._folder = folder
+        self._lacking: dict[str, tuple[str, ...]] = {}
+
+    def run(self) -> Verdict | None:
+        """Compares; gives None where the warehouse has gone on beyond the snapshot."""
+        pipeline, described = self._pipeline, dict[str, TableChanges]()
+        with self._bench() as bench:
+            captured = pipeline.ingest(
+                lambda snapshot: described.update(
+                    copy_source(bench, snapshot, pipeline.project, self._models, self._progress)
+                )
+            )
+        for failure in captured.failures:
+            raise failure
+        self._progress("processing and loading what is new")
+        pipeline.process()
+        pipeline.load()
+        batch, journal = captured.captured, processed_journal(pipeline.processed_store)
+        if journal.last() != batch:
+            return None
+        newest = journal.newest()
+        with self._bench() as bench:
+            years = newest.calendar_years if newest else ()
+            queries = compute(bench, pipeline.project, self._models, described, years, self._progress)
+            everything = self._tables(newest, queries)
+            tables = tuple(table for table in everything if table.name in self._compared)
+            lineage = {name: query.base.key for name, query in queries.items() if not query.key_is_base_key}
+            LakeReader(bench, journal, tables, self._chosen, lineage).read(batch, self._progress)
+            with pipeline.warehouse() as warehouse, warehouse.one_moment():
+                loaded = warehouse.newest()
+                if (loaded.batch if loaded else 0) != batch:
+                    return None
+                for number, table in enumerate(tables, start=1):
+                    self._progress(f"reading the warehouse: {table.name} ({number} of {len(tables)})")
+                    self._copy(bench, warehouse, table, loaded=bool(newest and table.name in newest.models))
+                    self._copy_references(bench, warehouse, table)
             verdicts = {}
-            with pipeline.warehouse() as warehouse:
-                for table in warehouse_tables(pipeline.project.models, keys):
-                    if not tables or table.name in tables:
-                        progress(f"comparing {table.name}")
-                        verdicts[table.name] = _compare(bench, warehouse, pipeline, table, sample)
-    return Verdict(loaded.batch, verdicts)
+            for number, table in enumerate(tables, start=1):
+                rows = engine.scalar(bench, f"SELECT count(*) FROM {actual(table.name)}")
+                self._progress(f"comparing {table.name} ({number} of {len(tables)}), {rows:,} rows")
+                comparison = Comparison(bench, table, queries[table.name], self._chosen(table))
+                verdicts[table.name] = comparison.run(
+                    self._lacking.get(table.name, ()), self._note(table.model, newest)
+                )
+        return Verdict(batch, verdicts)
 
+    def _bench(self) -> engine.Engine:
+        return engine.connect(
+            self._folder / "bench.duckdb", memory=self._pipeline.settings.lake.memory, scratch=self._folder
+        )
 
-def _copy(bench: engine.Engine, snapshot: Snapshot, pipeline: Pipeline) -> dict[str, TableChanges]:
-    """Copies the tables that models read, under positional column names turned back into the source's."""
-    needed = {name.lower() for name in pipeline.project.source_tables}
-    for table in snapshot.tables:
-        if table.name.lower() in needed:
-            bench.register("incoming", snapshot.stream(select_rows(table, None)))
-            columns = ", ".join(
-                f"{position_column(number)}::{'JSON' if column.entry.kind == 'json' else _raw(column.entry.kind)}"
-                f" AS {engine.name(column.name)}"
-                for number, column in enumerate(table.columns)
-            )
+    def _tables(
+        self, newest: ProcessedManifest | None, queries: dict[str, BoundQuery]
+    ) -> tuple[WarehouseTable, ...]:
+        """All tables of the project, with who refers to them, also from tables whose models are gone."""
+        former = (
+            {table.name: table for table in star_tables(self._pipeline.project, newest)} if newest else {}
+        )
+        keys = {name: query.key for name, query in queries.items()}
+        return tuple(
+            former.get(table.name, table) for table in warehouse_tables(self._pipeline.project.models, keys)
+        )
+
+    def _note(self, model: Model, newest: ProcessedManifest | None) -> str | None:
+        """What is to be known of a table whose rows are not made by the model as it is now."""
+        then = newest.models.get(model.name) if newest else None
+        if newest is None or (
+            then and then.query_sha256 == model.query_sha256(self._pipeline.project.reference_content())
+        ):
+            return None
+        return f"its model is not the one of batch {newest.batch}: its rows are made anew with the next batch"
+
+    def _chosen(self, table: WarehouseTable) -> str:
+        """The SQL condition of the rows that are compared; the same keys on every side."""
+        if self._sample == 1:
+            return "true"
+        key = ", ".join(f"coalesce({engine.name(key)}::VARCHAR, '')" for key in table.key)
+        part = f"md5_number_lower(concat_ws(chr(0), {key})) % {_SAMPLE_PARTS}"
+        return f"{part} < {round(self._sample * _SAMPLE_PARTS)}"
+
+    def _copy(
+        self, bench: engine.Engine, warehouse: Warehouse, table: WarehouseTable, *, loaded: bool
+    ) -> None:
+        """Copies a table: the current rows as its view shows them, and all others."""
+        columns = copied_columns(table)
+        there, relation = set(warehouse.columns(table.name)), warehouse.relation(table.name)
+        missing = [column for column in table.columns if column not in there]
+        if missing:
+            if loaded:
+                self._lacking[table.name] = (
+                    tuple(f"the column {one}" for one in missing) if there else ("the table",)
+                )
+            declared = ", ".join(f"{engine.name(column.name)} {column.type}" for column in columns)
             bench.execute(
-                f"CREATE TABLE {_source(table.name)} AS SELECT {columns}, NULL::TIMESTAMP AS _at FROM incoming"
+                f"CREATE OR REPLACE TABLE {actual(table.name)} ({declared}, {engine.name(BENT)} BOOLEAN)"
             )
-            bench.unregister("incoming")
-    return {table.name: table.description() for table in snapshot.tables}
-
-
-def _raw(kind: str) -> str:
-    return {"integer": "BIGINT", "boolean": "BOOLEAN"}.get(kind, "VARCHAR")
-
-
-def _prepare(bench: engine.Engine, pipeline: Pipeline, queries: dict[str, BoundQuery]) -> None:
-    """Computes every model over the copy; rows that their declaration or a reference sets aside are marked."""
-    newest = processed_journal(pipeline.processed_store).newest()
-    years = newest.calendar_years if newest else ()
-    bench.execute(f"CREATE TABLE {_source(CALENDAR)} AS {calendar_rows(years)}")
-    for name, reference in pipeline.project.references.items():
-        load_reference(bench, reference, _source(name))
-    for model in pipeline.project.models:
-        bench.execute(f"CREATE TABLE {_expected(model.name)} AS {queries[model.name].sql(_rows)}")
-        problem = engine.name(PROBLEM)
-        keys = engine.names(queries[model.name].key)
-        bench.execute(
-            f"UPDATE {_expected(model.name)} SET {problem} = 'double' WHERE ({keys}) IN"
-            f" (SELECT ({keys}) FROM {_expected(model.name)} GROUP BY ALL HAVING count(*) > 1)"
-        )
-        for column, target in model.references.items():
-            [key] = next(other.primary_key for other in pipeline.project.models if other.name == target)
-            bench.execute(
-                f"UPDATE {_expected(model.name)} AS row SET {problem} = 'orphan' WHERE {engine.name(column)} IS NOT NULL"
-                f" AND NOT EXISTS (SELECT 1 FROM {_expected(target)} AS parent WHERE parent.{problem} IS NULL"
-                f" AND parent.{engine.name(key)} = row.{engine.name(column)})"
+            return
+        listed, current = engine.names(table.columns), engine.name(CURRENT)
+        rows = f"SELECT {listed}, true AS {current} FROM {relation}"
+        if table.model.versioned:
+            is_current = "(valid_to IS NULL AND NOT is_deleted)"
+            shown = f"{warehouse.relation(table.current)}"
+            if not set(table.columns) <= set(warehouse.columns(table.current)):
+                self._lacking[table.name] = (f"the view {table.current}",)
+                shown = f"{relation} WHERE {is_current}"
+            rows = (
+                f"SELECT {listed}, true AS {current} FROM {shown} UNION ALL"
+                f" SELECT {listed}, false AS {current} FROM {relation} WHERE {is_current} IS NOT TRUE"
             )
+        warehouse.copy(rows, columns, bench, actual(table.name), self._chosen(table))
 
-
-def _rows(leaf: Leaf) -> str:
-    return _source(leaf.relation.name)
-
-
-def _compare(
-    bench: engine.Engine, warehouse: Warehouse, pipeline: Pipeline, table: WarehouseTable, sample: float
-) -> TableVerdict:
-    model, keys, problem = table.model, table.key, engine.name(PROBLEM)
-    with warehouse.current_rows(table) as stream:
-        bench.register("incoming", stream)
-        bench.execute("CREATE OR REPLACE TABLE actual AS SELECT * FROM incoming")
-        bench.unregister("incoming")
-    chosen = f"md5_number({engine.name('~key')}) % {_SAMPLE_PARTS} < {round(sample * _SAMPLE_PARTS)}"
-    text = "concat_ws(chr(0), " + ", ".join(f"{engine.name(key)}::VARCHAR" for key in keys) + ")"
-    for side, rows in (("one", _expected(model.name)), ("other", "actual")):
-        bench.execute(
-            f"CREATE OR REPLACE TEMP VIEW {side} AS SELECT * FROM (SELECT *, {text} AS {engine.name('~key')} FROM {rows})"
-            + (f" WHERE {chosen}" if sample < 1 else "")
+    def _copy_references(self, bench: engine.Engine, warehouse: Warehouse, table: WarehouseTable) -> None:
+        """Copies the keys that rows of the warehouse refer to the table by, where any row of it is not the source's."""
+        if not table.can_be_referred_to:
+            return
+        [key] = [column for column in table.model.output if column.name == table.key[0]]
+        bench.execute(f"CREATE OR REPLACE TABLE {references(table.name)} (owner {key.type}, k {key.type})")
+        gone = f"SELECT 1 FROM {lake_rows(table.name)} WHERE {GONE}"
+        surplus = (
+            f"SELECT 1 FROM {actual(table.name)} AS there WHERE NOT EXISTS (SELECT 1 FROM {expected(table.name)} AS one"
+            f" WHERE {engine.same('one', 'there', table.key)} AND one.{engine.name(PROBLEM)} IS NULL)"
         )
-    joined = f"one FULL JOIN other ON {engine.same('one', 'other', keys)}"
-    columns = [column.name for column in model.produced if column.name not in keys]
-    differs = (
-        " OR ".join(f"one.{engine.name(c)} IS DISTINCT FROM other.{engine.name(c)}" for c in columns)
-        or "false"
-    )
-    here, there = 'one."~key" IS NOT NULL', 'other."~key" IS NOT NULL'
-    [(rows, missing, extra, different, set_aside)] = bench.execute(
-        f"SELECT count(*) FILTER ({here} AND {there} AND one.{problem} IS NULL AND NOT ({differs})),"
-        f" count(*) FILTER ({here} AND NOT {there} AND one.{problem} IS NULL),"
-        f" count(*) FILTER ({there} AND NOT {here}),"
-        f" count(*) FILTER ({here} AND {there} AND one.{problem} IS NULL AND ({differs})),"
-        f" count(*) FILTER (one.{problem} IS NOT NULL) FROM {joined}"
-    ).fetchall()
-    kept = (
-        _kept(bench, warehouse, pipeline, table, f"SELECT other.* FROM {joined} WHERE {there} AND NOT {here}")
-        if extra
-        else set()
-    )
-    wrong = f"one.{problem} IS NULL AND (NOT ({here}) OR NOT ({there}) OR {differs})"
-    examples = (
-        _examples(bench, model, keys, f"FROM {joined} WHERE {wrong}", kept)
-        if missing or different or extra > len(kept)
-        else []
-    )
-    broken = _broken(warehouse, pipeline, table) if model.versioned else 0
-    return TableVerdict(rows, missing, extra - len(kept), different, len(kept), set_aside, broken, examples)
-
-
-def _kept(
-    bench: engine.Engine, warehouse: Warehouse, pipeline: Pipeline, table: WarehouseTable, extra: str
-) -> set[str]:
-    """The keys, as text, of surplus rows of a latest table that a version of history still refers to."""
-    if table.model.versioned or not table.referrers:
-        return set()
-    [key] = table.model.primary_key
-    schema = schema_of(pipeline.settings.warehouse_url(), pipeline.settings.warehouse.schema_)
-    surplus = {
-        str(value)
-        for (value,) in bench.execute(f"SELECT {engine.name(key)}::VARCHAR FROM ({extra})").fetchall()
-    }
-    listed = ", ".join(engine.text(value) for value in sorted(surplus))
-    referred: set[str] = set()
-    for referrer, column in table.referrers:
-        quoted = engine.name(column)
-        _, rows = warehouse.query(
-            f"SELECT DISTINCT CAST({quoted} AS VARCHAR) FROM {engine.name(schema, referrer)}"
-            f" WHERE CAST({quoted} AS VARCHAR) IN ({listed})"
-        )
-        referred |= {str(value) for (value,) in rows}
-    return surplus & referred
-
-
-def _examples(
-    bench: engine.Engine, model: Model, keys: tuple[str, ...], wrong: str, kept: set[str]
-) -> list[Difference]:
-    columns = [column.name for column in model.produced]
-    shown = ", ".join(
-        f"{side}.{engine.name(column)}::VARCHAR" for column in columns for side in ("one", "other")
-    )
-    rows = bench.execute(
-        f'SELECT one."~key" IS NOT NULL, other."~key" IS NOT NULL, {shown} {wrong}'
-        f' ORDER BY coalesce(one."~key", other."~key") LIMIT {EXAMPLES_MAX + len(kept)}'
-    ).fetchall()
-    found = []
-    for here, there, *values in rows:
-        pairs = {column: (values[2 * n], values[2 * n + 1]) for n, column in enumerate(columns)}
-        key = {name: pairs[name][0 if here else 1] for name in keys}
-        if not here and set(key.values()) <= kept:
-            continue
-        only_in = None if here and there else "source" if here else "warehouse"
-        changed = {c: pair for c, pair in pairs.items() if pair[0] != pair[1]} if only_in is None else {}
-        found.append(Difference(key, changed, only_in))
-    return found[:EXAMPLES_MAX]
-
-
-def _broken(warehouse: Warehouse, pipeline: Pipeline, table: WarehouseTable) -> int:
-    """How many keys have versions that leave a gap, overlap, go back in time, or are open twice or never."""
-    schema = schema_of(pipeline.settings.warehouse_url(), pipeline.settings.warehouse.schema_)
-    keys = engine.names(table.key)
-    _, [(count,)] = warehouse.query(
-        f"SELECT count(*) FROM (SELECT {keys} FROM (SELECT {keys}, valid_from, valid_to,"
-        f" lead(valid_from) OVER (PARTITION BY {keys} ORDER BY valid_from, batch_id) AS following"
-        f" FROM {engine.name(schema, table.name)}) AS versions GROUP BY {keys}"
-        " HAVING count(*) FILTER (WHERE valid_to IS DISTINCT FROM following OR valid_from >= following) > 0) AS broken"
-    )
-    return int(count)
-
-
-def _source(relation: str) -> str:
-    return engine.name(engine.case_safe("source", relation))
-
-
-def _expected(model: str) -> str:
-    return engine.name(engine.case_safe("expected", model))
+        if not engine.scalar(bench, f"SELECT EXISTS ({gone}) OR EXISTS ({surplus})"):
+            return
+        parts = []
+        for referrer in warehouse.present_referrers(table):
+            # As text on every side: a reference may be of another type than the key.
+            owner = engine.name(key.name) if referrer.table == table.name else "NULL"
+            column = engine.name(referrer.column)
+            parts.append(
+                f"SELECT DISTINCT CAST({owner} AS VARCHAR) AS owner, CAST({column} AS VARCHAR) AS k"
+                f" FROM {referrer.relation or warehouse.relation(referrer.table)} WHERE {column} IS NOT NULL"
+            )
+        pair = (key.model_copy(update={"name": "owner"}), key.model_copy(update={"name": "k"}))
+        if parts and warehouse.columns(table.name):
+            warehouse.copy(" UNION ".join(parts), pair, bench, references(table.name), "true")

@@ -3,56 +3,29 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import duckdb
 
 from totes import engine
-from totes.errors import ModelError, ModelFailed
+from totes.errors import ModelFailed
 from totes.failpoint import reach
 from totes.lake.journal import Journal
-from totes.lake.manifest import IngestionManifest, ModelChanges, ProcessedManifest, TableChanges
+from totes.lake.manifest import IngestionManifest, ModelChanges, ProcessedManifest
 from totes.lake.store import Store
-from totes.processing.calendar import calendar_relation, calendar_rows, covered_years
+from totes.processing.binding import bind_or_defer
+from totes.processing.calendar import calendar_rows, covered_years
 from totes.processing.changes import changes_table, load_changes, load_rows
 from totes.processing.output import RowWriter
 from totes.processing.query import PROBLEM, BoundQuery
-from totes.processing.relation import Relation, RelationColumn, source_relation
+from totes.processing.relation import Relation
 from totes.processing.scope import Leaf
 from totes.processing.state import StarState, source_table
 from totes.processing.transform import Transformation, upserts
 from totes.star.model import Model
 from totes.star.project import CALENDAR, Project, Reference
-
-
-def bind(
-    project: Project, tables: dict[str, TableChanges], models: tuple[Model, ...] | None = None
-) -> list[BoundQuery]:
-    """Binds models of a project, all in load order unless some are named, to the tables that a manifest describes.
-
-    Raises:
-        ModelFailed: a model names what is not there, or declares types that its query does not give.
-    """
-    relations = {name: source_relation(name, table) for name, table in tables.items()}
-    for name, reference in project.references.items():
-        columns = tuple(RelationColumn(column, "VARCHAR", "VARCHAR") for column in reference.columns)
-        relations[name] = Relation(name, columns, (), is_source=False)
-    relations[CALENDAR] = calendar_relation()
-
-    def find(name: str) -> Relation | None:
-        if name in relations:
-            return relations[name]
-        return next((found for key, found in relations.items() if key.lower() == name.lower()), None)
-
-    connection = engine.connect(None, memory="1GB")
-    try:
-        return [
-            BoundQuery(model, find, list(relations), connection)
-            for model in (project.models if models is None else models)
-        ]
-    except ModelError as error:
-        raise ModelFailed(error.what, hint=error.hint) from error
-    finally:
-        connection.close()
+from totes.star.relaxation import relaxes, retyped
 
 
 def load_reference(connection: engine.Engine, reference: Reference, table: str) -> None:
@@ -104,7 +77,9 @@ class StarBatch:
         Raises:
             ModelFailed: a model does not fit the tables as they were read, or is not the one of earlier batches.
         """
-        queries = bind(self._project, self._manifest.tables)
+        queries, deferred = bind_or_defer(self._project, self._manifest, self._journal.newest())
+        for query in (*queries, *deferred):
+            self._check_declaration(query.model)
         self._load_references()
         self._load(queries)
         reach("process.loaded")
@@ -117,7 +92,10 @@ class StarBatch:
             query.model.name: self._compute(query) for query in queries if query.model.name in on_calendar
         }
         models = {model.name: model for model in self._project.models}
-        changes: dict[str, ModelChanges] = {}
+        changes = {
+            query.model.name: self._unchanged(query).model_copy(update={"query_sha256": ""})
+            for query in deferred
+        }
         for query in queries:
             part = parts[query.model.name]
             if part is None:
@@ -140,10 +118,7 @@ class StarBatch:
         for name in self._manifest.tables:
             if name not in self._kept:
                 self._state.forget_source(name)
-        for name, relation in used.items():
-            if self._manifest.tables[name].objects:
-                load_changes(self._engine, self._journal, self._manifest, relation)
-                self._incoming.add(name)
+        self._read_changes(used)
         calendar = f"CREATE OR REPLACE TEMP TABLE {_local_table(CALENDAR)} AS {calendar_rows(self.years)}"
         self._engine.execute(calendar)
         self._try_again(queries)
@@ -152,12 +127,20 @@ class StarBatch:
             # The calendar may grow later in the batch.
             touched = self._is_touched(query) or self._reads_calendar(query)
             if touched and not query.rowwise and not self._recomputed_wholly(query):
-                self._transformation(query, whole=False).look_back()
+                with self._naming(query.model):
+                    self._transformation(query, whole=False).look_back()
         for name in sorted(self._kept):
             if name in self._built:
                 self._build_source(used[name])
             elif name in self._incoming:
                 self._state.apply_changes(used[name])
+
+    def _read_changes(self, used: dict[str, Relation]) -> None:
+        for name, relation in used.items():
+            if self._manifest.tables[name].objects:
+                load_changes(self._state.reader, self._journal, self._manifest, relation)
+                self._incoming.add(name)
+            self._state.follow_columns(relation)
 
     def _try_again(self, queries: list[BoundQuery]) -> None:
         """Takes rows in quarantine for changed again: what a row refers to, or is joined with, may have come by now."""
@@ -167,7 +150,7 @@ class StarBatch:
                 continue
             changes = changes_table(base.name)
             if base.name not in self._incoming:
-                load_changes(self._engine, self._journal, self._manifest, base)
+                load_changes(self._state.reader, self._journal, self._manifest, base)
                 self._incoming.add(base.name)
             self._engine.execute(
                 f"INSERT INTO {changes} BY NAME SELECT * FROM ({self._state.set_aside(query.model.name, base)}) AS old"
@@ -176,9 +159,9 @@ class StarBatch:
 
     def _build_source(self, relation: Relation) -> None:
         """Makes the kept rows of a table that is joined for the first time, out of the lake."""
-        load_rows(self._engine, self._journal, relation, self._manifest.batch, "built_rows")
+        load_rows(self._state.reader, self._journal, relation, self._manifest.batch, "built_rows")
         columns = engine.names([*(column.name for column in relation.columns), "_at"])
-        self._state.create_source(relation.name, f"SELECT {columns} FROM built_rows")
+        self._state.create_source(relation, f"SELECT {columns} FROM built_rows")
 
     def _rows(self, leaf: Leaf) -> str:
         relation = leaf.relation
@@ -187,7 +170,7 @@ class StarBatch:
         if relation.name in self._kept:
             return source_table(relation.name)
         whole = _whole_table(relation.name)
-        load_rows(self._engine, self._journal, relation, self._manifest.batch, whole)
+        load_rows(self._state.reader, self._journal, relation, self._manifest.batch, whole)
         return whole
 
     def _compute(self, query: BoundQuery) -> Transformation | None:
@@ -198,8 +181,21 @@ class StarBatch:
         if not whole and not self._is_touched(query):
             return None
         part = self._transformation(query, whole=whole)
-        part.compute()
+        with self._naming(query.model):
+            part.compute()
         return part
+
+    @contextmanager
+    def _naming(self, model: Model) -> Iterator[None]:
+        """Names the model whose query failed where it cannot be told for which row."""
+        try:
+            yield
+        except (duckdb.DataError, duckdb.ProgrammingError) as error:
+            message = str(error).partition("\n")[0]
+            raise ModelFailed(
+                f"{model.path.parent.name}/{model.path.name}: batch {self._manifest.batch} cannot be processed: {message}",
+                hint="Mend the query; no batch is passed over meanwhile",
+            ) from error
 
     def _transformation(self, query: BoundQuery, *, whole: bool) -> Transformation:
         base = query.base.relation
@@ -219,13 +215,9 @@ class StarBatch:
         before = self._previous.models.get(model.name) if self._previous else None
         if before is None:
             return True
-        if before.table_sha256 != model.table_sha256():
-            raise ModelFailed(
-                f"{model.path.parent.name}/{model.path.name}: the columns of {model.name} are not those of earlier batches",
-                hint="Set lake.processed and warehouse.url to new places: all history is computed again from the "
-                "ingestion lake. Or declare the columns as they were",
-            )
-        if before.query_sha256 != model.query_sha256(self._project.reference_content()):
+        if retyped(model, before) or before.query_sha256 != model.query_sha256(
+            self._project.reference_content()
+        ):
             return True
         names = {leaf.relation.name for leaf in query.leaves}
         return (
@@ -233,6 +225,16 @@ class StarBatch:
             and (bool(names & self._built) or not query.key_is_base_key)
             and self._is_touched(query)
         )
+
+    def _check_declaration(self, model: Model) -> None:
+        """Makes sure that the model's table holds all rows that it held at the batch before."""
+        before = self._previous.models.get(model.name) if self._previous else None
+        if before and before.table_sha256 != model.table_sha256() and not relaxes(model, before):
+            raise ModelFailed(
+                f"{model.path.parent.name}/{model.path.name}: the columns of {model.name} are not those of earlier batches",
+                hint="Set lake.processed and warehouse.url to new places: all history is computed again from the "
+                "ingestion lake. Or declare the columns as they were, or so that they hold all that they held",
+            )
 
     def _reads_calendar(self, query: BoundQuery) -> bool:
         return any(leaf.relation.name == CALENDAR for leaf in query.leaves)
@@ -283,6 +285,8 @@ class StarBatch:
                 "quarantined": quarantined,
                 "surrogates": before.surrogates + (written if model.versioned else 0),
                 "quarantine_open": self._state.quarantined(model.name),
+                "quarantine_kinds": self._state.kinds_quarantined(model.name),
+                "released": part.released,
             }
         )
 
@@ -292,6 +296,9 @@ class StarBatch:
             "written": 0,
             "deleted": 0,
             "quarantined": 0,
+            "quarantine_open": 0,
+            "quarantine_kinds": (),
+            "released": 0,
             "query_sha256": "",
             "objects": (),
             "removed": (),
@@ -314,6 +321,7 @@ class StarBatch:
             surrogate=model.surrogate,
             surrogates=before.surrogates if before else 0,
             quarantine_open=before.quarantine_open if before else 0,
+            quarantine_kinds=before.quarantine_kinds if before else (),
         )
 
 

@@ -10,6 +10,8 @@ from totes.star.project import CALENDAR, CALENDAR_COLUMN
 # Years between these are filled without gaps; one outside them (a slip of the pen, or 9999 for "never") stands alone.
 ORDINARY_YEARS = range(1900, 2200)
 
+_FIRST = "DATE '4714-11-24 (BC)'"  # of PostgreSQL's dates
+
 
 def covered_years(years: Iterable[int]) -> tuple[int, ...]:
     """All years that a calendar has which must have these."""
@@ -29,7 +31,8 @@ def calendar_rows(years: Iterable[int]) -> str:
     """A query for all dates of these years, in the shape of a relation's changes."""
     listed = ", ".join(str(year) for year in years)
     dates = (
-        "SELECT unnest(generate_series(make_date(year, 1, 1)::TIMESTAMP, make_date(year, 12, 31)::TIMESTAMP,"
-        f' INTERVAL 1 DAY))::DATE AS "{CALENDAR_COLUMN}" FROM (SELECT unnest([{listed}]::INTEGER[]) AS year)'
+        f'SELECT make_date(year, 1, 1) + day::INTEGER AS "{CALENDAR_COLUMN}"'
+        f" FROM (SELECT unnest([{listed}]::INTEGER[]) AS year), range(366) AS days (day)"
+        f" WHERE year(make_date(year, 1, 1) + day::INTEGER) = year AND make_date(year, 1, 1) + day::INTEGER >= {_FIRST}"
     )
     return f"SELECT *, 'upsert' AS _op, NULL::TIMESTAMP AS _at, 0 AS \"~batch\" FROM ({dates})"

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import duckdb
-
 from totes import engine
 from totes.errors import LakeDamaged
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest
-from totes.processing.relation import Relation, RelationColumn, lake_rows, source_relation
-
-# The engine's buffers are of this size each, so that the larger ones are used only where a line needs them.
-_LINE_BYTES_MAX = (16 << 20, 256 << 20, 2 << 30)
+from totes.processing.packets import PacketReader
+from totes.processing.relation import Relation, RelationColumn, source_relation
 
 
 def changes_table(relation: str) -> str:
@@ -20,17 +16,17 @@ def changes_table(relation: str) -> str:
 
 
 def load_changes(
-    connection: engine.Engine,
+    reader: PacketReader,
     journal: Journal[IngestionManifest],
     manifest: IngestionManifest,
     relation: Relation,
 ) -> int:
     """Reads a batch's changes of a table into its temporary table: raw columns, `_op` and `_at`; gives their number."""
     target = changes_table(relation.name)
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE {target} AS {_empty_rows(relation)}")
-    _append(connection, journal, manifest, relation, target)
+    reader.engine.execute(f"CREATE OR REPLACE TEMP TABLE {target} AS {_empty_rows(relation)}")
+    _append(reader, journal, manifest, relation, target)
     expected = sum(entry.rows for entry in manifest.tables[relation.name].objects)
-    found = int(engine.scalar(connection, f"SELECT count(_op) FROM {target}"))
+    found = int(engine.scalar(reader.engine, f"SELECT count(_op) FROM {target}"))
     if found != expected:
         raise LakeDamaged(
             f"batch {manifest.batch} has {expected} changes of {relation.name}, but {found} were read"
@@ -39,7 +35,7 @@ def load_changes(
 
 
 def load_rows(
-    connection: engine.Engine,
+    reader: PacketReader,
     journal: Journal[IngestionManifest],
     relation: Relation,
     batch: int,
@@ -49,20 +45,20 @@ def load_rows(
 
     Costs as much as all changes of the table ever made: for models that are new or whose query has changed.
     """
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE {target} AS {_empty_rows(relation)}")
+    reader.engine.execute(f"CREATE OR REPLACE TEMP TABLE {target} AS {_empty_rows(relation)}")
     for number in range(1, batch + 1):
         manifest = journal.read(number)
         if relation.name in manifest.tables:
-            _append(connection, journal, manifest, relation, target)
-    connection.execute(
+            _append(reader, journal, manifest, relation, target)
+    reader.engine.execute(
         f"CREATE OR REPLACE TEMP TABLE {target} AS SELECT * FROM {target} QUALIFY row_number() OVER ("
         f"PARTITION BY {engine.names(relation.key)} ORDER BY \"~batch\" DESC, _op = 'upsert' DESC) = 1"
     )
-    connection.execute(f"DELETE FROM {target} WHERE _op = 'delete'")
+    reader.engine.execute(f"DELETE FROM {target} WHERE _op = 'delete'")
 
 
 def _append(
-    connection: engine.Engine,
+    reader: PacketReader,
     journal: Journal[IngestionManifest],
     manifest: IngestionManifest,
     relation: Relation,
@@ -71,33 +67,28 @@ def _append(
     objects = manifest.tables[relation.name].objects
     if not objects:
         return
-    # The packets are read with the columns that the table had then, and the values kept as far as they fit today's.
+    # The packets are read with the columns that the table had then, under the names that they had, and the values kept
+    # as far as they fit today's. Of another table that had this name, columns can be told by their names only.
     then = source_relation(relation.name, manifest.tables[relation.name])
-    former = {column.name: column.raw_type for column in then.columns}
+    numbered = then.number == relation.number
+    former = {column.number if numbered else column.name: column for column in then.columns}
     columns = ", ".join(
         [
-            f"{_fitted(column, former.get(column.name))} AS {engine.name(column.name)}"
+            f"{_fitted(column, former.get(column.number if numbered else column.name))} AS {engine.name(column.name)}"
             for column in relation.columns
         ]
         + ["_op", "_at"]
     )
     with journal.store.local(list(objects)) as files:
-        for limit in _LINE_BYTES_MAX:
-            rows = lake_rows(then, files, manifest.compression, line_bytes_max=limit)
-            try:
-                connection.execute(f"INSERT INTO {target} SELECT {columns}, {manifest.batch} FROM ({rows})")
-                return
-            except duckdb.InvalidInputException as error:
-                if "maximum_object_size" not in str(error) or limit == _LINE_BYTES_MAX[-1]:
-                    raise
+        insert = f"INSERT INTO {target} SELECT {columns}, {manifest.batch} FROM"
+        reader.read(then, files, manifest.compression, lambda rows: reader.engine.execute(f"{insert} ({rows})"))
 
 
-def _fitted(column: RelationColumn, former: str | None) -> str:
-    if former == column.raw_type:
-        return engine.name(column.name)
-    return (
-        f"TRY_CAST({engine.name(column.name)} AS {column.raw_type})" if former else f"NULL::{column.raw_type}"
-    )
+def _fitted(column: RelationColumn, former: RelationColumn | None) -> str:
+    if former is None:
+        return f"NULL::{column.raw_type}"
+    value = engine.name(former.name)
+    return value if former.raw_type == column.raw_type else f"TRY_CAST({value} AS {column.raw_type})"
 
 
 def _empty_rows(relation: Relation) -> str:

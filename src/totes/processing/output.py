@@ -78,7 +78,10 @@ class RowWriter:
         return self._write(f"SELECT * FROM {part.quarantine}", QUARANTINE_FOLDER, part.model.name)
 
     def _write(self, rows: str, *folders: str) -> tuple[StoredObject, ...]:
-        self._engine.execute(f"CREATE OR REPLACE TEMP TABLE output_rows AS {rows}")
+        # Not the engine's own row ids: a column that is called rowid would hide them.
+        self._engine.execute(
+            f'CREATE OR REPLACE TEMP TABLE output_rows AS SELECT *, row_number() OVER () AS "~row" FROM ({rows})'
+        )
         count = int(engine.scalar(self._engine, "SELECT count(*) FROM output_rows"))
         objects = []
         for part, first in enumerate(range(0, count, PART_ROWS_MAX), start=1):
@@ -90,8 +93,8 @@ class RowWriter:
                 rows_here = min(PART_ROWS_MAX, count - first)
                 engine.copy_out(
                     self._engine,
-                    "COPY (SELECT * FROM output_rows WHERE rowid - (SELECT min(rowid) FROM output_rows)"
-                    f" BETWEEN {first} AND {first + PART_ROWS_MAX - 1})"
+                    f'COPY (SELECT * EXCLUDE ("~row") FROM output_rows'
+                    f' WHERE "~row" BETWEEN {first + 1} AND {first + rows_here})'
                     f" TO {engine.text(str(file))} (FORMAT parquet, COMPRESSION zstd)",
                     rows_here,
                 )

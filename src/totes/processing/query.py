@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,30 +10,23 @@ from sqlglot import exp
 
 from totes import engine
 from totes.errors import ModelError
-from totes.processing.relation import Relation, RelationColumn, loses_digits
-from totes.processing.scope import AT, BAD, Binder, Leaf, carry_hidden, origin, raw_reference, relaxed
-from totes.star.model import WIDEST_DECIMAL, Column, Model, line_of
+from totes.processing.fitting import FLOATING, WHOLE, json_content, misfits, read_as, strict_json
+from totes.processing.problem import PROBLEMS, found, problem, reason
+from totes.processing.relation import Relation, RelationColumn, Relations
+from totes.processing.scope import (
+    AT,
+    BAD,
+    Binder,
+    Leaf,
+    attempt,
+    carry_hidden,
+    origin,
+    raw_reference,
+    relaxed,
+)
+from totes.star.model import Column, Model, line_of
 
 PROBLEM = "~problem"
-_SHOWN_MAX = 100
-_WHOLE = {
-    "TINYINT",
-    "SMALLINT",
-    "INTEGER",
-    "BIGINT",
-    "HUGEINT",
-    "UTINYINT",
-    "USMALLINT",
-    "UINTEGER",
-    "UBIGINT",
-}
-_FLOATING = {"FLOAT", "DOUBLE"}
-# Text that DuckDB would read as the type, leaving out what does not fit.
-_MORE_THAN = {
-    "DATE": (":", "a time, which is more"),
-    "TIMESTAMP": (r":\d+(\.\d+)? *([+-]\d|Z$)|\.\d{7}", "an offset or more digits"),
-    "TIME": (r"\.\d{7}|[+-]\d", "an offset or more digits"),
-}
 
 
 @dataclass(frozen=True)
@@ -42,13 +34,15 @@ class _Output:
     """A declared column with how its value arrives.
 
     `natural` is the value's own type; when that is the text form of a source column, `origin` is the type which that
-    column has. `wrapped` says that the value is the result of an expression, which may fail for a row.
+    column has. `wrapped` says that the value is the result of an expression, which may fail for a row; `is_document`
+    that it is JSON, of which the declared type takes what it says.
     """
 
     column: Column
     natural: str
     origin: str
     wrapped: bool
+    is_document: bool
 
 
 class BoundQuery:
@@ -56,19 +50,14 @@ class BoundQuery:
 
     `key` are the output columns that identify a row of the table over time: the primary key of a latest table, and
     of a versioned one the columns that carry the first table's primary key; `key_is_base_key` says that it is just
-    the first table's, `key_is_exact` that its values are kept in the same form as the lake's. `leaves` are the tables
+    the first table's, `key_is_exact` that its values are kept in the same form as the lake's, `key_is_read_from_text`
+    that values which differ there may be the same. `leaves` are the tables
     that the query names, the first table first. `keeps_lineage` says that
     the star table has the hidden key columns too, because its own key does not tell which rows it comes from.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        find: Callable[[str], Relation | None],
-        known: list[str],
-        connection: engine.Engine,
-    ):
-        binder = Binder(model, find, known)
+    def __init__(self, model: Model, relations: Relations, connection: engine.Engine) -> None:
+        binder = Binder(model, relations)
         self.model = model
         self._scope = binder.bind()
         self.leaves: tuple[Leaf, ...] = tuple(binder.leaves)
@@ -79,6 +68,7 @@ class BoundQuery:
         self._base_carriers = tuple(carriers.get(part, "") for part in self.base.relation.key)
         self.key_is_base_key = bool(self.base.relation.key) and set(self._base_carriers) == set(self.key)
         self.key_is_exact = self.key_is_base_key and self._carried_exactly()
+        self.key_is_read_from_text = self.key_is_base_key and self._reads_key_from_text()
         self.keeps_lineage = len(self.leaves) > 1 or not self.key_is_exact
         self._outputs = self._prepare(expressions, self._natural_types(connection))
         self._hidden = carry_hidden(self._scope)
@@ -115,7 +105,10 @@ class BoundQuery:
         return self._base_carriers
 
     def sql(self, rows: Callable[[Leaf], str]) -> str:
-        """A query for the model's rows: produced columns, `~problem`, the lineage, and `~at`, the first table's time.
+        """A query for the model's rows.
+
+        They have the produced columns, `~problem` (what is wrong, as text), `~problems`, the lineage, and `~at`, the
+        first table's time.
 
         Args:
             rows: gives, for each leaf, the relation that it reads.
@@ -126,27 +119,29 @@ class BoundQuery:
         for number, output in enumerate(self._outputs):
             value, failed = f'"~v{number}"', f'"~e{number}"'
             wrapped = f"{value}.v" if output.wrapped else value
+            if output.is_document:
+                wrapped = json_content(wrapped)
             values.append(f"{wrapped} AS {value}")
             if output.wrapped:
                 values.append(f"{value} IS NULL AS {failed}")
-            columns.append(f"{_cast(value, output)} AS {engine.name(output.column.name)}")
+            read = read_as(value, output.column.type, output.natural, output.origin)
+            if output.column.name in self.key and output.column.type in FLOATING:
+                read = f"CAST({read} + 0 AS {output.column.type})"  # of a key, -0 is 0
+            columns.append(f"{read} AS {engine.name(output.column.name)}")
             conditions += _problems(value, failed if output.wrapped else None, output)
         keep = [f'"~v{number}"' for number in range(len(self._outputs))]
         keep += [f'"~e{number}"' for number, output in enumerate(self._outputs) if output.wrapped]
         produced = engine.names(output.column.name for output in self._outputs)
+        problems = found(conditions, (engine.name(one) for one in self._hidden if one.startswith(BAD)))
+        last = engine.names([*self.lineage, AT])
         return (
             f'WITH {leaves}, "~rows" AS ({self._scope.select.sql("duckdb")}), '
             f'"~values" AS (SELECT {", ".join(values)}, {hidden} FROM "~rows"), '
-            f'"~cast" AS (SELECT {", ".join([*columns, *keep])}, {hidden} FROM "~values") '
-            f'SELECT {produced}, {self._problem(conditions)} AS "{PROBLEM}", '
-            f'{engine.names([*self.lineage, AT])} FROM "~cast"'
+            f'"~cast" AS (SELECT {", ".join([*columns, *keep])}, {hidden} FROM "~values"), '
+            f'"~checked" AS (SELECT {produced}, {problems} AS {engine.name(PROBLEMS)}, {last} FROM "~cast") '
+            f"SELECT {produced}, {reason(engine.name(PROBLEMS))} AS {engine.name(PROBLEM)},"
+            f' {engine.name(PROBLEMS)}, {last} FROM "~checked"'
         )
-
-    def _problem(self, conditions: list[tuple[str, str]]) -> str:
-        bad = [engine.name(f"{BAD}{leaf.index}") for leaf in self.leaves]
-        conditions = [*conditions, *((f"{column} IS NOT NULL", column) for column in bad)]
-        messages = ", ".join(f"CASE WHEN {condition} THEN {message} END" for condition, message in conditions)
-        return f"CASE WHEN {' OR '.join(condition for condition, _ in conditions)} THEN concat_ws('; ', {messages}) END"
 
     def _natural_types(self, connection: engine.Engine) -> list[str]:
         """Asks the engine for the type of each expression, over relations without rows."""
@@ -177,11 +172,12 @@ class BoundQuery:
                     passed_on[1].typed,
                 )
             if wrapped:
-                # TRY turns an error in one row into NULL for that row; in a struct, a value that is NULL is told apart.
-                field = exp.PropertyEQ(this=exp.to_identifier("v"), expression=expression.copy())
-                expression = exp.Anonymous(this="TRY", expressions=[exp.Struct(expressions=[field])])
+                expression = attempt(expression)
             projections.append(exp.alias_(expression.copy(), f"~v{number}", quoted=True))
-            outputs.append(_Output(column, natural, source_type, wrapped))
+            is_document = source_type == "JSON" and column.type not in ("JSON", "VARCHAR")
+            if is_document:
+                natural = source_type = "VARCHAR"
+            outputs.append(_Output(column, natural, source_type, wrapped, is_document))
         self._scope.select.set("expressions", projections)
         return outputs
 
@@ -218,15 +214,33 @@ class BoundQuery:
                 "a part of the first table's primary key",
                 hint="Declare and select it: it tells which row a version is of",
             )
-        return tuple(carriers[key] for key in self.base.relation.key)
+        key = tuple(carriers[part] for part in self.base.relation.key)
+        documents = [c.name for c in self.model.produced if c.name in key and c.type == "JSON"]
+        if documents:
+            raise ModelError(
+                self.model.path,
+                line_of(self.model.query),
+                f"{documents[0]} tells which row a version is of, and is JSON, which PostgreSQL cannot compare",
+                hint="Declare it VARCHAR",
+            )
+        return key
 
     def _carried_exactly(self) -> bool:
         """Whether the key columns hold what the lake holds, so that they serve as lineage themselves."""
         types = {column.name: column.type for column in self.model.produced}
         raw = [self.base.relation.raw_type(part) for part in self.base.relation.key]
         return all(
-            (kind == "BIGINT" and types[carrier] in _WHOLE) or (kind == types[carrier] == "VARCHAR")
+            (kind == "BIGINT" and types[carrier] in WHOLE) or (kind == types[carrier] == "VARCHAR")
             for kind, carrier in zip(raw, self._base_carriers, strict=True)
+        )
+
+    def _reads_key_from_text(self) -> bool:
+        """Whether two keys that differ as text may be one key as it is declared."""
+        types = {column.name: column.type for column in self.model.produced}
+        typed = {column.name: column.typed for column in self.base.relation.columns}
+        return any(
+            typed[part] in ("VARCHAR", "JSON") and types[carrier] != "VARCHAR"
+            for part, carrier in zip(self.base.relation.key, self._base_carriers, strict=True)
         )
 
     def _base_key_carriers(self, expressions: dict[str, exp.Expr]) -> dict[str, str]:
@@ -238,81 +252,41 @@ class BoundQuery:
         return carriers
 
 
-def _cast(value: str, output: _Output) -> str:
-    if output.natural == output.column.type:
-        return value
-    if output.natural == "VARCHAR":
-        return value if output.column.type == "VARCHAR" else engine.parse_text(value, output.column.type)
-    return f"TRY_CAST({value} AS {output.column.type})"
-
-
 def _problems(value: str, failed: str | None, output: _Output) -> list[tuple[str, str]]:
-    """The conditions under which a value does not meet its column's declaration, each with the SQL of the message."""
+    """The conditions under which a value does not meet its column's declaration, each with the SQL of the problem."""
     column = output.column
     cast = engine.name(column.name)
-    shown = f"left({value}::VARCHAR, {_SHOWN_MAX})"
-    article = f"{engine.text(column.name + ': ')} || '''' || {shown} || "
-    found: list[tuple[str, str]] = []
+    conditions: list[tuple[str, str]] = []
+
+    def check(condition: str, kind: str, told: str | None = None) -> None:
+        told_as = engine.text(told) if told else None
+        conditions.append(
+            (condition, problem(column.name, kind, value=None if told else value, told=told_as))
+        )
+
     if failed:
-        found.append((failed, engine.text(f"{column.name}: its expression cannot be computed")))
-    if column.type not in (output.natural, "VARCHAR"):
-        kind = "NUMERIC" if column.unbounded else column.type
-        found.append(
-            (f"({value} IS NOT NULL AND {cast} IS NULL)", article + engine.text(f"' is not a valid {kind}"))
-        )
-        lost = _lost_digits(value, cast, output)
-        if lost:
-            found.append(
-                (
-                    f"({cast} IS NOT NULL AND {lost})",
-                    article + engine.text(f"' has more digits than {kind} keeps"),
-                )
-            )
-    if output.origin == output.natural == "VARCHAR" and column.type in _MORE_THAN:
-        pattern, more = _MORE_THAN[column.type]
-        found.append(
-            (
-                f"regexp_matches({value}, '{pattern}')",
-                article + engine.text(f"' has {more} than a {column.type} keeps"),
-            )
-        )
+        kind = "its expression cannot be computed"
+        check(failed, kind, f"{column.name}: {kind}")
+    declared = "NUMERIC" if column.unbounded else column.type
+    for condition, kind in misfits(value, cast, column.type, output.natural, output.origin, declared):
+        check(condition, kind)
+    if output.wrapped and column.type == "VARCHAR":
+        check(f"contains({value}::VARCHAR, chr(0))", "holds the character U+0000, which PostgreSQL has not")
+    if output.wrapped and column.type == "JSON":
+        check(strict_json(cast), "is not a valid JSON")
     if column.length_max is not None:
-        found.append(
-            (
-                f"length({cast}) > {column.length_max}",
-                article + engine.text(f"' is longer than {column.length_max} characters"),
-            )
-        )
+        check(f"length({cast}) > {column.length_max}", f"is longer than {column.length_max} characters")
     if column.not_null:
         missing = f"{value} IS NULL" + (f" AND NOT {failed}" if failed else "")
-        found.append((f"({missing})", engine.text(f"{column.name} is NULL, and is declared NOT NULL")))
-    return found
-
-
-def _lost_digits(value: str, cast: str, output: _Output) -> str | None:
-    target = output.column.type
-    if output.natural == "VARCHAR":
-        origin_scale, target_scale = _scale(output.origin), _scale(target)
-        if origin_scale is not None and target_scale is not None and output.origin != WIDEST_DECIMAL:
-            return loses_digits(value, target) if origin_scale > target_scale else None
-        return loses_digits(value, target)
-    natural_scale, target_scale = _scale(output.natural), _scale(target)
-    if natural_scale is None or target_scale is None or natural_scale <= target_scale:
-        return None
-    return f"TRY_CAST({cast} AS {output.natural}) IS DISTINCT FROM {value}"
-
-
-def _scale(kind: str) -> int | None:
-    if kind in _WHOLE:
-        return 0
-    match = re.match(r"DECIMAL\(\d+, ?(\d+)\)", kind)
-    return int(match.group(1)) if match else None
+        kind = "is NULL, and is declared NOT NULL"
+        check(f"({missing})", kind, f"{column.name} {kind}")
+    return conditions
 
 
 def _kind(type_name: str) -> str:
-    if type_name in _WHOLE or type_name.startswith("DECIMAL"):
+    if type_name in WHOLE or type_name.startswith("DECIMAL"):
         return "number"
-    if type_name in _FLOATING:
+    if type_name in FLOATING:
         return "floating"
     return (
         "text"

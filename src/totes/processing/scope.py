@@ -8,17 +8,20 @@ they say which output rows a changed source row touches, directly or through a c
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import sqlglot
 from sqlglot import exp
 
 from totes import engine
 from totes.errors import ModelError
-from totes.processing.relation import Relation, RelationColumn
+from totes.processing.problem import found, problem
+from totes.processing.relation import Relation, RelationColumn, Relations
 from totes.star.model import WIDEST_DECIMAL, Model, line_of, output_name
 
 BAD, AT = "~bad", "~at"
+_SHOWN_MAX = 200
 _JOINED = "Name it: (SELECT … FROM a JOIN b …) AS x"
 
 
@@ -64,17 +67,15 @@ class Leaf:
         return f"SELECT {', '.join(columns)} FROM {rows}"
 
     def _bad(self) -> str:
-        problems = []
+        """The problems of a row whose values its expressions cannot compute with."""
+        conditions = []
         for column in self.relation.columns:
             if column.carried_as_text and column.name in self.computed:
                 raw = engine.name(column.name)
-                before = engine.text(f"{self.relation.name}.{column.name}: '")
-                after = engine.text(f"' cannot be computed with, being no {column.typed}")
-                problems.append(
-                    f"CASE WHEN {raw} IS NOT NULL AND {column.typed_expression(raw)} IS NULL"
-                    f" THEN {before} || left({raw}, 100) || {after} END"
-                )
-        return f"nullif(concat_ws('; ', {', '.join(problems)}), '')" if problems else "NULL::VARCHAR"
+                failed = f"({raw} IS NOT NULL AND {column.typed_expression(raw)} IS NULL)"
+                kind = f"cannot be computed with, being no {column.typed}"
+                conditions.append((failed, problem(f"{self.relation.name}.{column.name}", kind, value=raw)))
+        return found(conditions)
 
 
 @dataclass
@@ -83,6 +84,11 @@ class Scope:
 
     select: exp.Select
     sources: dict[str, Leaf | Scope] = field(default_factory=dict)
+
+    def first_leaf(self) -> Leaf:
+        """The first table of its FROM, at whatever depth."""
+        first = next(iter(self.sources.values()))
+        return first if isinstance(first, Leaf) else first.first_leaf()
 
     def outputs(self) -> dict[str, exp.Expr]:
         """Each column that the SELECT gives, with its expression."""
@@ -104,10 +110,9 @@ def raw_name(column: str) -> str:
 class Binder:
     """Binds one model's query."""
 
-    def __init__(self, model: Model, find: Callable[[str], Relation | None], known: list[str]) -> None:
+    def __init__(self, model: Model, relations: Relations) -> None:
         self._model = model
-        self._find = find
-        self._known = known
+        self._relations = relations
         self.leaves: list[Leaf] = []
 
     def bind(self) -> Scope:
@@ -175,12 +180,23 @@ class Binder:
         return scope
 
     def _relation(self, table: exp.Table) -> Relation:
-        relation = self._find(table.name)
+        relation = self._relations.find(table.name)
         if relation is None:
-            near = difflib.get_close_matches(table.name, self._known, n=1)
-            hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(sorted(self._known))}"
+            known = sorted(self._relations.present)
+            near = difflib.get_close_matches(table.name, known, n=1)
+            hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(known)}"
+            reason = self._relations.why_absent(table.name)
+            if reason:
+                raise self._error(table, f"the table {table.name} was not captured: {reason}", None)
             raise self._error(table, f"the source has no table {table.name}", hint)
         names = [column.name.lower() for column in relation.columns]
+        own = next((name for name in names if name.startswith("~") or name.endswith(raw_name(""))), None)
+        if own:
+            raise self._error(
+                table,
+                f"{relation.name} has a column {own}, a name of the kind that the engine uses itself",
+                "Read a view instead, which gives it another name",
+            )
         double = next((name for name in names if names.count(name) > 1), None)
         if double:
             raise self._error(
@@ -242,7 +258,9 @@ class Binder:
             actual = found.name
         else:
             actual = next(name for name in source.outputs() if name.lower() == column.name.lower())
-        column.set("this", exp.to_identifier(actual, quoted=True))
+        named = exp.to_identifier(actual, quoted=True)
+        named.meta.update(column.this.meta)  # the line that it stands in
+        column.set("this", named)
         column.set("table", exp.to_identifier(alias, quoted=True))
         if computed:
             self._note_use(source, actual)
@@ -297,7 +315,37 @@ def carry_hidden(scope: Scope) -> tuple[str, ...]:
         for hidden in source.hidden if isinstance(source, Leaf) else carry_hidden(source):
             scope.select.append("expressions", exp.alias_(_column(alias, hidden), hidden, quoted=True))
             carried.append(hidden)
+    for problems in _guard(scope.select):
+        hidden = f"{BAD}{scope.first_leaf().index}.{len(carried)}"
+        scope.select.append("expressions", exp.alias_(problems, hidden, quoted=True))
+        carried.append(hidden)
     return tuple(carried)
+
+
+def _guard(select: exp.Select) -> Iterator[exp.Expr]:
+    """Lets a row through for which a condition of WHERE fails with an error, and gives what says so of the row.
+
+    Equality of two columns is left as it is: that is how tables are joined.
+    """
+    where = select.args.get("where")
+    terms = where.this if where else exp.And()
+    for condition in list(terms.flatten()) if isinstance(terms, exp.And) else [terms]:
+        bare = condition.unnest()
+        if isinstance(bare, exp.EQ) and {type(side) for side in bare.unnest_operands()} == {exp.Column}:
+            continue
+        tried, fails = attempt(bare), "fails with an error"
+        told = engine.text(f"WHERE {bare.sql('duckdb')} {fails}"[:_SHOWN_MAX])
+        said = sqlglot.parse_one(f"[{problem(None, fails, told=told)}]", read="duckdb")
+        failed = exp.Is(this=tried.copy(), expression=exp.null())
+        held = exp.Dot(this=exp.paren(tried), expression=exp.to_identifier("v"))
+        condition.replace(exp.paren(exp.or_(failed.copy(), held)))
+        yield exp.Case(ifs=[exp.If(this=failed, true=said)])
+
+
+def attempt(expression: exp.Expr) -> exp.Expr:
+    """The expression's value as field `v` of a struct, which is NULL where the expression fails with an error."""
+    field = exp.PropertyEQ(this=exp.to_identifier("v"), expression=expression.copy())
+    return exp.Anonymous(this="TRY", expressions=[exp.Struct(expressions=[field])])
 
 
 def relaxed(select: exp.Select) -> exp.Select:

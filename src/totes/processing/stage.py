@@ -16,6 +16,7 @@ from totes.lake.manifest import IngestionManifest, ModelChanges, ProcessedManife
 from totes.lake.store import Store
 from totes.log import logger
 from totes.processing.batch import StarBatch
+from totes.processing.packets import ReadAnotherWay
 from totes.processing.state import StarState
 from totes.star.project import Project
 
@@ -56,7 +57,10 @@ def process(project: Project, ingestion: Store, processed: Store, *, cache: Path
     with Cache.open(cache, "processing", target, memory) as opened:
         state = StarState(opened, project, source, target)
         while True:
-            state.catch_up()
+            try:
+                state.catch_up()
+            except ReadAnotherWay:
+                continue
             batch = opened.batch + 1
             if batch > last:
                 return Processed(opened.batch, done)
@@ -69,7 +73,7 @@ def process(project: Project, ingestion: Store, processed: Store, *, cache: Path
                     project, state, source.store, processed, manifest, previous, started
                 )
                 target.commit(committed)
-            except BatchTaken:
+            except (BatchTaken, ReadAnotherWay):
                 opened.rollback()
                 continue
             except BaseException:
@@ -104,9 +108,7 @@ def _process_batch(
     batch = StarBatch(project, state, journal, processed, manifest, previous)
     try:
         models = batch.run()
-    except duckdb.IOException:
-        raise
-    except duckdb.Error as error:
+    except (duckdb.DataError, duckdb.ProgrammingError) as error:
         message = str(error).partition("\n")[0]
         raise ModelFailed(f"batch {manifest.batch} cannot be processed: {message}") from error
     return ProcessedManifest(

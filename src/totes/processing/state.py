@@ -11,8 +11,16 @@ import json
 from totes import engine
 from totes.lake.cache import Cache
 from totes.lake.journal import Journal
-from totes.lake.manifest import IngestionManifest, ModelChanges, ProcessedManifest, StoredObject
+from totes.lake.manifest import (
+    IngestionManifest,
+    ModelChanges,
+    ProblemKind,
+    ProcessedManifest,
+    StoredObject,
+)
 from totes.processing.changes import changes_table, load_changes
+from totes.processing.packets import PacketReader
+from totes.processing.problem import STORED_TYPE
 from totes.processing.relation import Relation, source_relation
 from totes.star.model import HISTORY_COLUMNS
 from totes.star.project import Project
@@ -21,6 +29,7 @@ QUARANTINE = "quarantine_rows"
 # Columns of the star tables, quoted; no model can have columns of these names.
 BEGINS, GONE = '"~begins"', '"~gone"'
 _QUARANTINE_COLUMNS = "model VARCHAR, row_key VARCHAR, reason VARCHAR, source_row VARCHAR, batch BIGINT"
+_QUARANTINE_PROBLEMS = f"ALTER TABLE {QUARANTINE} ADD COLUMN IF NOT EXISTS problems {STORED_TYPE}"
 
 
 def source_table(relation: str) -> str:
@@ -47,6 +56,7 @@ class StarState:
         processed: Journal[ProcessedManifest],
     ) -> None:
         self.engine = cache.engine
+        self.reader = PacketReader(cache.engine)
         self._cache = cache
         self._project = project
         self._ingestion = ingestion
@@ -54,6 +64,7 @@ class StarState:
         self._tables: set[str] = set()
         self._joined = {name.lower() for model in project.models if model.joins for name in model.relations}
         self.engine.execute(f"CREATE TABLE IF NOT EXISTS {QUARANTINE} ({_QUARANTINE_COLUMNS})")
+        self.engine.execute(_QUARANTINE_PROBLEMS)
 
     def catch_up(self) -> None:
         """Takes in batches that another runner has processed, or that were processed before the cache was lost."""
@@ -73,10 +84,11 @@ class StarState:
         """Whether the rows of the source table are known."""
         return engine.case_safe("source", table) in self._tables
 
-    def create_source(self, table: str, rows: str) -> None:
+    def create_source(self, relation: Relation, rows: str) -> None:
         """Begins to keep the rows of a source table with the result of a query."""
-        self.engine.execute(f"CREATE TABLE {source_table(table)} AS {rows}")
-        self._tables.add(engine.case_safe("source", table))
+        self.engine.execute(f"CREATE TABLE {source_table(relation.name)} AS {rows}")
+        self._tables.add(engine.case_safe("source", relation.name))
+        self._note_shape(relation)
 
     def forget_source(self, table: str) -> None:
         """Ceases to keep the rows of a source table, which no model joins any more."""
@@ -89,8 +101,7 @@ class StarState:
         target, changes = source_table(relation.name), changes_table(relation.name)
         columns = engine.names([*(column.name for column in relation.columns), "_at"])
         if not self.has_source(relation.name):
-            self.create_source(relation.name, f"SELECT {columns} FROM {changes} WHERE false")
-        self._follow_columns(relation)
+            self.create_source(relation, f"SELECT {columns} FROM {changes} WHERE false")
         self.engine.execute(
             f"DELETE FROM {target} AS old USING {changes} AS new WHERE {engine.same('old', 'new', relation.key)}"
         )
@@ -107,6 +118,16 @@ class StarState:
             self.engine.execute(
                 f"ALTER TABLE {star_table(model)} ADD COLUMN IF NOT EXISTS {engine.name(column)} {types[column]}"
             )
+
+    def follow_types(self, model: str, rows: str) -> None:
+        """Widens the columns of a known star table that are narrower than those of new rows: its declaration was relaxed."""
+        if not self.has_star(model):
+            return
+        target = star_table(model)
+        present = {row[0]: row[1] for row in self.engine.execute(f"DESCRIBE {target}").fetchall()}
+        for name, kind, *_ in self.engine.execute(f"DESCRIBE {rows}").fetchall():
+            if not name.startswith("~") and present[name] != kind:
+                self.engine.execute(f"ALTER TABLE {target} ALTER COLUMN {engine.name(name)} TYPE {kind}")
 
     def apply_rows(self, model: str, key: tuple[str, ...], merged: str, *, versioned: bool) -> None:
         """Takes in the recomputed rows of a warehouse table.
@@ -148,7 +169,7 @@ class StarState:
                 f"SELECT kept.*, 'upsert' AS _op FROM (SELECT {columns} FROM {source_table(base.name)}) AS kept"
                 f" SEMI JOIN ({keys}) AS asked ON {on}"
             )
-        types = {column.name: column.raw_type.replace("JSON", "VARCHAR") for column in base.columns}
+        types = {column.name: column.raw_type for column in base.columns}
         shape = engine.text(json.dumps(types | {"_at": "TIMESTAMP"}))
         rows = (
             f"SELECT DISTINCT unnest(json_transform(source_row, {shape})) {chosen} AND source_row IS NOT NULL"
@@ -163,13 +184,23 @@ class StarState:
             )
         )
 
+    def kinds_quarantined(self, model: str) -> tuple[ProblemKind, ...]:
+        """What is wrong with the rows of a warehouse table that are in quarantine, each kind once."""
+        chosen = f"FROM {QUARANTINE} WHERE model = {engine.text(model)}"
+        rows = self.engine.execute(
+            'SELECT problem."column", problem.kind, count(DISTINCT row_key) FROM'
+            f" (SELECT row_key, unnest(problems) AS problem {chosen}) GROUP BY ALL ORDER BY ALL"
+        ).fetchall()
+        return tuple(ProblemKind(column=column, kind=kind, rows=count) for column, kind, count in rows)
+
     def _apply_batch(self, batch: int) -> str:
         manifest, ingested = self._processed.read(batch), self._ingestion.read(batch)
         for table, changes in ingested.tables.items():
             # A table that is not kept yet is made out of all batches when a model next needs it.
+            relation = source_relation(table, changes)
+            self.follow_columns(relation)
             if changes.objects and (self.has_source(table) or (batch == 1 and self.keeps(table))):
-                relation = source_relation(table, changes)
-                load_changes(self.engine, self._ingestion, ingested, relation)
+                load_changes(self.reader, self._ingestion, ingested, relation)
                 self.apply_changes(relation)
         for name, rows in manifest.models.items():
             self._apply_model(name, rows)
@@ -196,6 +227,7 @@ class StarState:
                 present = [row[0] for row in self.engine.execute("DESCRIBE taken_in").fetchall()]
                 lineage = tuple(column for column in present if column.startswith("~k"))
                 self.widen_star(model, "taken_in", lineage)
+                self.follow_types(model, "taken_in")
                 self.apply_rows(model, changes.key, "taken_in", versioned=versioned)
         if changes.quarantine:
             self._take_in(changes.quarantine, "SELECT *")
@@ -207,15 +239,48 @@ class StarState:
                 f"CREATE OR REPLACE TEMP TABLE taken_in AS {select} FROM {engine.parquet(files)}"
             )
 
-    def _follow_columns(self, relation: Relation) -> None:
-        """Gives the kept table the columns that the source table has now."""
-        target = source_table(relation.name)
+    def follow_columns(self, relation: Relation) -> None:
+        """Gives a kept table the columns that the source table has now.
+
+        Where a name stands for another column, or another table has taken the name, the rows are forgotten, to be made
+        again out of all batches.
+        """
+        if not self.has_source(relation.name):
+            return
+        target, shape = source_table(relation.name), _shape(relation)
+        comment = engine.scalar(
+            self.engine,
+            "SELECT comment FROM duckdb_tables() WHERE NOT temporary"
+            f" AND table_name = {engine.text(engine.case_safe('source', relation.name))}",
+        )
+        before = json.loads(comment or '{"number": -1, "columns": {}}')
+        numbers, names = before["columns"], {number: name for name, number in before["columns"].items()}
+        if before["number"] != relation.number or any(
+            numbers.get(column.name, column.number) != column.number
+            or names.get(column.number, column.name) != column.name
+            for column in relation.columns
+        ):
+            self.forget_source(relation.name)
+            return
         present = {row[0]: row[1] for row in self.engine.execute(f"DESCRIBE {target}").fetchall()}
         wanted = {column.name: column.raw_type for column in relation.columns} | {"_at": "TIMESTAMP"}
-        if present == wanted:
-            return
-        kept = ", ".join(
-            f"{f'TRY_CAST({engine.name(name)} AS {kind})' if name in present else f'NULL::{kind}'} AS {engine.name(name)}"
-            for name, kind in wanted.items()
-        )
-        self.engine.execute(f"CREATE OR REPLACE TABLE {target} AS SELECT {kept} FROM {target}")
+        if present != wanted:
+            kept = ", ".join(
+                f"{f'TRY_CAST({engine.name(name)} AS {kind})' if name in present else f'NULL::{kind}'} AS {engine.name(name)}"
+                for name, kind in wanted.items()
+            )
+            self.engine.execute(f"CREATE OR REPLACE TABLE {target} AS SELECT {kept} FROM {target}")
+        if before != shape or present != wanted:
+            self._note_shape(relation)
+
+    def _note_shape(self, relation: Relation) -> None:
+        shape = engine.text(json.dumps(_shape(relation)))
+        self.engine.execute(f"COMMENT ON TABLE {source_table(relation.name)} IS {shape}")
+
+
+def _shape(relation: Relation) -> dict[str, object]:
+    """What tells whether the same names mean the same columns: PostgreSQL's numbers of the table and of each column."""
+    return {
+        "number": relation.number,
+        "columns": {column.name: column.number for column in relation.columns},
+    }

@@ -11,13 +11,14 @@ from datetime import datetime
 
 from totes import engine
 from totes.processing.changes import changes_table
+from totes.processing.problem import PROBLEMS, problem, reason, stored
 from totes.processing.query import PROBLEM, BoundQuery
 from totes.processing.scope import AT, Leaf
 from totes.processing.state import BEGINS, GONE, QUARANTINE, StarState, star_table
 from totes.star.model import Model
 
 CHANGED = "~changed"
-_AS_WRITTEN = {"INTERVAL": "::VARCHAR"}
+_AS_WRITTEN = dict.fromkeys(("INTERVAL", "FLOAT", "DOUBLE"), "::VARCHAR")
 _SHORTEST_VERSION = "1 microsecond"
 
 
@@ -49,6 +50,7 @@ class Transformation:
         self.new = self._table("new")
         self.merged = self._table("merged")
         self.quarantine = self._table("quarantine")
+        self.released = 0  # how many rows left quarantine because they fit now; known after note_quarantine
         self._affected = self._table("affected")
         self._touched = self._table("touched")
 
@@ -71,8 +73,10 @@ class Transformation:
             touched = _aliased(base.key, base.relation.key)
             only = self._only(base, f"(SELECT {touched} FROM {self._touched})", base.relation.key)
             self._create(self.new, self.query.sql(only))
-        if not self.query.rowwise:
+        if not self.query.rowwise or self.query.key_is_read_from_text:
             self._note_double_keys()
+        if self.query.key_is_read_from_text and not self._whole and self._state.has_star(self.model.name):
+            self._note_taken_keys()
         self._create(self._affected, self._affected_keys())
 
     def note_orphans(self, parents: dict[str, Model]) -> None:
@@ -93,7 +97,9 @@ class Transformation:
                 if present
                 else "true"
             )
-            message = f"{engine.text(f'{column}: ')} || {quoted} || {engine.text(f' is not in {target}')}"
+            kind = f"is not in {target}"
+            told = f"{engine.text(f'{column}: ')} || {quoted} || {engine.text(f' {kind}')}"
+            message = problem(column, kind, value=quoted, told=told)
             orphan = f"row.{quoted} IS NOT NULL AND {engine.name(PROBLEM)} IS NULL AND {missing}"
             while self._note_problem(orphan, message) and target == self.model.name:
                 continue  # a row that refers to one which is now set aside is an orphan itself
@@ -101,8 +107,9 @@ class Transformation:
     def merge(self, read_at: datetime) -> None:
         """Compares new rows with the versions of before; afterwards `merged` holds the result.
 
-        A version begins at the source's own time when that is later than the version before it began, and otherwise
-        when the batch read the source, or a microsecond after the version before it if that is later still.
+        A version begins at the source's own time when the first table's row has changed, and that time is later than the
+        version before it began; otherwise when the batch read the source, or a microsecond after the version before it
+        if that is later still.
         """
         produced = [column.name for column in self.model.produced]
         lineage = list(self.query.lineage) if self.query.keeps_lineage else []
@@ -118,29 +125,34 @@ class Transformation:
                 f" FROM {new} AS new",
             )
             return
+        self._state.follow_types(self.model.name, self.new)
         old = (
             f"(SELECT star.* FROM {star_table(self.model.name)} AS star SEMI JOIN {self._affected} AS affected"
             f" ON {engine.same('star', 'affected', keys)})"
         )
         differs = " OR ".join(
-            # Of intervals, 30 days and a month would be equal.
+            # Of intervals, 30 days and a month would be equal; of floats, 0 and -0.
             f"new.{engine.name(c.name)}{_AS_WRITTEN.get(c.type, '')} IS DISTINCT FROM"
             f" old.{engine.name(c.name)}{_AS_WRITTEN.get(c.type, '')}"
             for c in self.model.produced
         )
         first = f"old.{engine.name(keys[0])} IS NULL AND old.{GONE} IS NULL"
         changed = f"({first} OR old.{GONE} OR {differs})"
-        begins = self._begins(f"new.{engine.name(AT)}", read)
+        base = self.query.base
+        begins = self._begins(
+            f"CASE WHEN {first} THEN new.{engine.name(AT)} ELSE {self._base_change_time()} END", read
+        )
         self._create(
             self.merged,
             f"SELECT {engine.names(columns, 'new')}, CASE WHEN {changed} THEN {begins} ELSE old.{BEGINS} END AS {BEGINS},"
             f' false AS {GONE}, {changed} AS "{CHANGED}"'
-            f" FROM {new} AS new LEFT JOIN {old} AS old ON {engine.same('new', 'old', keys)}",
+            f" FROM {new} AS new LEFT JOIN {old} AS old ON {engine.same('new', 'old', keys)}"
+            f" {self._base_changes_join('new', base.key)}",
         )
         gone_at = self._base_change_time()
         self._engine.execute(
             f"INSERT INTO {self.merged} SELECT {engine.names(columns, 'old')}, {self._begins(gone_at, read)}, true, true"
-            f" FROM {old} AS old {self._base_changes_join()}"
+            f" FROM {old} AS old {self._base_changes_join('old', self.query.key_of(base))}"
             f" WHERE NOT old.{GONE}"
             f" AND NOT EXISTS (SELECT 1 FROM {self.new} AS new WHERE {engine.same('new', 'old', keys)})"
             f" AND NOT EXISTS (SELECT 1 FROM {self.new} AS new WHERE {self._same_base('new', 'old')})"
@@ -148,13 +160,14 @@ class Transformation:
 
     def note_quarantine(self, batch: int) -> int:
         """Collects what goes into quarantine and what leaves it; gives how many rows were set aside for a new reason."""
-        problem, model = engine.name(PROBLEM), engine.text(self.model.name)
-        source_row, join = self._source_row()
+        text, model = engine.name(PROBLEM), engine.text(self.model.name)
+        bad = engine.scalar(self._engine, f"SELECT count({text}) FROM {self.new}")
+        source_row, join = self._source_row() if bad else ("NULL::VARCHAR", "")  # mostly there is nothing to look up
         self._create(
             self.quarantine,
-            f"SELECT DISTINCT {model} AS model, {self._row_key('row')} AS row_key, row.{problem} AS reason,"
-            f" {source_row} AS source_row, {batch}::BIGINT AS batch"
-            f" FROM {self.new} AS row{join} WHERE row.{problem} IS NOT NULL",
+            f"SELECT DISTINCT {model} AS model, {self._row_key('row')} AS row_key, row.{text} AS reason,"
+            f" {source_row} AS source_row, {batch}::BIGINT AS batch, {stored(engine.name('row', PROBLEMS))} AS problems"
+            f" FROM {self.new} AS row{join} WHERE row.{text} IS NOT NULL",
         )
         if not self._state.quarantined(self.model.name):
             return int(engine.scalar(self._engine, f"SELECT count(*) FROM {self.quarantine}"))
@@ -165,9 +178,16 @@ class Transformation:
         before = f"(SELECT * FROM {QUARANTINE} WHERE model = {model})"
         rechecked = "true" if self._whole else f"row_key IN ({self._changed_base_keys()})"
         self._engine.execute(
-            f"INSERT INTO {self.quarantine} SELECT {model}, row_key, NULL, NULL, {batch} FROM"
+            f"INSERT INTO {self.quarantine} SELECT {model}, row_key, NULL, NULL, {batch}, NULL FROM"
             f" (SELECT DISTINCT row_key FROM {before} WHERE {rechecked})"
             f" ANTI JOIN (SELECT row_key FROM {self.quarantine}) USING (row_key)"
+        )
+        computed = f"SELECT {self._row_key('row')} FROM {self.new} AS row"
+        self.released = int(
+            engine.scalar(
+                self._engine,
+                f"SELECT count(*) FROM {self.quarantine} WHERE reason IS NULL AND row_key IN ({computed})",
+            )
         )
         new = int(
             engine.scalar(
@@ -186,16 +206,16 @@ class Transformation:
         return new
 
     def _source_row(self) -> tuple[str, str]:
-        """The SQL for the source row of a row whose table's rows are kept nowhere else."""
+        """The SQL for the row of the first table that a row comes from: as JSON, with the join that finds it."""
         base = self.query.base
-        if self._source_rows is None:
+        if not base.relation.is_source:
             return "NULL::VARCHAR", ""
+        rows = self._source_rows or self._rows(base)
         members = ", ".join(
             f"{engine.text(column.name)}, source.{engine.name(column.name)}"
-            + ("::VARCHAR" if column.raw_type == "JSON" else "")
             for column in base.relation.columns
         )
-        join = f" LEFT JOIN {self._source_rows} AS source ON "
+        join = f" LEFT JOIN {rows} AS source ON "
         return f"json_object({members}, '_at', source._at)::VARCHAR", join + engine.same(
             "row", "source", base.key, base.relation.key
         )
@@ -240,15 +260,18 @@ class Transformation:
         if self._whole:
             return f"{computed} UNION SELECT {keys} FROM {star}"
         base = self.query.base
-        source, columns = (
-            (changes_table(base.relation.name), base.relation.key)
-            if self.query.rowwise
-            else (self._touched, base.key)
-        )
+        source, columns = self._recomputed_base_keys()
         return (
             f"{computed} UNION SELECT {engine.names(self.query.key, 'star')} FROM {star} AS star"
             f" SEMI JOIN {source} AS touched ON {_equal('star', 'touched', self.query.key_of(base), columns)}"
         )
+
+    def _recomputed_base_keys(self) -> tuple[str, tuple[str, ...]]:
+        """The relation with the keys of the first table's rows that are computed again, and its key columns."""
+        base = self.query.base
+        if self.query.rowwise:
+            return changes_table(base.relation.name), base.relation.key
+        return self._touched, base.key
 
     def _only(self, chosen: Leaf, relation: str, columns: tuple[str, ...]) -> Callable[[Leaf], str]:
         """All rows of each leaf, but of one only those that a relation has."""
@@ -262,25 +285,38 @@ class Transformation:
 
     def _note_double_keys(self) -> None:
         keys = engine.names(self.query.key)
-        double = self._engine.execute(
-            f"SELECT count(*) FROM (SELECT 1 FROM {self.new} GROUP BY {keys} HAVING count(*) > 1)"
-        ).fetchall()[0][0]
-        if double:
-            several = f"(SELECT {keys} FROM {self.new} GROUP BY {keys} HAVING count(*) > 1)"
+        given = " AND ".join(f"{engine.name(key)} IS NOT NULL" for key in self.query.key)
+        several = f"(SELECT {keys} FROM {self.new} WHERE {given} GROUP BY {keys} HAVING count(*) > 1)"
+        if engine.scalar(self._engine, f"SELECT count(*) FROM {several}"):
+            cause = "it is read from text" if self.query.rowwise else "a join gives more than one row"
+            kind = f"several rows have this {', '.join(self.query.key)}: {cause}"
             self._note_problem(
                 f"EXISTS (SELECT 1 FROM {several} AS several WHERE {engine.same('row', 'several', self.query.key)})",
-                engine.text(
-                    f"several rows have this {', '.join(self.query.key)}: a join gives more than one row"
-                ),
+                problem(None, kind, told=engine.text(kind)),
             )
+
+    def _note_taken_keys(self) -> None:
+        """Notes where a key, read from text, is that of another source row: '1' and '01' are the same INTEGER."""
+        base = self.query.base
+        source, columns = self._recomputed_base_keys()
+        own = self.query.key_of(base)
+        kind = f"another row has this {', '.join(self.query.key)} already: it is read from text"
+        self._note_problem(
+            f"EXISTS (SELECT 1 FROM {star_table(self.model.name)} AS taken"
+            f" WHERE {engine.same('row', 'taken', self.query.key)} AND NOT taken.{GONE}"
+            f" AND NOT ({engine.same('row', 'taken', own)})"
+            f" AND NOT EXISTS (SELECT 1 FROM {source} AS again WHERE {_equal('taken', 'again', own, columns)}))",
+            problem(None, kind, told=engine.text(kind)),
+        )
 
     def _note_problem(self, condition: str, message: str) -> bool:
         """Notes a problem of the rows that meet a condition, and gives whether there are any."""
         found = engine.scalar(self._engine, f"SELECT count(*) FROM {self.new} AS row WHERE {condition}")
         if found:
-            problem = engine.name(PROBLEM)
+            text, problems = engine.name(PROBLEM), engine.name(PROBLEMS)
+            further = f"list_concat({problems}, [{message}])"
             self._engine.execute(
-                f"UPDATE {self.new} AS row SET {problem} = concat_ws('; ', {problem}, {message}) WHERE {condition}"
+                f"UPDATE {self.new} AS row SET {problems} = {further}, {text} = {reason(further)} WHERE {condition}"
             )
         return bool(found)
 
@@ -294,15 +330,21 @@ class Transformation:
         )
 
     def _base_change_time(self) -> str:
-        return "base_change._at" if self._base_changes_join() else "NULL::TIMESTAMP"
+        return "base_change._at" if self._base_changed else "NULL::TIMESTAMP"
 
-    def _base_changes_join(self) -> str:
-        base = self.query.base
-        if base.relation.name not in self._incoming or not base.relation.key:
+    @property
+    def _base_changed(self) -> bool:
+        base = self.query.base.relation
+        return base.name in self._incoming and bool(base.key)
+
+    def _base_changes_join(self, rows: str, columns: tuple[str, ...]) -> str:
+        """Joins the first table's changes to rows that have its key in these columns, as `base_change`."""
+        if not self._base_changed:
             return ""
+        base = self.query.base.relation
         return (
-            f"LEFT JOIN {changes_table(base.relation.name)} AS base_change"
-            f" ON {_equal('old', 'base_change', self.query.key_of(base), base.relation.key)}"
+            f"LEFT JOIN {changes_table(base.name)} AS base_change"
+            f" ON {_equal(rows, 'base_change', columns, base.key)}"
         )
 
     def _same_base(self, new: str, old: str) -> str:

@@ -113,7 +113,7 @@ class Model:
     @cached_property
     def output(self) -> tuple[OutputColumn, ...]:
         """All columns of the warehouse table, those of its history included."""
-        columns = [OutputColumn(name=column.name, type=column.type) for column in self.columns]
+        columns = [OutputColumn.model_validate(column, from_attributes=True) for column in self.columns]
         if self.versioned:
             columns += [OutputColumn(name=name, type=kind) for name, kind in HISTORY_COLUMNS.items()]
         return tuple(columns)

@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from totes.errors import ConfigurationError, ModelError
+from totes.star.declaration import check_declaration
 from totes.star.maintainable import check_maintainable
 from totes.star.model import Model, check_columns, parse_model
 
@@ -15,6 +16,7 @@ CALENDAR = "calendar"
 CALENDAR_COLUMN = "date"
 BUILT_IN = "terrifictotes"
 LEDGER = "totes_batches"
+KEPT = "totes_kept"
 
 
 @dataclass(frozen=True)
@@ -66,28 +68,55 @@ def load_project(name: str, path: Path | None) -> Project:
         ConfigurationError: there are no models, or two claim one name.
         ModelError: a model is wrong, cannot be maintained, or refers to what is not there.
     """
-    if path is None and name != BUILT_IN:
-        raise ConfigurationError(
-            f"project.path is missing for the project {name}", hint="Name the folder of models/"
-        )
-    folder = path if path is not None else Path(str(resources.files("totes.terrifictotes")))
-    files = sorted((folder / "models").glob("*.sql"))
+    folder = _project_folder(name, path)
+    files = model_files(name, path)
     if not files:
         raise ConfigurationError(
             f"there is no model in {folder / 'models'}", hint="A model is a file NAME.sql there"
         )
     models: dict[str, Model] = {}
     for file in files:
-        model = parse_model(file)
+        model = load_model(file)
         if model.name in models:
             raise ModelError(file, 1, f"{model.name} is defined in {models[model.name].path.name} already")
-        check_maintainable(model)
-        check_columns(model)
         models[model.name] = model
     references = {file.stem: _reference(file) for file in sorted((folder / "reference").glob("*.csv"))}
     _check_names(models)
     _check_references(models)
     return Project(name, tuple(_load_order(models)), references)
+
+
+def model_files(name: str, path: Path | None) -> list[Path]:
+    """The files of a project's models, in the order of their names.
+
+    Raises:
+        ConfigurationError: the project's folder is not named.
+    """
+    return sorted((_project_folder(name, path) / "models").glob("*.sql"))
+
+
+def load_model(file: Path) -> Model:
+    """Reads and checks a model by itself.
+
+    Raises:
+        ModelError: it is wrong, or cannot be maintained.
+    """
+    try:
+        model = parse_model(file)
+    except UnicodeDecodeError as error:
+        raise ModelError(file, None, "it is not UTF-8 text") from error
+    check_maintainable(model)
+    check_columns(model)
+    check_declaration(model)
+    return model
+
+
+def _project_folder(name: str, path: Path | None) -> Path:
+    if path is None and name != BUILT_IN:
+        raise ConfigurationError(
+            f"project.path is missing for the project {name}", hint="Name the folder of models/"
+        )
+    return path if path is not None else Path(str(resources.files("totes.terrifictotes")))
 
 
 def _reference(file: Path) -> Reference:
@@ -108,8 +137,10 @@ def _check_names(models: dict[str, Model]) -> None:
             raise ModelError(
                 model.path, 1, f"{name} is the view of {views[name]}'s current rows", hint="Rename one"
             )
-        if name == LEDGER:
-            raise ModelError(model.path, 1, f"{name} is the warehouse's own ledger", hint="Rename the table")
+        if name in (LEDGER, KEPT):
+            raise ModelError(
+                model.path, 1, f"{name} is a table of the warehouse's own", hint="Rename the table"
+            )
 
 
 def _check_references(models: dict[str, Model]) -> None:
@@ -124,6 +155,26 @@ def _check_references(models: dict[str, Model]) -> None:
                     f"{column} REFERENCES {target}, whose primary key is not one column of its query",
                     hint="Refer to a table that keeps one row a key",
                 )
+            [target_key] = models[target].primary_key
+            kind, key = _column_type(model, column), _column_type(models[target], target_key)
+            if _comparable(kind) != _comparable(key):
+                raise ModelError(
+                    model.path,
+                    None,
+                    f"{column} is a {kind} and REFERENCES {target}, whose key is a {key}",
+                    hint=f"Declare it {key}, in the query with CAST where the source has another type",
+                )
+
+
+def _column_type(model: Model, name: str) -> str:
+    return next(column.type for column in model.columns if column.name == name)
+
+
+def _comparable(kind: str) -> str:
+    """What a type's values can be compared with, in every warehouse: a foreign key is between such."""
+    if kind.startswith("DECIMAL") or kind in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE"):
+        return "number"
+    return "moment" if kind in ("DATE", "TIMESTAMP", "TIMESTAMPTZ") else kind
 
 
 def _load_order(models: dict[str, Model]) -> list[Model]:

@@ -60,13 +60,19 @@ class LocalServer:
         self._owner_process_id = os.getpid()
 
     @classmethod
-    def start(cls, directory: Path | None = None, settings: dict[str, str] | None = None) -> "LocalServer":
+    def start(
+        cls,
+        directory: Path | None = None,
+        settings: dict[str, str] | None = None,
+        binaries: Path | None = None,
+    ) -> "LocalServer":
         """Starts a server and returns once it accepts connections, after one or two seconds.
 
         Args:
             directory: a folder for this server alone. It is kept, and where it holds a server's data already,
                 that server is started again. Without one, a temporary folder is used and removed at the end.
             settings: PostgreSQL settings, over `DEFAULT_SETTINGS`.
+            binaries: the folder of another PostgreSQL's programs than the wheel's, for a folder that holds its data.
 
         Raises:
             ConfigurationError: the wheel is missing, or PostgreSQL did not start; the message has the reason.
@@ -76,9 +82,9 @@ class LocalServer:
                 "the demo's PostgreSQL runs on Linux and macOS only", hint="Use WSL on Windows"
             )
         account = server_account()
-        binaries = find_binaries(account)
+        programs = binaries or find_binaries(account)
         folder = prepare_folder(directory, account)
-        server = cls(folder, binaries, account, temporary=directory is None)
+        server = cls(folder, programs, account, temporary=directory is None)
         try:
             server._start({**DEFAULT_SETTINGS, **(settings or {})})
         except BaseException:

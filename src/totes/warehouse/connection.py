@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import AbstractContextManager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -29,7 +30,7 @@ def open_warehouse(url: str, schema: str, *, base: Path, memory: str) -> Abstrac
         WarehouseError: it cannot be opened.
     """
     if dialect_of(url) == "duckdb":
-        return open_duckdb(base / unquote(urlsplit(url).path.removeprefix("/")), schema, memory)
+        return open_duckdb(duckdb_file(url, base), schema, memory)
     return open_postgresql(url, schema, memory)
 
 
@@ -38,12 +39,17 @@ def dialect_of(url: str) -> Dialect:
     scheme = url.partition(":")[0]
     if scheme in ("postgresql", "postgres"):
         return "postgresql"
-    if scheme == "duckdb" and urlsplit(url).path.strip("/") and not urlsplit(url).netloc:
+    if scheme == "duckdb" and re.fullmatch("duckdb:///[^?#]*[^?#/]", url):
         return "duckdb"
     raise ConfigurationError(
         "warehouse.url is neither duckdb:///FILE nor postgresql://…",
-        hint="A DuckDB file beside totes.toml is duckdb:///warehouse.duckdb",
+        hint="A DuckDB file beside totes.toml is duckdb:///warehouse.duckdb; write %23 for # in its name",
     )
+
+
+def duckdb_file(url: str, base: Path) -> Path:
+    """The file of a DuckDB warehouse's URL."""
+    return base / unquote(urlsplit(url).path.removeprefix("/"))
 
 
 def schema_of(url: str, schema: str) -> str:

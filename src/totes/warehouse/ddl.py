@@ -8,7 +8,7 @@ from typing import Literal
 
 from totes import engine
 from totes.star.model import Column
-from totes.star.project import LEDGER
+from totes.star.project import KEPT, LEDGER
 from totes.warehouse.table import WarehouseTable
 
 Dialect = Literal["duckdb", "postgresql"]
@@ -29,6 +29,14 @@ def create_ledger(schema: str) -> str:
         f"CREATE TABLE {engine.name(schema, LEDGER)} (\n"
         "    batch_id BIGINT PRIMARY KEY,\n    manifest_sha256 VARCHAR NOT NULL,\n"
         "    read_at TIMESTAMP NOT NULL,\n    loaded_at TIMESTAMP NOT NULL,\n    rows BIGINT NOT NULL\n)"
+    )
+
+
+def create_kept(schema: str) -> str:
+    """The table that says which rows are gone from the star and stay because another table's row refers to them."""
+    return (
+        f"CREATE TABLE {engine.name(schema, KEPT)} (\n"
+        "    table_name VARCHAR NOT NULL,\n    row_key VARCHAR NOT NULL,\n    referred_by VARCHAR NOT NULL\n)"
     )
 
 
@@ -80,6 +88,12 @@ def create_foreign_keys(table: WarehouseTable, schema: str, dialect: Dialect) ->
     ]
 
 
+def create_reference_index(table: str, column: str, schema: str) -> str:
+    """The index by which PostgreSQL finds the rows that refer to one which is to be removed."""
+    target = engine.name(schema, table)
+    return f"CREATE INDEX {_name(table, column, 'references')} ON {target} ({engine.name(column)})"
+
+
 def create_view(table: WarehouseTable, schema: str) -> list[str]:
     """The view of current, undeleted rows of a table that keeps versions."""
     if not table.model.versioned:
@@ -108,12 +122,24 @@ def comments(table: WarehouseTable, schema: str) -> list[str]:
 def statements(tables: tuple[WarehouseTable, ...], schema: str, dialect: Dialect) -> list[str]:
     """The whole DDL, for the owner of a warehouse whose loader may not create tables."""
     made = [] if schema == OWN_SCHEMAS[dialect] else [f"CREATE SCHEMA IF NOT EXISTS {engine.name(schema)}"]
-    made += [create_ledger(schema), *(create_table(table, schema, dialect) for table in tables)]
+    made += [
+        create_ledger(schema),
+        create_kept(schema),
+        *(create_table(table, schema, dialect) for table in tables),
+    ]
     for part in (create_keys, create_foreign_keys):
         made += [statement for table in tables for statement in part(table, schema, dialect)]
     for table in tables:
         made += create_view(table, schema) + comments(table, schema)
     return made
+
+
+def too_long(tables: tuple[WarehouseTable, ...], schema: str) -> list[str]:
+    """The names of which PostgreSQL would keep the beginning only, and then find nothing under the whole."""
+    views = [f"{table.name}_current" for table in tables if table.model.versioned]
+    columns = [column for table in tables for column in table.columns]
+    names = [schema, *(table.name for table in tables), *views, *columns]
+    return [name for name in names if len(name.encode()) > _NAME_BYTES_MAX]
 
 
 def column_type(column: Column, dialect: Dialect) -> str:

@@ -14,14 +14,22 @@ import duckdb
 from totes import engine
 from totes.errors import WarehouseError, WarehouseRefused
 from totes.failpoint import reach
-from totes.star.project import LEDGER
+from totes.lake.manifest import OutputColumn
+from totes.star.project import KEPT, LEDGER
 from totes.warehouse import ddl
 from totes.warehouse.adapter import LoadedBatch
-from totes.warehouse.table import BatchLoad, TableLoad, WarehouseTable
+from totes.warehouse.copies import take_in
+from totes.warehouse.kept import Removal
+from totes.warehouse.relaxation import relax
+from totes.warehouse.table import BatchLoad, Referrer, TableLoad, WarehouseTable
 
 SCHEMA = ddl.OWN_SCHEMAS["duckdb"]
 _LOCK_PATIENCE_SECONDS = 60.0
 _LOCK_RETRY_SECONDS = 0.1
+# A file that another process is just making is no DuckDB file yet.
+_MAKING_PATIENCE_SECONDS = 1.0
+# Of the types whose values may be equal and not the same (a month and 30 days, 0 and -0) one that is neither.
+_OTHER_VALUES = {"INTERVAL": "INTERVAL '1 microsecond'", "FLOAT": "1", "DOUBLE": "1"}
 
 
 class DuckDBWarehouse:
@@ -58,11 +66,14 @@ class DuckDBWarehouse:
                         f"batch {batch.batch - 1} must be loaded before batch {batch.batch}"
                     )
                 self._create(tables)
+                for table in batch.relaxed:
+                    relax(self, self._schema, table)
+                removal = Removal(self)
                 for load in batch.loads:
-                    self._write(load)
+                    self._write(load, removal)
                     reach("duckdb.rows")
                 for load in reversed(batch.loads):
-                    self._remove(load)
+                    removal.remove(load.table, engine.parquet(load.removed) if load.removed else None)
                     reach("duckdb.removed")
                 self._engine.execute(
                     f"INSERT INTO {self._name(LEDGER)} VALUES (?, ?, ?, ?, ?)",
@@ -89,17 +100,56 @@ class DuckDBWarehouse:
             return [column[0] for column in result.description or []], result.fetchall()
 
     @contextmanager
-    def current_rows(self, table: WarehouseTable) -> Iterator[engine.Stream]:
+    def one_moment(self) -> Iterator[None]:
+        """See Warehouse: no other process can write the file while it is open."""
+        yield
+
+    def columns(self, relation: str) -> tuple[str, ...]:
         """See Warehouse."""
-        with _warehouse_errors(f"reading {table.name}"):
-            columns = engine.names(column.name for column in table.model.produced)
-            yield engine.Stream(self._engine, f"SELECT {columns} FROM {self._name(table.current)}")
+        with _warehouse_errors(f"looking at {relation}"):
+            found = self._engine.execute(
+                "SELECT column_name FROM duckdb_columns() WHERE schema_name = ? AND table_name = ?"
+                " ORDER BY column_index",
+                [self._schema, relation],
+            ).fetchall()
+            return tuple(name for (name,) in found)
+
+    def copy(
+        self, rows: str, columns: tuple[OutputColumn, ...], into: engine.Engine, target: str, condition: str
+    ) -> None:
+        """See Warehouse."""
+        with _warehouse_errors("reading the warehouse"):
+            selected = engine.names(column.name for column in columns)
+            stream = engine.Stream(self._engine, f"SELECT {selected} FROM ({rows}) AS chosen")
+            take_in(into, stream, columns, target, as_text=False, condition=condition)
+
+    def present_referrers(self, table: WarehouseTable) -> tuple[Referrer, ...]:
+        """See Warehouse."""
+        present = self._present()
+        return tuple(referrer for referrer in table.referrers if referrer.table in present)
+
+    def relation(self, table: str) -> str:
+        """See Warehouse."""
+        return self._name(table)
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """See Statements."""
+        return self._engine.execute(sql).fetchall()
+
+    def execute(self, sql: str) -> int:
+        """See Statements."""
+        changed = self._engine.execute(sql).fetchall()
+        return int(changed[0][0]) if changed else 0
+
+    def prepare_search(self, referrers: tuple[Referrer, ...]) -> None:
+        """See Statements: a column is searched at the speed of reading it, which needs no index."""
 
     def _roll_back(self) -> None:
         try:
             self._engine.execute("ROLLBACK")
-        except duckdb.TransactionException:
-            return  # a failed COMMIT has ended the transaction itself
+        except duckdb.Error:
+            # A failed COMMIT has ended the transaction itself, and a fault of the disk all that was open in the file.
+            return
 
     def _create(self, tables: tuple[WarehouseTable, ...]) -> None:
         present = self._present()
@@ -107,6 +157,8 @@ class DuckDBWarehouse:
             self._engine.execute(f"CREATE SCHEMA IF NOT EXISTS {engine.name(self._schema)}")
         if LEDGER not in present:
             self._engine.execute(ddl.create_ledger(self._schema))
+        if KEPT not in present:
+            self._engine.execute(ddl.create_kept(self._schema))
         for table in (table for table in tables if table.name not in present):
             for statement in (
                 ddl.create_table(table, self._schema, "duckdb"),
@@ -115,10 +167,10 @@ class DuckDBWarehouse:
             ):
                 self._engine.execute(statement)
 
-    def _write(self, load: TableLoad) -> None:
+    def _write(self, load: TableLoad, removal: Removal) -> None:
         if not load.rows:
             return
-        table, target, rows = load.table, self._name(load.table.name), engine.parquet(load.rows)
+        table, target, rows = load.table, self._name(load.table.name), load.relation
         columns = engine.names(table.columns)
         if table.model.versioned:
             self._engine.execute(
@@ -127,6 +179,7 @@ class DuckDBWarehouse:
             )
             self._engine.execute(f"INSERT INTO {target} ({columns}) SELECT {columns} FROM {rows}")
             return
+        self._make_way(table, rows)
         keys = table.model.primary_key
         others = [column for column in table.columns if column not in keys]
         replaced = ", ".join(f"{engine.name(c)} = excluded.{engine.name(c)}" for c in others)
@@ -134,17 +187,17 @@ class DuckDBWarehouse:
             f"INSERT INTO {target} ({columns}) SELECT {columns} FROM {rows}"
             f" ON CONFLICT ({engine.names(keys)}) DO {f'UPDATE SET {replaced}' if others else 'NOTHING'}"
         )
+        removal.take_back(table, rows)
 
-    def _remove(self, load: TableLoad) -> None:
-        if not load.removed:
-            return
-        gone = 1
-        while gone:
-            [[gone]] = self._engine.execute(
-                f"DELETE FROM {self._name(load.table.name)} AS gone USING {engine.parquet(load.removed)} AS removed"
-                f" WHERE {_equal('gone', 'removed', load.table.key)}{still_referred(load.table, self._schema)}"
-            ).fetchall()
-            gone = gone if load.table.refers_to_itself else 0
+    def _make_way(self, table: WarehouseTable, rows: str) -> None:
+        """Changes values to which new ones are equal and not the same: DuckDB would not write these."""
+        for column in (column for column in table.model.produced if column.type in _OTHER_VALUES):
+            old, new = engine.name("old", column.name), engine.name("new", column.name)
+            self._engine.execute(
+                f"UPDATE {self._name(table.name)} AS old SET {engine.name(column.name)} = {_OTHER_VALUES[column.type]}"
+                f" FROM {rows} AS new WHERE {_equal('old', 'new', table.model.primary_key)} AND {old} = {new}::{column.type}"
+                f" AND {old}::VARCHAR <> {new}::{column.type}::VARCHAR"
+            )
 
     def _present(self) -> set[str]:
         rows = self._engine.execute(
@@ -154,20 +207,6 @@ class DuckDBWarehouse:
 
     def _name(self, table: str) -> str:
         return engine.name(self._schema, table)
-
-
-def still_referred(table: WarehouseTable, schema: str) -> str:
-    """The condition that no row refers to a row `gone`: what history refers to must stay, or it could not be read.
-
-    In a table that refers to itself a removed row may refer to another: deleting goes on until no row goes.
-    """
-    [key] = table.model.primary_key if len(table.model.primary_key) == 1 else [""]
-    return "".join(
-        f" AND NOT EXISTS (SELECT 1 FROM {engine.name(schema, referrer)} AS referrer"
-        f" WHERE referrer.{engine.name(column)} = gone.{engine.name(key)}"
-        f"{f' AND referrer.{engine.name(key)} <> gone.{engine.name(key)}' if referrer == table.name else ''})"
-        for referrer, column in table.referrers
-    )
 
 
 def _equal(left: str, right: str, columns: tuple[str, ...]) -> str:
@@ -181,7 +220,7 @@ def open_duckdb(file: Path, schema: str, memory: str) -> Iterator[DuckDBWarehous
     Raises:
         WarehouseError: it stays locked, or is no DuckDB file.
     """
-    deadline = time.monotonic() + _LOCK_PATIENCE_SECONDS
+    began = time.monotonic()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -194,7 +233,8 @@ def open_duckdb(file: Path, schema: str, memory: str) -> Iterator[DuckDBWarehous
             break
         except duckdb.Error as error:
             locked = isinstance(error, duckdb.IOException) and "lock" in str(error).lower()
-            if not locked or time.monotonic() > deadline:
+            patience = _LOCK_PATIENCE_SECONDS if locked else _MAKING_PATIENCE_SECONDS
+            if time.monotonic() - began > patience:
                 hint = "Close the program that has it open" if locked else "Check warehouse.url"
                 raise WarehouseError(
                     f"opening {file} failed: {str(error).partition(chr(10))[0]}", hint=hint
@@ -211,4 +251,5 @@ def _warehouse_errors(doing: str) -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        raise WarehouseError(f"{doing} failed: {str(error).partition(chr(10))[0]}") from error
+        hint = "Check the free space there" if "No space left" in str(error) else None
+        raise WarehouseError(f"{doing} failed: {engine.first_line(error)}", hint=hint) from error

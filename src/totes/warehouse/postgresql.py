@@ -16,16 +16,25 @@ from adbc_driver_manager import dbapi
 from totes import engine
 from totes.errors import WarehouseError, WarehouseRefused
 from totes.failpoint import reach
+from totes.lake.manifest import OutputColumn
+from totes.libpq import with_limits
 from totes.redaction import redact
 from totes.star.model import Column
-from totes.star.project import LEDGER
+from totes.star.project import KEPT, LEDGER
 from totes.warehouse import ddl
 from totes.warehouse.adapter import LoadedBatch
-from totes.warehouse.duckdb_file import still_referred
-from totes.warehouse.table import BatchLoad, TableLoad, WarehouseTable
+from totes.warehouse.copies import take_in
+from totes.warehouse.kept import Removal
+from totes.warehouse.references import foreign_referrers, index_references
+from totes.warehouse.relaxation import relax
+from totes.warehouse.table import BatchLoad, Referrer, TableLoad, WarehouseTable
 
 SCHEMA = ddl.OWN_SCHEMAS["postgresql"]
-_LOCK_PATIENCE = "60s"
+# A role's or database's own timeouts are meant for people's queries. What a load must not do is keep its locks when its
+# runner was stopped half-way: after a while without a statement the server ends the transaction. Not all versions have all.
+_SET_TIMEOUTS = """SELECT pg_catalog.set_config(timeouts.name, timeouts.value, true) FROM (VALUES
+    ('lock_timeout', '60s'), ('idle_in_transaction_session_timeout', '5min'), ('statement_timeout', '0'),
+    ('transaction_timeout', '0')) AS timeouts (name, value) JOIN pg_catalog.pg_settings USING (name)"""
 _STAGED_ROWS, _STAGED_KEYS = "totes_staged_rows", "totes_staged_keys"
 # What ADBC writes exactly as it is; all else goes as text that PostgreSQL reads.
 _NATIVE = {
@@ -42,6 +51,14 @@ _NATIVE = {
     "BLOB",
 }
 _WITH_INFINITY = {"DATE", "TIMESTAMP"}
+# What decides the text forms of values; a role or a database may have other settings of its own.
+_TEXT_FORMS = {
+    "TimeZone": "UTC",
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+}
 
 
 class PostgreSQLWarehouse:
@@ -54,6 +71,13 @@ class PostgreSQLWarehouse:
         self._cursor = connection.cursor()
         self._schema = schema
         self._engine = engine.connect(None, memory=memory)
+        self._depth = 0
+
+    def close(self) -> None:
+        """Ends the connection, and what was not committed on it."""
+        self._cursor.close()
+        self._connection.close()
+        self._engine.close()
 
     def newest(self) -> LoadedBatch | None:
         """See Warehouse."""
@@ -64,19 +88,23 @@ class PostgreSQLWarehouse:
         """See Warehouse."""
         with self._transaction(f"loading batch {batch.batch}"):
             # Loaders take turns; the ledger's primary key would refuse the second in any case.
-            self._execute(f"SET LOCAL lock_timeout = '{_LOCK_PATIENCE}'")
-            self._execute(f"SELECT pg_advisory_xact_lock({crc32(f'totes.{self._schema}'.encode())})")
+            self._execute(_SET_TIMEOUTS)
+            self._execute(f"SELECT pg_catalog.pg_advisory_xact_lock({crc32(f'totes.{self._schema}'.encode())}::bigint)")
             newest = self._newest()
             if newest and newest.batch >= batch.batch:
                 return False
             if (newest.batch if newest else 0) != batch.batch - 1:
                 raise WarehouseRefused(f"batch {batch.batch - 1} must be loaded before batch {batch.batch}")
+            self._set_text_forms()
             created = self._create(tables)
+            for table in batch.relaxed:
+                relax(self, self._schema, table)
+            removal = Removal(self)
             for load in batch.loads:
-                self._write(load, fresh=load.table.name in created)
+                self._write(load, removal, fresh=load.table.name in created)
                 reach("postgresql.rows")
             for load in reversed(batch.loads):
-                self._remove(load)
+                self._remove(load, removal)
                 reach("postgresql.removed")
             for part in (ddl.create_keys, ddl.create_foreign_keys):
                 for table in (table for table in tables if table.name in created):
@@ -97,23 +125,56 @@ class PostgreSQLWarehouse:
             return self._query(sql)
 
     @contextmanager
-    def current_rows(self, table: WarehouseTable) -> Iterator[engine.Stream]:
+    def one_moment(self) -> Iterator[None]:
         """See Warehouse."""
-        with self._transaction(f"reading {table.name}"):
-            # Text, since ADBC bends what it has no type for, infinities among it.
-            asked = ", ".join(f"{engine.name(column.name)}::text" for column in table.model.produced)
-            self._execute("SET LOCAL TimeZone = 'UTC'")
-            self._cursor.execute(f"SELECT {asked} FROM {self._name(table.current)}")
-            self._engine.register("incoming", self._cursor.fetch_arrow())
-            given = ", ".join(
-                f"{engine.parse_text(engine.name(column.name), column.type)} AS {engine.name(column.name)}"
-                for column in table.model.produced
+        with self._transaction("reading the warehouse"):
+            self._execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            yield
+
+    def columns(self, relation: str) -> tuple[str, ...]:
+        """See Warehouse."""
+        with self._transaction(f"looking at {relation}"):
+            found = self.rows(
+                "SELECT attname::text FROM pg_catalog.pg_attribute JOIN pg_catalog.pg_class ON pg_class.oid = attrelid"
+                " JOIN pg_catalog.pg_namespace ON pg_namespace.oid = relnamespace WHERE attnum > 0 AND NOT attisdropped"
+                f" AND nspname = {engine.text(self._schema)} AND relname = {engine.text(relation)} ORDER BY attnum"
             )
-            # ADBC's stream can be read once only, and whoever reads a stream asks it for its schema first.
-            self._engine.execute(f"CREATE OR REPLACE TEMP TABLE current_rows AS SELECT {given} FROM incoming")
-            self._engine.unregister("incoming")
-            yield engine.Stream(self._engine, "SELECT * FROM current_rows")
-            self._engine.execute("DROP TABLE current_rows")
+            return tuple(name for (name,) in found)
+
+    def copy(
+        self, rows: str, columns: tuple[OutputColumn, ...], into: engine.Engine, target: str, condition: str
+    ) -> None:
+        """See Warehouse."""
+        with self._transaction("reading the warehouse"):
+            self._set_text_forms()
+            # Text, since ADBC bends what it has no type for, infinities among it.
+            selected = ", ".join(f"{name}::text AS {name}" for name in (engine.name(c.name) for c in columns))
+            self._cursor.execute(f"SELECT {selected} FROM ({rows}) AS chosen")
+            take_in(into, self._cursor.fetch_arrow(), columns, target, as_text=True, condition=condition)
+
+    def present_referrers(self, table: WarehouseTable) -> tuple[Referrer, ...]:
+        """See Warehouse."""
+        with self._transaction(f"looking at {table.name}"):
+            present = self._present()
+            known = tuple(referrer for referrer in table.referrers if referrer.table in present)
+            return known + foreign_referrers(self, self._schema, table, known)
+
+    def relation(self, table: str) -> str:
+        """See Warehouse."""
+        return self._name(table)
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """See Statements."""
+        return self._query(sql)[1]
+
+    def execute(self, sql: str) -> int:
+        """See Statements."""
+        self._execute(sql)
+        return max(int(self._cursor.rowcount), 0)
+
+    def prepare_search(self, referrers: tuple[Referrer, ...]) -> None:
+        """See Statements: without an index each gone row would cost a reading of all rows that may refer to it."""
+        index_references(self, self._schema, referrers)
 
     def _newest(self) -> LoadedBatch | None:
         if LEDGER not in self._present():
@@ -127,8 +188,12 @@ class PostgreSQLWarehouse:
         """Creates what is missing, without keys, and gives the names of the new tables."""
         present = self._present()
         missing = [table for table in tables if table.name not in present]
-        if not missing and LEDGER in present:
+        if not missing and present >= {LEDGER, KEPT}:
             return set()
+        for long in ddl.too_long(tables, self._schema):
+            raise WarehouseRefused(
+                f"the name {long} is longer than the 63 bytes that PostgreSQL keeps", hint="Choose a shorter one"
+            )
         try:
             _, schemas = self._query(
                 f"SELECT 1 FROM pg_namespace WHERE nspname = {engine.text(self._schema)}"
@@ -137,6 +202,8 @@ class PostgreSQLWarehouse:
                 self._execute(f"CREATE SCHEMA {engine.name(self._schema)}")
             if LEDGER not in present:
                 self._execute(ddl.create_ledger(self._schema))
+            if KEPT not in present:
+                self._execute(ddl.create_kept(self._schema))
             for table in missing:
                 self._execute(ddl.create_table(table, self._schema, "postgresql"))
                 for statement in (*ddl.create_view(table, self._schema), *ddl.comments(table, self._schema)):
@@ -144,18 +211,19 @@ class PostgreSQLWarehouse:
         except adbc_driver_manager.Error as error:
             if getattr(error, "sqlstate", None) != "42501":
                 raise
-            names = ", ".join(table.name for table in missing) or LEDGER
+            own = [name for name in (LEDGER, KEPT) if name not in present]
+            names = ", ".join([table.name for table in missing] or own)
             raise WarehouseRefused(
                 f"the warehouse lacks {names}, and the role may not create tables in {self._schema}",
                 hint="Have its owner run the output of `totes warehouse sql`",
             ) from error
         return {table.name for table in missing}
 
-    def _write(self, load: TableLoad, *, fresh: bool) -> None:
+    def _write(self, load: TableLoad, removal: Removal, *, fresh: bool) -> None:
         if not load.rows:
             return
         table, target = load.table, self._name(load.table.name)
-        rows = engine.parquet(load.rows)
+        rows = load.relation
         sent, received = self._conversions(table, rows)
         columns = engine.names(table.columns)
         if fresh and all(sent[column] == received[column] == engine.name(column) for column in table.columns):
@@ -183,10 +251,13 @@ class PostgreSQLWarehouse:
             self._execute(
                 f"INSERT INTO {target} ({columns}) SELECT {values} FROM {staged}{'' if fresh else conflict}"
             )
+            written = ", ".join(f"{received[key]} AS {engine.name(key)}" for key in keys)
+            removal.take_back(table, f"(SELECT {written} FROM {staged}) AS written")
         self._execute(f"DROP TABLE {staged}")
 
-    def _remove(self, load: TableLoad) -> None:
+    def _remove(self, load: TableLoad, removal: Removal) -> None:
         if not load.removed:
+            removal.remove(load.table, None)
             return
         keys, rows = load.table.key, engine.parquet(load.removed)
         sent, received = self._conversions(load.table, rows, keys)
@@ -194,16 +265,8 @@ class PostgreSQLWarehouse:
             _STAGED_KEYS,
             f"SELECT {', '.join(f'{sent[key]} AS {engine.name(key)}' for key in keys)} FROM {rows}",
         )
-        equal = " AND ".join(
-            f"gone.{engine.name(key)} = {self._of('new', received[key], key)}" for key in keys
-        )
-        gone = 1
-        while gone > 0:
-            self._execute(
-                f"DELETE FROM {self._name(load.table.name)} AS gone USING pg_temp.{_STAGED_KEYS} AS new"
-                f" WHERE {equal}{still_referred(load.table, self._schema)}"
-            )
-            gone = self._cursor.rowcount if load.table.refers_to_itself else 0
+        typed = ", ".join(f"{received[key]} AS {engine.name(key)}" for key in keys)
+        removal.remove(load.table, f"(SELECT {typed} FROM pg_temp.{_STAGED_KEYS})")
         self._execute(f"DROP TABLE pg_temp.{_STAGED_KEYS}")
 
     def _stage(self, table: str, rows: str) -> None:
@@ -223,7 +286,7 @@ class PostgreSQLWarehouse:
             quoted = engine.name(name)
             sent[name] = received[name] = quoted
             if column.unbounded:
-                received[name] = f"trim_scale({quoted})"
+                received[name] = f"pg_catalog.trim_scale({quoted})"
             elif kind not in _NATIVE and not kind.startswith("DECIMAL"):
                 sent[name] = f"{quoted}::VARCHAR"
                 received[name] = f"{quoted}::{ddl.column_type(column, 'postgresql')}"
@@ -263,6 +326,10 @@ class PostgreSQLWarehouse:
         finally:
             self._engine.unregister("incoming")
 
+    def _set_text_forms(self) -> None:
+        for setting, value in _TEXT_FORMS.items():
+            self._execute(f"SET LOCAL {setting} = {engine.text(value)}")
+
     def _execute(self, sql: str) -> None:
         self._cursor.execute(sql)
 
@@ -271,9 +338,12 @@ class PostgreSQLWarehouse:
 
     @contextmanager
     def _transaction(self, doing: str) -> Iterator[None]:
+        """One transaction; within another one, a part of it."""
+        self._depth += 1
         try:
             yield
-            self._connection.commit()
+            if self._depth == 1:
+                self._connection.commit()
         except (adbc_driver_manager.Error, duckdb.Error) as error:
             self._roll_back()
             denied = getattr(error, "sqlstate", None) == "42501" or "permission denied" in str(error)
@@ -286,6 +356,8 @@ class PostgreSQLWarehouse:
         except BaseException:
             self._roll_back()
             raise
+        finally:
+            self._depth -= 1
 
     def _roll_back(self) -> None:
         try:
@@ -303,17 +375,21 @@ def open_postgresql(url: str, schema: str, memory: str) -> Iterator[PostgreSQLWa
     """
     try:
         connection = dbapi.connect(
-            driver=adbc_driver_postgresql._driver_path(), db_kwargs={"uri": url}, autocommit=False
+            driver=adbc_driver_postgresql._driver_path(), db_kwargs={"uri": with_limits(url)}, autocommit=False
         )
+        with connection.cursor() as cursor:  # engine.text() relies on it, whatever the role's default is
+            cursor.execute("SET standard_conforming_strings = on")
+        connection.commit()
     except adbc_driver_manager.Error as error:
         raise WarehouseError(
             f"connecting to the warehouse failed: {_message(error)}",
             hint="Check warehouse.url and that the server is up",
         ) from error
+    warehouse = PostgreSQLWarehouse(connection, schema or SCHEMA, memory)
     try:
-        yield PostgreSQLWarehouse(connection, schema or SCHEMA, memory)
+        yield warehouse
     finally:
-        connection.close()
+        warehouse.close()
 
 
 def _message(error: Exception) -> str:

@@ -10,7 +10,9 @@ from totes.lake.journal import Journal, processed_journal
 from totes.lake.manifest import ProcessedManifest
 from totes.lake.store import Store
 from totes.log import logger
+from totes.star.former import former_model
 from totes.star.project import Project
+from totes.star.relaxation import relaxes, retyped
 from totes.warehouse.adapter import LoadedBatch, Warehouse
 from totes.warehouse.table import BatchLoad, TableLoad, WarehouseTable, warehouse_tables
 
@@ -25,11 +27,19 @@ class Loaded:
     batches: dict[int, dict[str, int]] = field(default_factory=dict)
 
 
-def load(project: Project, processed: Store, warehouse: Warehouse) -> Loaded:
+def load(
+    project: Project, processed: Store, warehouse: Warehouse, *, last_wanted: int | None = None
+) -> Loaded:
     """Loads every processed batch that is not in the warehouse, one after the other.
 
     Safe to be called by any number of runners at once, and to be killed at any moment: the ledger's row commits with
     the rows. A warehouse that was away for long catches up by itself.
+
+    Args:
+        project: the models.
+        processed: the processed lake.
+        warehouse: the warehouse.
+        last_wanted: the batch to stop after; by default the newest.
 
     Raises:
         WarehouseError: the warehouse failed; batches before are loaded, and this one is tried again next time.
@@ -38,12 +48,15 @@ def load(project: Project, processed: Store, warehouse: Warehouse) -> Loaded:
     """
     journal = processed_journal(processed)
     last, newest = journal.last(), warehouse.newest()
-    _check_same_lake(journal, last, newest)
+    check_same_lake(journal, last, newest)
     done: dict[int, dict[str, int]] = {}
+    before = journal.read(newest.batch) if newest else None
+    last = last if last_wanted is None else min(last, last_wanted)
     for batch in range((newest.batch if newest else 0) + 1, last + 1):
         began = time.perf_counter()
         manifest = journal.read(batch)
-        rows = _load_batch(project, processed, warehouse, manifest)
+        rows = _load_batch(project, processed, warehouse, manifest, before)
+        before = manifest
         if rows is None:
             continue
         done[batch] = rows
@@ -54,7 +67,11 @@ def load(project: Project, processed: Store, warehouse: Warehouse) -> Loaded:
 
 
 def _load_batch(
-    project: Project, store: Store, warehouse: Warehouse, manifest: ProcessedManifest
+    project: Project,
+    store: Store,
+    warehouse: Warehouse,
+    manifest: ProcessedManifest,
+    before: ProcessedManifest | None,
 ) -> dict[str, int] | None:
     tables = _tables(project, manifest)
     objects = [
@@ -70,28 +87,65 @@ def _load_batch(
                 [place[entry.path] for entry in manifest.models[table.name].objects],
                 [place[entry.path] for entry in manifest.models[table.name].removed],
                 sum(entry.rows for entry in manifest.models[table.name].objects),
+                retyped(table.model, manifest.models[table.name]),
             )
             for table in tables
         )
-        batch = BatchLoad(manifest.batch, manifest.sha256(), manifest.read_at.isoformat(sep=" "), loads)
+        relaxed = _relaxed(tables, before)
+        batch = BatchLoad(
+            manifest.batch, manifest.sha256(), manifest.read_at.isoformat(sep=" "), loads, relaxed
+        )
         if not warehouse.load(tables, batch):
             return None
     return {entry.table.name: entry.count for entry in loads if entry.count}
 
 
+def _relaxed(
+    tables: tuple[WarehouseTable, ...], before: ProcessedManifest | None
+) -> tuple[WarehouseTable, ...]:
+    """The tables that may be as a batch before had them declared: whoever loaded it may have known no more."""
+    former = {name: changes.table_sha256 for name, changes in before.models.items()} if before else {}
+    return tuple(
+        table for table in tables if former.get(table.name) not in (None, table.model.table_sha256())
+    )
+
+
 def _tables(project: Project, manifest: ProcessedManifest) -> tuple[WarehouseTable, ...]:
     models = tuple(model for model in project.models if model.name in manifest.models)
     for model in models:
-        if manifest.models[model.name].table_sha256 != model.table_sha256():
+        changes = manifest.models[model.name]
+        if changes.table_sha256 != model.table_sha256() and not relaxes(model, changes):
             raise WarehouseRefused(
                 f"batch {manifest.batch} was processed with other columns for {model.name} than its model has now",
                 hint="Set lake.processed and warehouse.url to new places: all history is computed again from the "
                 "ingestion lake. Or declare the columns as they were",
             )
-    return warehouse_tables(models, {model.name: manifest.models[model.name].key for model in models})
+    return star_tables(project, manifest)
 
 
-def _check_same_lake(journal: Journal[ProcessedManifest], last: int, newest: LoadedBatch | None) -> None:
+def star_tables(project: Project, manifest: ProcessedManifest) -> tuple[WarehouseTable, ...]:
+    """The tables that a batch may bring rows to, in load order.
+
+    Those whose models were there when the batch was processed are among them, so that what a warehouse holds does not
+    depend on when it was loaded.
+    """
+    models = [model for model in project.models if model.name in manifest.models]
+    gone = manifest.models.keys() - {model.name for model in models}
+    former = {name: former_model(name, manifest.models[name]) for name in sorted(gone)}
+    models += [model for name, model in former.items() if manifest.models[name].query_sha256]
+    return warehouse_tables(
+        tuple(models),
+        {model.name: manifest.models[model.name].key for model in models},
+        tuple(model for name, model in former.items() if not manifest.models[name].query_sha256),
+    )
+
+
+def check_same_lake(journal: Journal[ProcessedManifest], last: int, newest: LoadedBatch | None) -> None:
+    """Makes sure that what a warehouse holds comes from this lake.
+
+    Raises:
+        WarehouseRefused: it comes from another.
+    """
     if newest is None:
         return
     if newest.batch > last or journal.read(newest.batch).sha256() != newest.manifest_sha256:

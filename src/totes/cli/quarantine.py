@@ -1,0 +1,173 @@
+"""`totes quarantine list` and `retry`: rows that were set aside, and their way back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from totes.cli.session import ConfigOption, DebugOption, JsonOption, report, session
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from totes.lake.manifest import ProblemKind
+    from totes.monitoring.quarantine import Quarantine, Retry
+
+_ROWS_SHOWN = 100
+_VALUE_SHOWN_MAX = 40
+TableOption = Annotated[
+    list[str] | None,
+    typer.Option("--table", help="A warehouse table; may be given again. All by default."),
+]
+
+app = typer.Typer(
+    help="Rows that cannot meet their table's declaration.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+@app.callback()
+def quarantine() -> None:
+    """Rows that cannot meet their table's declaration."""
+
+
+@app.command("list")
+def list_rows(
+    context: typer.Context,
+    table: TableOption = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit",
+            min=0,
+            help=f"How many rows to show, the newest first; {_ROWS_SHOWN} by default, with --json all.",
+        ),
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Show what is in quarantine: table, key, column, value, what is wrong, and the batch that set it aside."""
+    from totes.monitoring.quarantine import read_quarantine
+
+    with session(context, config, as_json, debug) as current:
+        rows_max = limit if limit is not None or current.json else _ROWS_SHOWN
+        found = read_quarantine(current.pipeline(), tuple(table or ()), rows_max)
+        document = {
+            "batch": found.batch,
+            "total": found.total,
+            "tables": found.tables,
+            "kinds": _kinds(found.kinds),
+            "rows": [asdict(row) | {"at": row.at.isoformat()} for row in found.rows],
+        }
+        current.show(document, lambda out: _show(out, found))
+
+
+@app.command("retry")
+def retry_rows(
+    context: typer.Context,
+    table: TableOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Load what fits now, after a model, a reference file or the source was mended."""
+    from totes.monitoring.alerts import watch
+    from totes.monitoring.quarantine import retry
+
+    with session(context, config, as_json, debug) as current:
+        pipeline = current.pipeline()
+        done = retry(pipeline, tuple(table or ()))
+        if done.cycle:
+            watch(pipeline.settings, done.cycle)
+        current.show(_retry_document(done), lambda out: _show_retry(out, done))
+        failures = done.cycle.failures if done.cycle else {}
+        for stage, error in failures.items():
+            report(f"{stage}: {error}", error, debug=current.debug)
+        if failures:
+            raise typer.Exit(max(error.exit_code for error in failures.values()))
+
+
+def _kinds(kinds: dict[str, tuple[ProblemKind, ...]]) -> list[dict[str, object]]:
+    return [{"table": table, **kind.model_dump()} for table, all_of_it in kinds.items() for kind in all_of_it]
+
+
+def _retry_document(done: Retry) -> dict[str, object]:
+    tables = {
+        name: {
+            "tried": one.tried,
+            "loaded": one.fit if done.loaded else 0,
+            "fit": one.fit,
+            "remain": one.remain,
+        }
+        for name, one in done.tables.items()
+    }
+    document: dict[str, object] = {
+        "batch": done.cycle.ingested.batch if done.cycle and done.cycle.ingested else None,
+        **{key: sum(one[key] for one in tables.values()) for key in ("tried", "loaded", "fit", "remain")},
+        "tables": tables,
+        "kinds": _kinds({name: one.kinds for name, one in done.tables.items()}),
+    }
+    if done.cycle and done.cycle.failures:
+        document["failures"] = {stage: str(error) for stage, error in done.cycle.failures.items()}
+    return document
+
+
+def _show(out: Console, found: Quarantine) -> None:
+    from rich.table import Table
+
+    if not found.total:
+        out.print("Nothing is in quarantine.")
+        return
+    _show_kinds(out, f"In quarantine after batch {found.batch}: {found.total:,} rows", found.kinds)
+    if not found.rows:
+        return
+    listed = Table(title="Rows, the newest first", title_justify="left")
+    for column in ("table", "key", "column", "value", "what is wrong", "batch", "set aside (UTC)"):
+        listed.add_column(column, justify="right" if column == "batch" else "left", overflow="fold")
+    for row in found.rows:
+        key = " ".join(f"{column}={value}" for column, value in row.key.items())
+        for number, problem in enumerate(row.problems):
+            who = (row.table, key) if number == 0 else ("", "")
+            when = (str(row.batch), f"{row.at:%Y-%m-%d %H:%M:%S}") if number == 0 else ("", "")
+            listed.add_row(*who, problem.column or "", _shortened(problem.value), problem.kind, *when)
+    out.print(listed)
+    if len(found.rows) < found.total:
+        out.print(
+            f"{found.total - len(found.rows):,} more: --limit shows more, --json all, and each value whole."
+        )
+    out.print(
+        "Mend the source, the model or the reference file; then `totes quarantine retry`.", markup=False
+    )
+
+
+def _show_kinds(out: Console, title: str, kinds: dict[str, tuple[ProblemKind, ...]]) -> None:
+    from rich.table import Table
+
+    summary = Table(title=title, title_justify="left")
+    for column in ("table", "column", "what is wrong", "rows"):
+        summary.add_column(column, justify="right" if column == "rows" else "left", overflow="fold")
+    for table, all_of_it in kinds.items():
+        for kind in all_of_it:
+            summary.add_row(table, kind.column or "", kind.kind, f"{kind.rows:,}")
+    out.print(summary)
+
+
+def _show_retry(out: Console, done: Retry) -> None:
+    if done.cycle is None:
+        out.print("Nothing is in quarantine.")
+        return
+    for name, one in done.tables.items():
+        what = "loaded" if done.loaded else "fit, and are loaded as soon as the load stage can"
+        out.print(f"{name}: {one.tried:,} tried, {one.fit:,} {what}, {one.remain:,} remain.", markup=False)
+    kinds = {name: one.kinds for name, one in done.tables.items() if one.remain}
+    if kinds:
+        _show_kinds(out, "What is wrong with those that remain", kinds)
+
+
+def _shortened(value: str | None) -> str:
+    if value is None:
+        return ""
+    line = " ".join(value.split())
+    return line if len(line) <= _VALUE_SHOWN_MAX else f"{line[:_VALUE_SHOWN_MAX]}…"

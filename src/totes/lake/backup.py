@@ -1,0 +1,132 @@
+"""A backup: both stores copied to another place, each checksum verified. It is laid out as the lake is, so that it is one.
+
+Objects are copied before the manifest that names them, and manifests in their order, byte for byte. Whatever ends a
+run, what is there is a lake of the first batches, and the next run adds the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from totes.errors import BackupRefused, ConfigurationError, LakeDamaged, StoreError
+from totes.lake.journal import ingestion_journal, processed_journal
+from totes.lake.manifest import IngestionManifest, ProcessedManifest
+from totes.lake.store import Store
+from totes.lake.store_copy import Copied, Progress, StoreCopy
+
+
+@dataclass
+class Backup:
+    """What a run did; `faults` name what is missing or wrong, one line each."""
+
+    ingestion: Copied = field(default_factory=Copied)
+    processed: Copied = field(default_factory=Copied)
+    faults: list[str] = field(default_factory=list)
+
+
+def back_up(
+    ingestion: Store,
+    processed: Store,
+    destination: str,
+    base: Path,
+    *,
+    check: bool = False,
+    progress: Progress = lambda _doing: None,
+) -> Backup:
+    """Copies the batches that are not at the destination yet, into its stores `ingestion` and `processed`.
+
+    Safe to be called by any number of runners at once, and to be killed at any moment. Memory does not grow with the
+    objects' size. The processed copy never goes beyond the ingestion copy.
+
+    Args:
+        ingestion: the ingestion lake.
+        processed: the processed lake.
+        destination: a folder, or `s3://bucket/prefix`.
+        base: the folder that a relative destination starts from.
+        check: reads the whole backup again before anything is added to it. What is missing or wrong, there or in the
+            lake, is then listed in `faults` and not raised.
+        progress: is told what is being done.
+
+    Raises:
+        ConfigurationError: the destination is no store, or it and the lake are within one another.
+        BackupRefused: the destination is of another lake, or ahead of this one.
+        LakeDamaged: an object is missing or is not what its manifest says; batches before it are copied.
+        StoreError: a store failed.
+    """
+    _keep_apart(destination, base, (ingestion, processed))
+    done = Backup()
+    captured = StoreCopy(
+        "ingestion",
+        ingestion_journal(ingestion),
+        ingestion_journal(Store.open(_below(destination, "ingestion"), base)),
+        done.ingestion,
+        progress,
+    )
+    made = StoreCopy(
+        "processed",
+        processed_journal(processed),
+        processed_journal(Store.open(_below(destination, "processed"), base)),
+        done.processed,
+        progress,
+        made_from=captured.target,
+    )
+    try:
+        if check:
+            captured.check(done.faults)
+            made.check(done.faults)
+        _copy_both(captured, made)
+    except (LakeDamaged, BackupRefused, StoreError) as error:
+        if not check or (error.retryable and not done.faults):
+            raise
+        done.faults.append(error.what)
+    done.faults = list(dict.fromkeys(done.faults))
+    return done
+
+
+def _copy_both(captured: StoreCopy[IngestionManifest], made: StoreCopy[ProcessedManifest]) -> None:
+    damage: LakeDamaged | None = None
+    try:
+        captured.copy(captured.source.last())
+    except LakeDamaged as error:
+        damage = error  # what was made from the batches before it is still worth copying
+    last = made.source.last()
+    if last > captured.source.last():
+        raise LakeDamaged(
+            f"the processed lake is at batch {last}, the ingestion lake only at {captured.source.last()}",
+            hint="Point lake.processed at the place that belongs to lake.ingestion",
+        )
+    made.copy(min(last, captured.target.last()))
+    if damage:
+        raise damage
+
+
+def _below(destination: str, name: str) -> str:
+    return f"{destination.rstrip('/')}/{name}"
+
+
+def _keep_apart(destination: str, base: Path, stores: Sequence[Store]) -> None:
+    """Refuses a destination within the lake, or around it: losing one would be losing both."""
+    if destination.rstrip("/") in ("", "s3:"):
+        raise ConfigurationError(
+            f"{destination!r} names no place for a backup", hint="Name a folder, or s3://bucket/prefix"
+        )
+    for store in stores:
+        if _holds(store.url, destination, base) or _holds(destination, store.url, base):
+            raise ConfigurationError(
+                f"{destination} and the lake's {store.url} are within one another",
+                hint="Name a place of the backup's own",
+            )
+
+
+def _holds(outer: str, inner: str, base: Path) -> bool:
+    """Whether a place is another one, or within it."""
+    if "://" in outer or "://" in inner:
+        outside, inside = ([part for part in place.split("/") if part] for place in (outer, inner))
+        return inside[: len(outside)] == outside
+    folder, place = ((base / Path(given).expanduser()).resolve() for given in (outer, inner))
+    # Compared as files: a name may be written in several ways where upper and lower case are one.
+    return folder.exists() and any(
+        parent.exists() and parent.samefile(folder) for parent in (place, *place.parents)
+    )

@@ -1,0 +1,231 @@
+"""One store copied into another, batch by batch: objects first, each verified on both sides, then their manifest.
+
+It knows one store and its copy; what makes a backup of two of them is in `backup.py`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from totes.errors import BackupRefused, BatchTaken, LakeDamaged, StoreError, TotesError
+from totes.lake.journal import Journal
+from totes.lake.layout import MANIFESTS, manifest_batch, manifest_path
+from totes.lake.manifest import IngestionManifest, Manifest, ProcessedManifest, StoredObject
+from totes.lake.store import ObjectExists
+from totes.redaction import redact
+
+M = TypeVar("M", bound=Manifest)
+Progress = Callable[[str], None]
+
+# Hashing, reading and writing leave Python's lock alone; for S3 what counts is how many requests are on their way.
+_THREADS = 8
+_BATCHES_AHEAD = 16
+
+
+@dataclass
+class Copied:
+    """What was done for one store.
+
+    `batch` is the newest one in the backup, `batches`, `objects` and `bytes` are what this run copied, `already_there`
+    are objects that an earlier run had copied before it was interrupted, and `checked` those that were read again.
+    """
+
+    batch: int = 0
+    batches: int = 0
+    objects: int = 0
+    bytes: int = 0
+    already_there: int = 0
+    checked: int = 0
+
+
+class StoreCopy(Generic[M]):
+    """One store and its copy; `made_from` is the copied ingestion store, for the copy of the processed one."""
+
+    def __init__(
+        self,
+        name: str,
+        source: Journal[M],
+        target: Journal[M],
+        done: Copied,
+        progress: Progress,
+        made_from: Journal[IngestionManifest] | None = None,
+    ) -> None:
+        self.source = source
+        self.target = target
+        self._name = name
+        self._done = done
+        self._progress = progress
+        self._made_from = made_from
+
+    def copy(self, last: int) -> None:
+        """Copies the batches up to `last` that the target does not have."""
+        first = self._same_lake() + 1
+        self._done.batch = first - 1
+        previous = self.source.read(first - 1) if first > 1 else None
+        ahead: deque[tuple[M, list[Future[StoredObject | None]]]] = deque()
+        damage: TotesError | None = None
+        with _threads() as threads:
+            for batch in range(first, last + 1):
+                try:
+                    manifest = self.source.read(batch)
+                    if fault := self._out_of_order(self.source, batch, manifest, previous):
+                        if ahead:
+                            ahead.pop()  # it may be that one which was changed
+                        raise LakeDamaged(fault, hint="Restore them from an earlier backup")
+                except TotesError as error:
+                    damage = error  # it does not keep back the batches before
+                    break
+                previous = manifest
+                copies = [threads.submit(self._copy_object, entry) for entry in manifest.named_objects()]
+                ahead.append((manifest, copies))
+                if len(ahead) > _BATCHES_AHEAD:
+                    self._finish(*ahead.popleft(), last)
+            while ahead:
+                self._finish(*ahead.popleft(), last)
+        if damage:
+            raise damage
+
+    def check(self, faults: list[str]) -> None:
+        """Reads every manifest and object of the target, and adds a line for each that is missing or wrong."""
+        store = self.target.store
+        last = max((manifest_batch(path) or 0 for path in store.list(f"{MANIFESTS}/")), default=0)
+        lake = self.source.last()
+        self._done.batch = last
+        previous: M | None = None
+        with _threads() as threads:
+            for batch in range(1, last + 1):
+                original = _readable(self.source, batch, faults) if batch <= lake else None
+                copied = _readable(self.target, batch, faults)
+                if copied:
+                    faults += self._faults_of_manifest(batch, copied, original, previous)
+                previous = manifest = copied or original
+                if manifest is None:
+                    continue
+                for found in threads.map(self._faults_of_object, manifest.named_objects()):
+                    faults += found
+                    self._done.checked += 1
+                    checked = f"{self._done.checked:,} objects checked"
+                    self._progress(f"{self._name}: batch {batch} of {last}, {checked}")
+
+    def _same_lake(self) -> int:
+        """The newest batch at the target, which is the source's of that number.
+
+        Manifests are chained: if the newest are equal, so are all.
+        """
+        last = self.target.last()  # before the source's, which may go on meanwhile
+        if last > self.source.last():
+            raise BackupRefused(
+                f"{self.target.store.url} is at batch {last}, and {self.source.store.url} only at {self.source.last()}",
+                hint="Was the lake lost, or is it another one? Restore from this backup, or name another place",
+            )
+        if last and self.target.store.read(manifest_path(last)) != self.source.read(last).content():
+            raise _another_lake(self.target, last)
+        return last
+
+    def _out_of_order(self, journal: Journal[M], batch: int, manifest: M, previous: M | None) -> str | None:
+        """What a manifest says that does not go with those that it builds upon."""
+        place = journal.store.location(manifest_path(batch))
+        if manifest.batch != batch:
+            return f"{place} is the manifest of batch {manifest.batch}"
+        if manifest.previous_sha256 != (previous.sha256() if previous else None):
+            return f"{place} does not follow batch {batch - 1}: one of the two manifests was changed"
+        if isinstance(manifest, ProcessedManifest) and self._made_from:
+            ingested = self._made_from.read(batch)
+            if manifest.ingestion_sha256 != ingested.sha256():
+                return f"{place} was made from another ingestion batch {batch}"
+        return None
+
+    def _copy_object(self, entry: StoredObject) -> StoredObject | None:
+        """Copies an object and reads the copy back; None where it was there already."""
+        if self._is_there(entry):
+            return None
+        copied: StoredObject | None = entry
+        try:
+            with self.source.store.local([entry]) as [file]:
+                self.target.store.put_new(entry.path, file)
+        except ObjectExists:
+            copied = None  # another backup to the same place was faster
+        except OSError as error:
+            place = self.source.store.location(entry.path)
+            raise StoreError(f"copying {place} failed: {redact(str(error))}") from error
+        if not self._is_there(entry):
+            raise StoreError(f"{self.target.store.location(entry.path)} was written and is not there")
+        return copied
+
+    def _is_there(self, entry: StoredObject) -> bool:
+        try:
+            return self.target.store.check(entry)
+        except LakeDamaged as error:
+            raise LakeDamaged(
+                error.what, hint="A backup overwrites nothing: remove that object, and back up again"
+            ) from error
+
+    def _faults_of_manifest(self, batch: int, copied: M, original: M | None, previous: M | None) -> list[str]:
+        if original:
+            place = self.target.store.location(manifest_path(batch))
+            return [] if copied == original else [f"{place} is not batch {batch} of this lake"]
+        if previous is None and batch > 1:
+            return []  # the one before it cannot be read, which is named already
+        try:
+            fault = self._out_of_order(self.target, batch, copied, previous)
+        except LakeDamaged as error:
+            return [error.what]
+        return [fault] if fault else []
+
+    def _faults_of_object(self, entry: StoredObject) -> list[str]:
+        try:
+            there = self.target.store.check(entry)
+        except LakeDamaged as error:
+            return [error.what]
+        return [] if there else [f"{self.target.store.location(entry.path)} is missing"]
+
+    def _finish(self, manifest: M, copies: Sequence[Future[StoredObject | None]], last: int) -> None:
+        """Waits for a batch's objects, and then commits it with its manifest."""
+        for copy in copies:
+            entry = copy.result()
+            if entry:
+                self._done.objects += 1
+                self._done.bytes += entry.bytes
+            else:
+                self._done.already_there += 1
+            copied = f"{self._done.bytes / 1e6:,.1f} MB copied"
+            self._progress(f"{self._name}: batch {manifest.batch} of {last}, {copied}")
+        try:
+            self.target.commit(manifest)
+        except BatchTaken as error:
+            raise _another_lake(self.target, manifest.batch) from error
+        path = manifest_path(manifest.batch)
+        if self.target.store.read(path) != manifest.content():
+            raise StoreError(f"{self.target.store.location(path)} is not what was written")
+        self._done.batches += 1
+        self._done.batch = manifest.batch
+
+
+@contextmanager
+def _threads() -> Iterator[ThreadPoolExecutor]:
+    """Threads that take up nothing more when what they work for has failed."""
+    threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="backup")
+    try:
+        yield threads
+    finally:
+        threads.shutdown(cancel_futures=True)
+
+
+def _readable(journal: Journal[M], batch: int, faults: list[str]) -> M | None:
+    try:
+        return journal.read(batch)
+    except LakeDamaged as error:
+        faults.append(error.what)
+        return None
+
+
+def _another_lake(target: Journal[M], batch: int) -> BackupRefused:
+    return BackupRefused(
+        f"{target.store.location(manifest_path(batch))} is not batch {batch} of this lake",
+        hint="That place holds the backup of another lake, or of another course of this one: name another place",
+    )

@@ -1,0 +1,55 @@
+"""Who would be told of a failure: nothing is sent here."""
+
+from __future__ import annotations
+
+import logging
+
+from totes.config import Settings
+from totes.monitoring.diagnosis.check import Area
+
+
+def check_alerts(area: Area, settings: Settings) -> None:
+    """Looks at whether Apprise understands every URL, and whether the times that are set fit each other."""
+    if not settings.alerts.urls:
+        area.warn(
+            "urls",
+            "nobody is told when a stage fails or the warehouse is not fresh",
+            'Set alerts.urls = ["mailtos://user:password@host?to=…"], or any other of Apprise\'s URLs',
+        )
+    else:
+        _check_urls(area, settings)
+    every, freshness = settings.schedule.every, settings.alerts.freshness
+    if freshness < every:
+        area.warn(
+            "freshness",
+            f"alerts.freshness ({freshness}) is shorter than schedule.every ({every}): every pause would be an incident",
+            "Set alerts.freshness to twice schedule.every",
+        )
+    else:
+        area.ok("freshness", f"a cycle is due every {every}, and an alert after {freshness} without one")
+
+
+def _check_urls(area: Area, settings: Settings) -> None:
+    import apprise
+
+    logging.getLogger("apprise").setLevel(logging.CRITICAL)
+    services = []
+    for number, url in enumerate(settings.alerts.urls):
+        kind = url.get_secret_value().partition(":")[0]
+        service = apprise.Apprise.instantiate(url.get_secret_value(), suppress_exceptions=True)
+        if service is None:
+            area.fail(
+                "urls",
+                f"alerts.urls[{number}] ({kind}:…) is not a URL that Apprise understands",
+                "Write it as https://appriseit.com/services/ says, special characters percent-encoded",
+            )
+        elif not service.enabled:
+            area.fail(
+                "urls",
+                f"alerts.urls[{number}] ({kind}:…) needs a package that is not installed",
+                "Install it",
+            )
+        else:
+            services.append(str(service.service_name))
+    if services and not area.failed("urls"):
+        area.ok("urls", f"alerts go to {', '.join(services)}; none was sent now")

@@ -1,0 +1,111 @@
+"""What a check found, and how the checks of one area are collected so that one which fails does not hide the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import adbc_driver_manager
+import duckdb
+import psycopg
+
+from totes.errors import TotesError
+from totes.redaction import redact
+
+Severity = Literal["ok", "warning", "error"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    An `error` would stop a batch, or make one that is wrong; a `warning` is what people should know of. `fix` says what
+    to do, and `sql` holds the statements that do it, to be run as they are, in the database that the area names.
+    """
+
+    area: str
+    name: str
+    severity: Severity
+    found: str
+    fix: str | None = None
+    sql: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """All checks, in the order in which data passes through the areas."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is an error."""
+        return not self.of("error")
+
+    def of(self, severity: Severity) -> list[Check]:
+        """The checks of a severity."""
+        return [check for check in self.checks if check.severity == severity]
+
+    def as_json(self) -> dict[str, object]:
+        """The object that `totes doctor --json` prints."""
+        return {"ok": self.ok, "checks": [asdict(check) for check in self.checks]}
+
+
+@dataclass
+class Area:
+    """The checks of one area."""
+
+    name: str
+    checks: list[Check] = field(default_factory=list)
+
+    def ok(self, name: str, found: str) -> None:
+        """Notes that something is as it should be."""
+        self._add(name, "ok", found)
+
+    def warn(self, name: str, found: str, fix: str, *sql: str) -> None:
+        """Notes what does not stop a batch, and should be known."""
+        self._add(name, "warning", found, fix, sql)
+
+    def fail(self, name: str, found: str, fix: str, *sql: str) -> None:
+        """Notes what would stop a batch, or make one that is wrong."""
+        self._add(name, "error", found, fix, sql)
+
+    def skip(self, name: str, because: str) -> None:
+        """Notes what could not be looked at."""
+        self._add(name, "warning", f"not checked: {because}", "Mend that first, and run totes doctor again")
+
+    @contextmanager
+    def attempt(
+        self, name: str, doing: str, fix: str = "Mend that, and run totes doctor again"
+    ) -> Iterator[None]:
+        """Takes a failure of what is within for the finding of a check."""
+        try:
+            yield
+        except TotesError as error:
+            self.fail(name, error.what, error.hint or fix)
+        except (psycopg.Error, adbc_driver_manager.Error, duckdb.Error, OSError) as error:
+            self.fail(name, f"{doing} failed: {error}", fix)
+
+    def failed(self, name: str) -> bool:
+        """Whether a check of that name is an error."""
+        return any(check.name == name and check.severity == "error" for check in self.checks)
+
+    def _add(self, name: str, severity: Severity, found: str, fix: str | None = None, sql: Any = ()) -> None:
+        one_line = redact(" ".join(found.split()))
+        statements = tuple(redact(statement) for statement in sql)
+        self.checks.append(
+            Check(self.name, name, severity, one_line, redact(fix) if fix else None, statements)
+        )
+
+
+def some(names: list[str], most: int = 3) -> str:
+    """The first few of some names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def count(number: int, noun: str) -> str:
+    """A number of things: `1 table`, `2 tables`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,140 @@
+"""The two stores: whether they can be written once and never over, are whole, and belong together and to the source."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from totes.config import Settings
+from totes.errors import TotesError
+from totes.ingestion.capture import check_continues, check_shape
+from totes.ingestion.source import Snapshot
+from totes.lake.journal import Journal, M, ingestion_journal, processed_journal
+from totes.lake.layout import PROBE
+from totes.lake.manifest import IngestionManifest, ProcessedManifest
+from totes.lake.store import ObjectExists, Store
+from totes.monitoring.diagnosis.check import Area
+from totes.star.project import Project
+
+_FIRST = (
+    b"Written by totes doctor, to see that an object of this store is never written over. It is not data.\n"
+)
+_SECOND = b"This server writes objects over: it ignores If-None-Match, and is not fit for a lake.\n"
+
+
+def check_lake(area: Area, settings: Settings, project: Project | None) -> IngestionManifest | None:
+    """Looks at both stores; gives the newest manifest of the ingestion lake, if there is one."""
+    ingestion = _check_store(area, "ingestion", settings.lake.ingestion, settings.base)
+    processed = _check_store(area, "processed", settings.lake.processed, settings.base)
+    if ingestion is None or processed is None:
+        area.skip("batches", "a store cannot be used")
+        return None
+    if ingestion.url == processed.url:
+        area.fail(
+            "places",
+            f"both stores are {ingestion.url}, and their batches would meet",
+            "Set lake.processed to another place",
+        )
+        return None
+    ingested = _newest(area, "ingestion batches", ingestion_journal(ingestion))
+    made = _newest(area, "processed batches", processed_journal(processed))
+    if made:
+        with area.attempt("batches", "comparing the stores"):
+            _check_together(area, ingestion, ingested, made)
+        if project:
+            _check_models(area, project, made)
+    return ingested
+
+
+def check_history(area: Area, newest: IngestionManifest | None, snapshot: Snapshot | None) -> None:
+    """Looks at whether the source is the one that the lake was captured from, and its tables go on as they were."""
+    if newest is None:
+        area.ok("source", "nothing is captured yet: the first batch decides which source this lake is of")
+        return
+    if snapshot is None:
+        area.skip("source", "no batch can be opened at the source")
+        return
+    with area.attempt("source", "comparing the source with the lake"):
+        check_continues(newest.position, snapshot.position)
+        area.ok("source", f"the lake is of the database {newest.position.database} of this very server")
+    for table in snapshot.tables:
+        before = newest.tables.get(table.name)
+        if before:
+            with area.attempt("keys", f"comparing {table.name} with the lake"):
+                check_shape(before, table)
+
+
+def _check_store(area: Area, name: str, url: str, base: Path) -> Store | None:
+    try:
+        store = Store.open(url, base)
+        with suppress(ObjectExists):  # of an earlier look
+            store.put_new(PROBE, _FIRST)
+        if _writes_over(store):
+            area.fail(
+                name,
+                f"{store.url} writes objects over: its server ignores If-None-Match",
+                "Use another server: a lake's objects must not be changed, and two runners must not commit one batch",
+            )
+            return None
+    except TotesError as error:
+        s3 = url.startswith("s3://")
+        area.fail(
+            name,
+            error.what,
+            error.hint
+            or ("Check the bucket, AWS_REGION and the credentials: docs/how-to/s3-lake.md lists the rights that are needed"
+                if s3 else f"Let this account write there, or set lake.{name} to a folder that it may write"),
+        )  # fmt: skip
+        return None
+    area.ok(name, f"{store.url} takes an object once, and refuses it a second time")
+    return store
+
+
+def _writes_over(store: Store) -> bool:
+    """Whether an object that is there can be put again; what is there then is the second one."""
+    try:
+        store.put_new(PROBE, _SECOND)
+    except ObjectExists:
+        return store.read(PROBE) == _SECOND
+    return True
+
+
+def _newest(area: Area, name: str, journal: Journal[M]) -> M | None:
+    with area.attempt(name, "reading the manifests"):
+        newest = journal.newest()
+        area.ok(name, f"1 to {newest.batch}, without a gap" if newest else "none yet")
+        return newest
+    return None
+
+
+def _check_together(
+    area: Area, ingestion: Store, ingested: IngestionManifest | None, made: ProcessedManifest
+) -> None:
+    last = ingested.batch if ingested else 0
+    fix = "Point lake.processed at the place that belongs to lake.ingestion, or at a new one"
+    if made.batch > last:
+        area.fail(
+            "batches", f"the processed lake is at batch {made.batch}, the ingestion lake only at {last}", fix
+        )
+    elif ingestion_journal(ingestion).read(made.batch).sha256() != made.ingestion_sha256:
+        area.fail(
+            "batches", f"processed batch {made.batch} was made from another ingestion lake than this one", fix
+        )
+    else:
+        area.ok(
+            "batches",
+            f"the processed lake was made from this ingestion lake, with {last - made.batch} of its batches to go",
+        )
+
+
+def _check_models(area: Area, project: Project, made: ProcessedManifest) -> None:
+    """A table whose declaration was changed is not the table of earlier batches; a query may change."""
+    for model in project.models:
+        before = made.models.get(model.name)
+        if before and before.table_sha256 != model.table_sha256():
+            area.fail(
+                "models",
+                f"the columns of {model.name} are not those of earlier batches",
+                "Set lake.processed and warehouse.url to new places: all history is computed again from the ingestion lake. "
+                "Or declare the columns as they were",
+            )

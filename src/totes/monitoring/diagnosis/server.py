@@ -1,0 +1,242 @@
+"""The source's server and the session that a batch would have there; rows are looked at nowhere in these checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from totes import engine
+from totes.config import SourceSettings
+from totes.ingestion.source import prepare_session
+from totes.libpq import with_limits
+from totes.monitoring.diagnosis.check import Area
+from totes.monitoring.health import utc_now
+
+VERSION_MIN, VERSION_TESTED = 13, 18  # pg_current_snapshot() came with 13
+SKEW_SECONDS_MAX = 30
+_CONNECTIONS = 2
+_FUNCTIONS = (
+    "pg_control_system()",
+    "pg_control_checkpoint()",
+    "pg_export_snapshot()",
+    "pg_current_snapshot()",
+)
+# What a role or a database may have set, and what would end a session that reads for long.
+_TIMEOUTS = (
+    "statement_timeout", "transaction_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Server:
+    """An open connection to the source, with what it said of itself.
+
+    `time_zone` is the one that a session has which sets none, and where it comes from.
+    """
+
+    connection: psycopg.Connection
+    role: str
+    database: str
+    time_zone: tuple[str, str]
+
+    @property
+    def quoted_role(self) -> str:
+        """The role as SQL names it."""
+        return engine.name(self.role)
+
+
+@contextmanager
+def connect(area: Area, url: str, source: SourceSettings) -> Iterator[Server | None]:
+    """Connects as a batch does, and looks at the server and the session; gives None where there is no connection.
+
+    What is given has the settings of a batch's session.
+    """
+    try:
+        connection = psycopg.connect(with_limits(url), autocommit=True, client_encoding="UTF8")
+    except psycopg.Error as error:
+        fix, *sql = _mend_connection(url, str(error))
+        area.fail("connection", f"there is no connection: {error}", fix, *sql)
+        yield None
+        return
+    with connection:
+        connection.execute("SELECT pg_catalog.set_config('search_path', '', false)")
+        row = connection.execute(
+            "SELECT current_user::text, current_database()::text, setting, source FROM pg_catalog.pg_settings"
+            " WHERE name = 'TimeZone'"
+        ).fetchone()
+        assert row is not None
+        server = Server(connection, row[0], row[1], (row[2], row[3]))
+        with area.attempt("connection", "asking the server who it is"):
+            _check_connection(area, server)
+        with area.attempt("functions", "looking at the functions that a batch calls"):
+            _check_functions(area, server)
+        with area.attempt("clock", "asking for the server's time"):
+            _check_clock(area, server)
+        with area.attempt("timeouts", "setting up a session"):
+            _check_session(area, server, source)
+        yield server
+
+
+def _mend_connection(url: str, message: str) -> tuple[str, ...]:
+    try:
+        parts = conninfo_to_dict(url)
+    except psycopg.Error:
+        return (
+            "Write source.url as postgresql://user:password@host:port/database, special characters percent-encoded",
+        )
+    role, database = (engine.name(str(parts.get(part))) for part in ("user", "dbname"))
+    if "CONNECT privilege" in message:
+        return "As the database's owner:", f"GRANT CONNECT ON DATABASE {database} TO {role}"
+    if "not permitted to log in" in message:
+        return "As a superuser:", f"ALTER ROLE {role} LOGIN"
+    if "password authentication failed" in message:
+        return ("Check user and password in source.url; a superuser sets another with ALTER ROLE … PASSWORD",)
+    return ("Check source.url, that the server is up, and that its pg_hba.conf lets this machine in",)
+
+
+def _check_connection(area: Area, server: Server) -> None:
+    info = server.connection.info
+    version = info.server_version // 10000
+    place = f"{info.host}:{info.port}" if not info.host.startswith("/") else info.host
+    encrypted = bool(server.connection.pgconn.ssl_in_use)
+    area.ok(
+        "connection",
+        f"PostgreSQL {info.parameter_status('server_version')} at {place}, database {server.database}, "
+        f"as {server.role}, {'with' if encrypted else 'without'} TLS",
+    )
+    if not encrypted and not (info.host.startswith(("/", "127.")) or info.host in ("localhost", "::1", "")):
+        area.warn(
+            "tls",
+            "data and the login cross the network in the clear",
+            "Add ?sslmode=verify-full to source.url, or at least sslmode=require",
+        )
+    if version < VERSION_MIN:
+        area.fail(
+            "version",
+            f"PostgreSQL {version} has no pg_current_snapshot(), by which changes are found",
+            f"Upgrade the server to {VERSION_MIN} or newer, or read from a logical replica that is",
+        )
+    elif version > VERSION_TESTED:
+        area.warn(
+            "version",
+            f"PostgreSQL {version} is newer than {VERSION_TESTED}, the newest that totes was tested with",
+            "Look for a newer totes, and run totes verify after the first batches",
+        )
+    else:
+        area.ok(
+            "version",
+            f"PostgreSQL {version} is one of those that totes is made for, {VERSION_MIN} to {VERSION_TESTED}",
+        )
+    encoding = info.parameter_status("server_encoding")
+    if encoding == "SQL_ASCII":
+        area.warn(
+            "encoding",
+            "the database's encoding is SQL_ASCII: it takes any bytes for text, and one that is not UTF-8 stops a batch",
+            "Dump the database and restore it into one with ENCODING 'UTF8'",
+        )
+    else:
+        area.ok("encoding", f"the database's encoding is {encoding}, and text arrives as UTF-8")
+    limit = server.connection.execute(
+        "SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user"
+    ).fetchone()
+    if limit and 0 <= limit[0] < _CONNECTIONS:
+        area.fail(
+            "connections",
+            f"{server.role} may have {limit[0]} connection at a time, and a batch needs {_CONNECTIONS}",
+            "As a superuser:",
+            f"ALTER ROLE {server.quoted_role} CONNECTION LIMIT {_CONNECTIONS + 2}",
+        )
+
+
+def _check_functions(area: Area, server: Server) -> None:
+    asked = ", ".join(
+        f"has_function_privilege(to_regproc({engine.text(f.removesuffix('()'))})::oid, 'EXECUTE')"
+        for f in _FUNCTIONS
+    )
+    row = server.connection.execute(f"SELECT {asked}".encode()).fetchone()
+    assert row is not None
+    denied = [function for function, allowed in zip(_FUNCTIONS, row, strict=True) if allowed is False]
+    if not denied:
+        area.ok(
+            "functions", "the functions that tell where in the source's history a batch stands may be called"
+        )
+        return
+    area.fail(
+        "functions",
+        f"{server.role} may not call {', '.join(denied)}, which tell where in the source's history a batch stands",
+        f"As a superuser, in the database {server.database}:",
+        *(f"GRANT EXECUTE ON FUNCTION pg_catalog.{function} TO {server.quoted_role}" for function in denied),
+    )
+
+
+def _check_clock(area: Area, server: Server) -> None:
+    before = utc_now()
+    row = server.connection.execute("SELECT clock_timestamp()").fetchone()
+    assert row is not None
+    after = utc_now()
+    there: datetime = row[0]
+    seconds = (there - before - (after - before) / 2).total_seconds()
+    if abs(seconds) > SKEW_SECONDS_MAX:
+        area.warn(
+            "clock",
+            f"the source's clock is {abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} this machine's",
+            "Set both by NTP. Nothing is lost by it, but lag and freshness are reckoned wrongly",
+        )
+    else:
+        area.ok("clock", "the source's clock and this machine's agree")
+
+
+def _check_session(area: Area, server: Server, source: SourceSettings) -> None:
+    connection = server.connection
+    before = _timeouts(connection)
+    prepare_session(connection, source)
+    left = _timeouts(connection)
+    row = connection.execute(
+        "SELECT pg_backend_pid(), current_setting('old_snapshot_threshold', true)"
+    ).fetchone()
+    assert row is not None
+    if row[0] != connection.info.backend_pid:
+        area.warn(
+            "pooler",
+            "a connection pooler stands between: what a session sets must last for the session",
+            "Point source.url at the server itself, or at a pool in session mode",
+        )
+    if row[1] not in (None, "-1"):
+        area.warn(
+            "snapshot age",
+            f"old_snapshot_threshold is {row[1]}: a batch that reads for longer is ended with 'snapshot too old'",
+            "As a superuser, and then restart the server:",
+            "ALTER SYSTEM SET old_snapshot_threshold = -1",
+        )
+    if left:
+        listed = ", ".join(f"{name} = {value}" for name, value in left.items())
+        area.warn(
+            "timeouts",
+            f"a batch that takes longer is cut off: {listed}",
+            "As a superuser:",
+            *(
+                f"ALTER ROLE {server.quoted_role} IN DATABASE {engine.name(server.database)} SET {name} = 0"
+                for name in left
+            ),
+        )
+    elif before:
+        listed = ", ".join(f"{name} = {value}" for name, value in before.items())
+        area.ok(
+            "timeouts", f"{listed}: set for the role or the database, and lifted in a batch's own session"
+        )
+    else:
+        area.ok("timeouts", "no timeout cuts a long read short")
+
+
+def _timeouts(connection: psycopg.Connection) -> dict[str, str]:
+    """The timeouts that are in force."""
+    rows = connection.execute(
+        "SELECT name, current_setting(name) FROM pg_catalog.pg_settings WHERE name = ANY(%s) AND setting <> '0'",
+        (list(_TIMEOUTS),),
+    ).fetchall()
+    return {str(name): str(value) for name, value in rows}

@@ -1,0 +1,159 @@
+"""What the warehouse must hold of every row and version that the processed lake has brought it, and what is set aside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from totes import engine
+from totes.lake.journal import Journal
+from totes.lake.manifest import ModelChanges, ProcessedManifest, StoredObject
+from totes.warehouse.table import WarehouseTable
+
+BATCH, GONE = engine.name("~batch"), engine.name("~gone")
+_READ_AHEAD = 16
+Progress = Callable[[str], None]
+
+
+def lake_rows(table: str) -> str:
+    """The quoted name of the table with the lake's rows of a warehouse table.
+
+    Of a table that keeps versions these are all versions, `valid_to` as it must be now; of a latest table the last
+    rows written, with `~gone` for those that have left it.
+    """
+    return engine.name(engine.case_safe("lake", table))
+
+
+def lake_quarantine(table: str) -> str:
+    """The quoted name of the table with the keys of rows in quarantine, as the lake writes them: `row_key`."""
+    return engine.name(engine.case_safe("quarantine", table))
+
+
+def lake_lineage(table: str) -> str:
+    """The quoted name of the table that tells which source rows the rows of a joined table came from."""
+    return engine.name(engine.case_safe("lineage", table))
+
+
+class LakeReader:
+    """Reads what the processed lake has of some tables, batch by batch, into an engine."""
+
+    def __init__(
+        self,
+        bench: engine.Engine,
+        journal: Journal[ProcessedManifest],
+        tables: tuple[WarehouseTable, ...],
+        chosen: Callable[[WarehouseTable], str],
+        lineage: dict[str, tuple[str, ...]],
+    ) -> None:
+        """Prepares to read.
+
+        Args:
+            bench: the engine.
+            journal: the processed lake's manifests.
+            tables: the warehouse tables.
+            chosen: gives the SQL condition of the rows that are to be compared.
+            lineage: by table, the columns of the source row's key where the table's own key does not tell it.
+        """
+        self._bench = bench
+        self._journal = journal
+        self._tables = tables
+        self._chosen = chosen
+        self._lineage = lineage
+
+    def read(self, last: int, progress: Progress) -> None:
+        """Reads all batches up to one.
+
+        Raises:
+            StoreError, LakeDamaged: as they say.
+        """
+        for table in self._tables:
+            self._create(table)
+        rows = 0
+        for manifest in self._manifests(last):
+            progress(
+                f"reading the processed lake: batch {manifest.batch:,} of {last:,}, {rows:,} rows so far"
+            )
+            for table in self._tables:
+                changes = manifest.models.get(table.name)
+                if changes:
+                    self._take(table, changes, manifest.batch)
+                    rows += changes.written
+        for table in self._tables:
+            self._fold(table)
+
+    def _manifests(self, last: int) -> Iterator[ProcessedManifest]:
+        """The manifests in order; some are read ahead, since a far store takes its time for each."""
+        with ThreadPoolExecutor(_READ_AHEAD) as readers:
+            for first in range(1, last + 1, _READ_AHEAD):
+                yield from readers.map(self._journal.read, range(first, min(first + _READ_AHEAD, last + 1)))
+
+    def _create(self, table: WarehouseTable) -> None:
+        columns = ", ".join(f"{engine.name(c.name)} {c.type}" for c in table.model.output)
+        keys = ", ".join(f"{engine.name(c.name)} {c.type}" for c in table.model.output if c.name in table.key)
+        self._bench.execute(f"CREATE OR REPLACE TABLE {lake_rows(table.name)} ({columns}, {BATCH} BIGINT)")
+        self._bench.execute(f"CREATE OR REPLACE TABLE {_gone(table)} ({keys}, {BATCH} BIGINT)")
+        self._bench.execute(
+            f"CREATE OR REPLACE TABLE {lake_quarantine(table.name)} (row_key VARCHAR, reason VARCHAR, batch BIGINT)"
+        )
+        base = "".join(f", {engine.name(column)} VARCHAR" for column in self._lineage.get(table.name, ()))
+        self._bench.execute(
+            f"CREATE OR REPLACE TABLE {lake_lineage(table.name)} ({keys}{base}, {BATCH} BIGINT)"
+        )
+
+    def _take(self, table: WarehouseTable, changes: ModelChanges, batch: int) -> None:
+        types = {column.name: column.type for column in table.model.output}
+
+        def cast(names: tuple[str, ...]) -> str:
+            return ", ".join(f"CAST({engine.name(n)} AS {types[n]}) AS {engine.name(n)}" for n in names)
+
+        numbered = f"{batch}::BIGINT AS {BATCH}"
+        self._insert(lake_rows(table.name), changes.objects, f"{cast(table.columns)}, {numbered}", table)
+        self._insert(_gone(table), changes.removed, f"{cast(table.key)}, {numbered}", table)
+        self._insert(lake_quarantine(table.name), changes.quarantine, "row_key, reason, batch", None)
+        if lineage := self._lineage.get(table.name):
+            base = ", ".join(f"{engine.name(column)}::VARCHAR AS {engine.name(column)}" for column in lineage)
+            self._insert(
+                lake_lineage(table.name), changes.state, f"{cast(table.key)}, {base}, {numbered}", table
+            )
+
+    def _insert(
+        self, target: str, objects: tuple[StoredObject, ...], selected: str, table: WarehouseTable | None
+    ) -> None:
+        if not objects:
+            return
+        condition = self._chosen(table) if table else "true"
+        with self._journal.store.local(list(objects)) as files:
+            self._bench.execute(
+                f"INSERT INTO {target} BY NAME SELECT * FROM (SELECT {selected} FROM {engine.parquet(files)})"
+                f" WHERE {condition}"
+            )
+
+    def _fold(self, table: WarehouseTable) -> None:
+        """Leaves of each latest row, and of what is said of each row, only what was said last."""
+        keys, rows = engine.names(table.key), lake_rows(table.name)
+        if table.model.versioned:
+            self._bench.execute(
+                f"CREATE OR REPLACE TABLE {rows} AS SELECT * REPLACE (lead(valid_from) OVER"
+                f" (PARTITION BY {keys} ORDER BY {BATCH}) AS valid_to) FROM {rows}"
+            )
+        else:
+            self._bench.execute(
+                f"CREATE OR REPLACE TABLE {rows} AS SELECT written.*, coalesce(gone.last > written.{BATCH}, false) AS {GONE}"
+                f" FROM ({_last_of(rows, keys)}) AS written"
+                f" LEFT JOIN (SELECT {keys}, max({BATCH}) AS last FROM {_gone(table)} GROUP BY ALL) AS gone"
+                f" ON {engine.same('written', 'gone', table.key)}"
+            )
+        lineage, quarantine = lake_lineage(table.name), lake_quarantine(table.name)
+        self._bench.execute(f"CREATE OR REPLACE TABLE {lineage} AS {_last_of(lineage, keys)}")
+        self._bench.execute(
+            f"CREATE OR REPLACE TABLE {quarantine} AS SELECT row_key FROM {quarantine} GROUP BY row_key"
+            " HAVING arg_max(reason IS NOT NULL, batch)"
+        )
+
+
+def _last_of(rows: str, keys: str) -> str:
+    return f"SELECT * FROM {rows} QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {BATCH} DESC) = 1"
+
+
+def _gone(table: WarehouseTable) -> str:
+    return engine.name(engine.case_safe("gone", table.name))

@@ -1,0 +1,85 @@
+"""Which tables the models of a project read at a batch, and which models have to wait for a later one."""
+
+from __future__ import annotations
+
+from totes import engine
+from totes.errors import ModelError, ModelFailed
+from totes.lake.manifest import IngestionManifest, TableChanges
+from totes.log import logger
+from totes.processing.calendar import calendar_relation
+from totes.processing.query import BoundQuery
+from totes.processing.relation import Relation, RelationColumn, Relations, source_relation
+from totes.star.model import Model
+from totes.star.project import CALENDAR, Project
+
+_log = logger(stage="process")
+
+
+def relations_at(project: Project, manifest: IngestionManifest) -> Relations:
+    """What the models of a project can read at an ingestion batch."""
+    absent = {name: entry.reason for name, entry in manifest.left_out.items()}
+    return _relations(project, manifest.tables, absent)
+
+
+def bind(project: Project, tables: dict[str, TableChanges]) -> list[BoundQuery]:
+    """Binds all models of a project, in load order, to the tables that a manifest describes.
+
+    Raises:
+        ModelFailed: a model names what is not there, or declares types that its query does not give.
+    """
+    return bind_models(project.models, _relations(project, tables, {}))
+
+
+def bind_models(models: tuple[Model, ...], relations: Relations) -> list[BoundQuery]:
+    """Binds models to relations.
+
+    Raises:
+        ModelFailed: a model names what is not there, or declares types that its query does not give.
+    """
+    connection = engine.connect(None, memory="1GB")
+    try:
+        return [BoundQuery(model, relations, connection) for model in models]
+    except ModelError as error:
+        raise ModelFailed(error.what, hint=error.hint) from error
+    finally:
+        connection.close()
+
+
+def _relations(project: Project, tables: dict[str, TableChanges], absent: dict[str, str]) -> Relations:
+    present = {name: source_relation(name, table) for name, table in tables.items()}
+    for name, reference in project.references.items():
+        columns = tuple(RelationColumn(column, "VARCHAR", "VARCHAR") for column in reference.columns)
+        present[name] = Relation(name, columns, (), is_source=False)
+    present[CALENDAR] = calendar_relation()
+    return Relations(present, absent)
+
+
+def bind_or_defer(
+    project: Project, manifest: IngestionManifest, newest: IngestionManifest | None
+) -> tuple[list[BoundQuery], list[BoundQuery]]:
+    """Binds the models to the tables of a batch, those apart that fit the tables of the newest batch only.
+
+    Where columns have been renamed since, they are taken by their newest names. A model that reads what the batch did
+    not have at all has to wait: all its rows are computed at the first batch where it can be bound again. As long as a
+    model does not fit the newest batch either, nothing is processed: it may be the model that is mended, and then no
+    batch is passed over.
+
+    Raises:
+        ModelFailed: a model fits neither.
+    """
+    try:
+        return bind_models(project.models, relations_at(project, manifest)), []
+    except ModelFailed:
+        if newest is None or newest.batch <= manifest.batch:
+            raise
+    here = relations_at(project, manifest.called_as(newest))
+    queries, deferred = [], []
+    for query in bind_models(project.models, relations_at(project, newest)):
+        try:
+            queries += bind_models((query.model,), here)
+        except ModelFailed as error:
+            _log.warning(
+                f"the model waits for a later batch: {error}", model=query.model.name, batch=manifest.batch
+            )
+            deferred.append(query)
+    return queries, deferred

@@ -1,0 +1,37 @@
+"""Refuses declarations that one of the warehouses could not have: rows and names are the same in all of them."""
+
+from __future__ import annotations
+
+from totes.errors import ModelError
+from totes.star.model import Model
+
+NAME_BYTES_MAX = 63
+_NO_KEYS = {
+    "INTERVAL": "of which a month and 30 days are equal",
+    "JSON": "which PostgreSQL cannot compare",
+}
+
+
+def check_declaration(model: Model) -> None:
+    """Makes sure that every warehouse can have the table.
+
+    Raises:
+        ModelError: a name is too long, or the primary key is of a type that cannot be one.
+    """
+    view = [f"{model.name}_current"] if model.versioned else []
+    for name in (model.name, *view, *(column.name for column in model.columns)):
+        if len(name.encode()) > NAME_BYTES_MAX:
+            raise ModelError(
+                model.path,
+                1,
+                f"the name {name} is longer than {NAME_BYTES_MAX} bytes, which is what PostgreSQL keeps",
+                hint="Choose a shorter one",
+            )
+    for column in model.columns:
+        if column.name in model.primary_key and column.type in _NO_KEYS:
+            raise ModelError(
+                model.path,
+                1,
+                f"the primary key {column.name} is declared {column.type}, {_NO_KEYS[column.type]}",
+                hint="Declare it VARCHAR",
+            )

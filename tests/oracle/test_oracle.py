@@ -1,0 +1,28 @@
+"""Promises 1 to 5, 7 and 9 against a model of the truth: random sessions and runners, with fixed seeds.
+
+`make soak` goes on with other seeds until it is told to stop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.conftest import Database
+from tests.oracle.machine import tally
+from tests.oracle.soak import run_machine
+
+# Seed and kind of warehouse.
+RUNS = [(41, "duckdb"), (42, "duckdb"), (43, "postgresql"), (44, "duckdb")]
+STEPS = 50
+# What has to have happened in all runs together, or else they prove little.
+HAPPENED = (
+    "batches", "caches lost", "changed keys", "crashes", "deletes", "late commits", "quarantined", "races", "replays",
+    "savepoints rolled back", "slept", "truncated", "verified", "versions",
+)  # fmt: skip
+
+
+def test_lake_and_warehouse_are_what_the_oracle_says(new_database: Callable[..., Database]) -> None:
+    tally.clear()
+    for seed, kind in RUNS:
+        run_machine(new_database, kind, seed, steps=STEPS)
+    assert [event for event in HAPPENED if not tally[event]] == []
