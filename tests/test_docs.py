@@ -123,3 +123,14 @@ def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
         assert place.exists(), link
         assert place.is_relative_to(ROOT), link
         assert not anchor or anchor in anchors(place), link
+
+
+def test_every_promise_names_tests_that_are_there() -> None:
+    page = (ROOT / "docs/concepts/promises.md").read_text(encoding="utf-8")
+    promises = [line for line in page.splitlines() if re.match(r"\| \d+ \|", line)]
+    assert len(promises) == 12
+    for promise in promises:
+        named = re.findall(r"`(tests/\S+?\.py)::(\w+)`", promise)
+        assert named, promise
+        for file, test in named:
+            assert f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), (file, test)

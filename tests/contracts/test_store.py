@@ -217,7 +217,7 @@ def test_any_table_name_makes_a_folder_of_its_own(store: Store, tmp_path: Path, 
 
 def test_a_place_that_is_no_store_is_refused(tmp_path: Path) -> None:
     for url in ("gs://bucket/prefix", "s3://", "http://somewhere"):
-        with pytest.raises(ConfigurationError, match=url):
+        with pytest.raises(ConfigurationError, match=url.partition("//")[0]):
             Store.open(url, tmp_path)
 
 

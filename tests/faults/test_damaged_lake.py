@@ -70,7 +70,9 @@ def delete(file: Path) -> None:
 
 def change_a_byte(file: Path) -> None:
     content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
+    # In a manifest a digit of a time, which nothing else tells to be wrong.
+    place = content.find(b'"finished_at": "') + 18 if file.suffix == ".json" else len(content) // 2
+    content[place] ^= 1
     file.write_bytes(content)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -55,7 +56,7 @@ def failure(shop: Shop, url: str) -> TotesError:
 )
 @pytest.mark.parametrize("how", ["reset", "terminate"])
 def test_a_connection_that_is_cut_is_named_and_the_next_run_captures_all(
-    shop: Shop, proxy: BytesProxy, how: str, after: int, where: str, capfd: pytest.CaptureFixture[str]
+    shop: Shop, proxy: BytesProxy, how: str, after: int, where: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     def cut() -> bool:
         if how == "terminate":
@@ -68,7 +69,7 @@ def test_a_connection_that_is_cut_is_named_and_the_next_run_captures_all(
     assert isinstance(error, SourceError)
     assert str(error).startswith(where)
     assert "\n" not in str(error)
-    assert [line for line in capfd.readouterr().err.splitlines() if not line.startswith("{")] == []
+    assert caplog.messages == []  # psycopg would tell of a rollback that failed, past all that masks secrets
     assert shop.run(source={"url": proxy.url(shop.database.url)}).ingested.batch == 2  # type: ignore[union-attr]
     shop.check(2)
 
@@ -189,7 +190,9 @@ def test_a_host_that_is_gone_is_noticed_on_every_connection(
     def look() -> None:
         for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
             _, local, remote, _, _, timer, *_ = line.split()
-            if int(remote.rpartition(":")[2], 16) == proxy.port and timer.startswith("02:"):  # keepalive
+            kind, _, ticks = timer.partition(":")
+            keepalive = kind == "02" and int(ticks, 16) <= 60 * os.sysconf("SC_CLK_TCK")
+            if int(remote.rpartition(":")[2], 16) == proxy.port and keepalive:
                 probed.add(local)
 
     pipeline.ingest(lambda _snapshot: look())

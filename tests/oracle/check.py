@@ -59,14 +59,15 @@ def check_warehouse(url: str, oracle: Oracle) -> int:
     assert ledger == [(number,) for number in range(1, batches + 1)]
     if not batches:
         return 0
-    expected = oracle.batches[batches - 1]
+    expected, differences = oracle.batches[batches - 1], []
     for name, model in STAR.items():
         found, where = tables.pop(0), f"{name} after batch {batches}"
         if not model.versioned:
-            _compare(where, found, [expected.latest[name][key] for key in sorted(expected.latest[name])])
+            rows = [expected.latest[name][key] for key in sorted(expected.latest[name])]
+            differences += _differences(where, found, rows)
             continue
         history = oracle.history(name, batches)
-        _compare(where, found, history)
+        differences += _differences(where, found, history)
         current = [row[0] for row in history if row[-3] is None and not row[-2]]
         assert tables.pop(0) == [(surrogate,) for surrogate in current], (
             f"{name}_current after batch {batches}"
@@ -91,10 +92,10 @@ def _apply_quarantine(set_aside: set[Key], folder: Path, entries: list[dict[str,
                 set_aside.add(key)
 
 
-def _compare(where: str, found: list[tuple[Any, ...]], expected: list[tuple[Any, ...]]) -> None:
+def _differences(where: str, found: list[tuple[Any, ...]], expected: list[tuple[Any, ...]]) -> list[str]:
     wrong = [row for row in found if row not in expected]
     missing = [row for row in expected if row not in found]
-    assert found == expected, f"{where}: found {wrong}, and not {missing}"
+    return [f"{where}: found {wrong}, and not {missing}"] if found != expected else []
 
 
 def _query(url: str, statements: list[str]) -> list[list[tuple[Any, ...]]]:

@@ -48,7 +48,6 @@ class Expected:
     changes: dict[str, dict[Key, tuple[Values | None, datetime]]]
     latest: dict[str, dict[Key, Values]]
     quarantine: dict[str, set[Key]]
-    unreferred: dict[str, int]
 
 
 @dataclass
@@ -78,21 +77,19 @@ class Oracle:
     def batch(self, state: State, read_at: datetime) -> Expected:
         """Takes in that a batch was read at a state of the source."""
         changes = {table: self._capture(table, state[table], read_at) for table in TABLES}
-        removed, quarantine = {}, {}
+        quarantine = {}
         for name, model in STAR.items():
             fresh = changes[model.base].keys() | self._set_aside(
                 name
             )  # what is set aside is tried again each time
-            removed[name], quarantine[name] = self._apply(name, state, read_at, fresh)
-        for name in reversed(self._warehouse):
-            kept = {
-                key: values for key, values in self._warehouse[name].items() if self._is_referred(name, key)
-            }
-            for key in removed[name] - kept.keys():
-                del self._warehouse[name][key]
-        expected = Expected(
-            deepcopy(state), read_at, changes, deepcopy(self._warehouse), quarantine, self._count_unreferred()
-        )
+            quarantine[name] = self._apply(name, state, read_at, fresh)
+        for name in reversed(
+            self._warehouse
+        ):  # a row that is gone stays for as long as one refers to it that stays
+            for key in self._warehouse[name].keys() - self._star[name].keys():
+                if not self._is_referred(name, key):
+                    del self._warehouse[name][key]
+        expected = Expected(deepcopy(state), read_at, changes, deepcopy(self._warehouse), quarantine)
         self.batches.append(expected)
         return expected
 
@@ -124,10 +121,8 @@ class Oracle:
     def _set_aside(self, name: str) -> set[Key]:
         return self.batches[-1].quarantine[name] if self.batches else set()
 
-    def _apply(
-        self, name: str, state: State, read_at: datetime, fresh: set[Key]
-    ) -> tuple[set[Key], set[Key]]:
-        """Brings a table up to a state; gives the keys that left it, and those of rows that are set aside."""
+    def _apply(self, name: str, state: State, read_at: datetime, fresh: set[Key]) -> set[Key]:
+        """Brings a table up to a state; gives the keys of rows that are set aside."""
         model, star = STAR[name], self._star[name]
         outputs = list(
             model.rows({table: {key: row.values for key, row in state[table].items()} for table in state})
@@ -150,7 +145,7 @@ class Oracle:
         for key in removed:
             del star[key]
         star |= good
-        return removed, bad
+        return bad
 
     def _add_version(
         self, name: str, key: Key, values: Values | None, read_at: datetime, *, is_fresh: bool
@@ -172,13 +167,6 @@ class Oracle:
                 if any((values[position],) == key for values in (*rows, *versions)):
                     return True
         return False
-
-    def _count_unreferred(self) -> dict[str, int]:
-        """How many rows stay in each table that were deleted, were referred to then, and are not any more."""
-        return {
-            name: sum(not self._is_referred(name, key) for key in rows.keys() - self._star[name].keys())
-            for name, rows in self._warehouse.items()
-        }
 
 
 def _changed_at(table: str, values: Values) -> datetime | None:

@@ -313,20 +313,15 @@ def test_a_warehouse_file_is_that_file_or_refused(
     assert [path.name for path in tmp_path.iterdir()] == [file]
 
 
-def test_names_that_postgresql_would_cut_are_refused(
+def test_a_schema_of_a_name_that_postgresql_would_cut_is_refused(
     database: Database, new_database: Callable[..., Database], make_pipeline: Make, write_project: Write
 ) -> None:
-    database.execute("CREATE TABLE item (id int PRIMARY KEY)")
-    database.execute("INSERT INTO item VALUES (1)")
-    long = "ü" * 32
-    for models, schema in (
-        ({"m": f'CREATE TABLE "{long}" (id INTEGER PRIMARY KEY) AS SELECT id FROM item'}, ""),
-        ({"m": "CREATE TABLE m (id INTEGER PRIMARY KEY) AS SELECT id FROM item"}, long),
-    ):
-        pipeline = make_pipeline(
-            database.url, new_database().url, project=write_project(models), warehouse={"schema": schema}
-        )
-        assert isinstance(pipeline.run().failures["load"], WarehouseRefused)
+    database.execute("CREATE TABLE item (id int PRIMARY KEY)", "INSERT INTO item VALUES (1)")
+    pipeline = make_pipeline(
+        database.url, new_database().url, warehouse={"schema": "ü" * 32},
+        project=write_project({"m": "CREATE TABLE m (id INTEGER PRIMARY KEY) AS SELECT id FROM item"}),
+    )  # fmt: skip
+    assert isinstance(pipeline.run().failures["load"], WarehouseRefused)
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,6 @@ def test_a_pipeline_that_works_fails_and_is_killed_leaves_no_secret_anywhere(
         assert done.code == code, done.err
         assert found_below(tmp_path) == {}
 
-    stopped(-signal.SIGKILL, TOTES_FAILPOINT="journal.commit.before")
     stopped(-signal.SIGKILL, TOTES_FAILPOINT="postgresql.commit.before")
     stopped(0)
     warehouse.execute("DROP VIEW fact_order_current", "ALTER TABLE fact_order RENAME TO elsewhere")
@@ -156,8 +155,7 @@ def test_a_pipeline_that_works_fails_and_is_killed_leaves_no_secret_anywhere(
     stopped(3)
     source.execute("ALTER TABLE customer RENAME COLUMN city TO town")
     stopped(3)
-    for command in (("status", "--json"), ("doctor", "--json")):
-        run(*command, "--debug")
+    assert "fails since" in run("status").out
     assert "[totes] shop: load fails" in smtp.subjects
     assert found_in("".join(mail.as_string() + mail.get_content() for mail in smtp.mails)) == set()
     assert found_below(tmp_path) == {}

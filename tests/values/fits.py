@@ -65,7 +65,9 @@ class Verdict:
 
 def readings(session: psycopg.Connection, texts: Iterable[str | None]) -> dict[str | None, Reading]:
     """What PostgreSQL makes of texts."""
-    forms = ", ".join(f"CASE WHEN pg_input_is_valid(t, '{kind}') THEN t::{kind}::text END" for kind in _READ_AS)
+    forms = ", ".join(
+        f"CASE WHEN pg_input_is_valid(t, '{kind}') THEN t::{kind}::text END" for kind in _READ_AS
+    )
     rows = session.execute(
         f"SELECT t, {forms}, CASE WHEN pg_input_is_valid(t, 'real') THEN t::real::float8::text END FROM unnest(%s::text[]) AS t".encode(),
         [list(texts)],
@@ -91,7 +93,9 @@ def verdict(source: str, declared: str, reading: Reading) -> Verdict:
     if declared == "VARCHAR(5)":
         return Verdict("must", text) if len(text) <= 5 else Verdict("never")
     if declared == "JSON":
-        word = "may" if re.search(r"(?i)\\ud[89a-f]", text) else "must"  # the engine has no halves of surrogate pairs
+        word = (
+            "may" if re.search(r"(?i)\\ud[89a-f]", text) else "must"
+        )  # the engine has no halves of surrogate pairs
         return Verdict(word, text) if source in DOCUMENTS or forms["json"] is not None else Verdict("never")
     if declared in _WHOLE_BITS or declared in _DIGITS or declared in ("FLOAT", "DOUBLE"):
         with localcontext(_EXACTLY):
@@ -131,7 +135,9 @@ def _floating(source: str, declared: str, reading: Reading, given: Decimal, word
     exactly = Decimal(float(reading.real_as_double or "nan") if declared == "FLOAT" else float(form))
     if source == "double precision":
         return Verdict("must", form) if exactly == Decimal(float(reading.text or "nan")) else Verdict("never")
-    shortest = [form, repr(float(form))] if declared == "DOUBLE" else [form]  # where two are, PostgreSQL writes the other
+    shortest = (
+        [form, repr(float(form))] if declared == "DOUBLE" else [form]
+    )  # where two are, PostgreSQL writes the other
     return Verdict(word, form) if given in (*map(Decimal, shortest), exactly) else Verdict("never")
 
 
@@ -145,7 +151,12 @@ def _other(source: str, declared: str, reading: Reading) -> Verdict:
         if not form.endswith(("BC", "infinity")) and (len(moment.partition("-")[0]), moment) > (6, _NEWEST):
             return Verdict("never")
     if source in ("text", *DOCUMENTS):
-        if re.search(r"\.\d{6}\d*[1-9]", text) and declared in ("TIME", "TIMESTAMP", "TIMESTAMPTZ", "INTERVAL"):
+        if re.search(r"\.\d{6}\d*[1-9]", text) and declared in (
+            "TIME",
+            "TIMESTAMP",
+            "TIMESTAMPTZ",
+            "INTERVAL",
+        ):
             return Verdict("never")
         if declared == "DATE" and ":" in text:
             return Verdict("never")

@@ -19,8 +19,12 @@ _DOCUMENTS: st.SearchStrategy[Any] = st.recursive(
 )  # fmt: skip
 _DATE_LIKE = st.from_regex(r"\A[ ]?[012]\d{3,4}[-/. ][01]?\d[-/. ][0123]?\d( BC)?[ ]?\Z")
 _TIME_LIKE = st.from_regex(r"\A[012]?\d:[0-5]\d(:[0-6]\d(\.\d{1,8})?)?\Z")
-_ZONE_LIKE = st.sampled_from(["", "", "Z", "+00", "-08:30", " +02:00", "+01:02:03", " UTC", " CET", " PST", " Europe/London", " PM"])
-_MOMENT_LIKE = st.builds("{0}{1}{2}{3}".format, _DATE_LIKE, st.sampled_from([" ", "T"]), _TIME_LIKE, _ZONE_LIKE)
+_ZONE_LIKE = st.sampled_from(
+    ["", "", "Z", "+00", "-08:30", " +02:00", "+01:02:03", " UTC", " CET", " PST", " Europe/London", " PM"]
+)
+_MOMENT_LIKE = st.builds(
+    "{0}{1}{2}{3}".format, _DATE_LIKE, st.sampled_from([" ", "T"]), _TIME_LIKE, _ZONE_LIKE
+)
 _SPAN_LIKE = st.from_regex(
     r"\A(-?\d{1,3}(\.5)? (year|mons|month|week|days|hours|min|secs) ){0,3}([+-]?\d{1,3}:[0-5]\d(:[0-5]\d(\.\d{1,8})?)?)?( ago)?\Z"
 )
@@ -65,7 +69,13 @@ def random_values(kind: str, each: int) -> list[str]:
     found: list[str] = []
     for strategy in STRATEGIES[kind]:
 
-        @settings(max_examples=each, derandomize=True, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+        @settings(
+            max_examples=each,
+            derandomize=True,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
         @given(strategy)
         def gather(value: object) -> None:
             text = str(value)

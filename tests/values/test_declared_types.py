@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.conftest import Database, run_cleanly
+from tests.conftest import Database, rows_of, run_cleanly
 from tests.values.fits import (
     DECLARED,
     DOCUMENTS,
@@ -23,6 +23,7 @@ from tests.values.fits import (
     verdict,
 )
 from tests.values.randoms import STRATEGIES, random_values
+from tests.values.test_lake_values import CANONICAL, set_contrary
 from tests.values.types import MATRIX
 from totes import engine
 from totes.errors import ModelFailed
@@ -31,7 +32,7 @@ from totes.pipeline import Pipeline
 from totes.star import model
 
 SOURCES = {kind: f"c{number}" for number, kind in enumerate(STRATEGIES)}
-EACH = 30
+EACH = 20
 
 
 def table_of(declared: str) -> str:
@@ -46,7 +47,9 @@ def models() -> dict[str, str]:
         columns = [column for kind, column in SOURCES.items() if can_be_declared(kind, declared)]
         listed = ", ".join(f"{column} {declared}" for column in columns)
         name = table_of(declared)
-        made[name] = f"CREATE TABLE {name} (id INTEGER PRIMARY KEY, {listed}) AS SELECT id, {', '.join(columns)} FROM given"
+        made[name] = (
+            f"CREATE TABLE {name} (id INTEGER PRIMARY KEY, {listed}) AS SELECT id, {', '.join(columns)} FROM given"
+        )
     return made
 
 
@@ -58,7 +61,9 @@ def fill(database: Database) -> dict[int, str]:
     with psycopg.connect(database.url) as session:
         for kind, column in SOURCES.items():
             candidates = [*MATRIX[kind], *random_values(kind, EACH)]
-            rows = ", ".join(f"({len(kinds) + number}, ({value})::{kind})" for number, value in enumerate(candidates))
+            rows = ", ".join(
+                f"({len(kinds) + number}, ({value})::{kind})" for number, value in enumerate(candidates)
+            )
             session.execute(f"INSERT INTO given (id, {column}) VALUES {rows}".encode())
             kinds |= dict.fromkeys(range(len(kinds), len(kinds) + len(candidates)), kind)
     return kinds
@@ -70,17 +75,29 @@ def stored(pipeline: Pipeline, url: str) -> dict[str, dict[int, tuple[str | None
         return {declared: _rows(pipeline, declared, session) for declared in DECLARED}
 
 
-def _rows(pipeline: Pipeline, declared: str, session: psycopg.Connection) -> dict[int, tuple[str | None, ...]]:
+def _rows(
+    pipeline: Pipeline, declared: str, session: psycopg.Connection
+) -> dict[int, tuple[str | None, ...]]:
     columns = [column for kind, column in SOURCES.items() if can_be_declared(kind, declared)]
-    with pipeline.warehouse() as warehouse:
-        shown = [f"'\\x' || lower(hex({c}))" if declared == "BLOB" and warehouse.dialect == "duckdb" else f"{c}::VARCHAR" for c in columns]
-        rows = warehouse.query(f"SELECT id, {', '.join(shown)} FROM {table_of(declared)}")[1]
-        if warehouse.dialect == "postgresql":
-            return {row[0]: tuple(plain(declared, value) for value in row[1:]) for row in rows}
+    table = table_of(declared)
+    if pipeline.settings.warehouse_url().startswith("postgresql"):
+        listed = ", ".join(f"{column}::text" for column in columns)
+        with psycopg.connect(pipeline.settings.warehouse_url(), options=CANONICAL) as warehouse:
+            rows = warehouse.execute(f"SELECT id, {listed} FROM public.{table}".encode()).fetchall()
+        return {row[0]: tuple(plain(declared, value) for value in row[1:]) for row in rows}
+    shown = [
+        f"'\\x' || lower(hex({column}))" if declared == "BLOB" else f"{column}::VARCHAR" for column in columns
+    ]
+    rows = rows_of(pipeline, f"SELECT id, {', '.join(shown)} FROM {table}")
+    # PostgreSQL reads what the engine writes; only the era it would not.
     texts = [value for row in rows for value in row[1:] if value is not None]
     kind = "json" if declared == "JSON" else POSTGRESQL.get(declared, declared)
-    spelled = [re.sub(r"^(\S+) \(BC\)(.*)$", r"\1\2 BC", text) if declared.startswith(("DATE", "TIMESTAMP")) else text for text in texts]
-    read = session.execute(f"SELECT t::{kind}::text FROM unnest(%s::text[]) WITH ORDINALITY AS x (t, n) ORDER BY n".encode(), [spelled])
+    if declared.startswith(("DATE", "TIMESTAMP")):
+        texts = [re.sub(r"^(\S+) \(BC\)(.*)$", r"\1\2 BC", text) for text in texts]
+    read = session.execute(
+        f"SELECT t::{kind}::text FROM unnest(%s::text[]) WITH ORDINALITY AS x (t, n) ORDER BY n".encode(),
+        [texts],
+    )
     forms = iter([plain(declared, form) for (form,) in read.fetchall()])
     return {row[0]: tuple(None if value is None else next(forms) for value in row[1:]) for row in rows}
 
@@ -91,15 +108,25 @@ def set_aside(pipeline: Pipeline, table: str) -> dict[int, str]:
     for batch in range(1, journal.last() + 1):
         objects = journal.read(batch).models[table].quarantine
         with pipeline.processed_store.local(list(objects)) as files:
-            relation = engine.parquet(files) if objects else "(SELECT '' AS row_key, '' AS reason WHERE false)"
-            rows = engine.connect(None, memory="1GB").execute(f"SELECT row_key, reason FROM {relation}").fetchall()
+            relation = (
+                engine.parquet(files) if objects else "(SELECT '' AS row_key, '' AS reason WHERE false)"
+            )
+            rows = (
+                engine.connect(None, memory="1GB")
+                .execute(f"SELECT row_key, reason FROM {relation}")
+                .fetchall()
+            )
         reasons |= {json.loads(key)["id"]: reason for key, reason in rows}
     return {number: reason for number, reason in reasons.items() if reason}
 
 
 def plain(declared: str, form: str | None) -> str | None:
     """A text form; of numbers that have as many digits as they need, without the zeros they end in."""
-    return form.rstrip("0").rstrip(".") if form and declared in ("DECIMAL(10,2)", "NUMERIC") and "." in form else form
+    return (
+        form.rstrip("0").rstrip(".")
+        if form and declared in ("DECIMAL(10,2)", "NUMERIC") and "." in form
+        else form
+    )
 
 
 Stored = dict[str, dict[int, tuple[str | None, ...]]]
@@ -123,7 +150,11 @@ def look(database: Database, kinds: dict[int, str]) -> Given:
     with psycopg.connect(database.url, options="-c TimeZone=UTC") as session:
         listed = ", ".join(f"{column}::text" for column in SOURCES.values())
         texts = dict(session.execute(f"SELECT id, coalesce({listed}) FROM given".encode()).fetchall())
-        wanted = {_meant(kinds[number], declared, text) for number, text in texts.items() for declared in ("JSON", "DATE")}
+        wanted = {
+            _meant(kinds[number], declared, text)
+            for number, text in texts.items()
+            for declared in ("JSON", "DATE")
+        }
         return Given(kinds, texts, readings(session, wanted))
 
 
@@ -149,9 +180,16 @@ def faults(pipeline: Pipeline, given: Given, found: Stored, before: Stored) -> l
                 ok = right.word != "must" and rows.get(number) == before.get(declared, {}).get(number)
             else:
                 got = values[0] if values else None
-                ok = number in rows and right.word != "never" and len(values) <= 1 and plain(declared, right.form) == got
+                ok = (
+                    number in rows
+                    and right.word != "never"
+                    and len(values) <= 1
+                    and plain(declared, right.form) == got
+                )
             if not ok:
-                wrong.append(f"{kind} {given.texts[number][:80]!r} as {declared}: {right.word} be {str(right.form)[:60]!r}, is {str(got)[:90]!r}")
+                wrong.append(
+                    f"{kind} {given.texts[number][:80]!r} as {declared}: {right.word} be {str(right.form)[:60]!r}, is {str(got)[:90]!r}"
+                )
     return wrong
 
 
@@ -176,7 +214,9 @@ def test_a_declared_type_has_the_value_exactly_or_the_row_is_set_aside(
     given, second = look(database, kinds), stored(pipeline, database.url)
     assert "\n".join(faults(pipeline, given, second, first)[:40]) == ""
     # Both batches into the other kind of warehouse, and into another of this one, give the same rows.
-    for url in (new_database().url, "duckdb:///again.duckdb"):
+    warehouse = new_database()
+    set_contrary(warehouse)
+    for url in (warehouse.url, "duckdb:///again.duckdb"):
         other = make_pipeline(database.url, url, project=project)
         other.replay(url)
         assert stored(other, database.url) == second
@@ -191,6 +231,8 @@ def test_types_of_different_kinds_are_refused_with_the_way_out(
     source_type: str, declared: str, database: Database, make_pipeline: Any, write_project: Any
 ) -> None:
     database.execute(f"CREATE TABLE t (id int PRIMARY KEY, v {source_type})")
-    project = write_project({"dim_t": f"CREATE TABLE dim_t (id INTEGER PRIMARY KEY, v {declared}) AS SELECT id, v FROM t"})
+    project = write_project(
+        {"dim_t": f"CREATE TABLE dim_t (id INTEGER PRIMARY KEY, v {declared}) AS SELECT id, v FROM t"}
+    )
     with pytest.raises(ModelFailed, match=f"v is declared {declared}, but v is a"):
         make_pipeline(database.url, project=project).warehouse_sql("duckdb")

@@ -22,8 +22,8 @@ CANONICAL = (
 # What a database's owner may have set, and what would bend every text form.
 CONTRARY = {
     "TimeZone": "Asia/Kathmandu", "DateStyle": "German, DMY", "IntervalStyle": "sql_standard", "extra_float_digits": "-15",
-    "bytea_output": "escape", "quote_all_identifiers": "on", "search_path": "pg_catalog, public",
-    "standard_conforming_strings": "off", "escape_string_warning": "off", "array_nulls": "off",
+    "bytea_output": "escape", "search_path": "pg_catalog, public", "standard_conforming_strings": "off",
+    "escape_string_warning": "off", "array_nulls": "off",
 }  # fmt: skip
 KEY_ONLY = {"dim_t": "CREATE TABLE dim_t (id INTEGER PRIMARY KEY) AS SELECT id FROM t"}
 
@@ -47,7 +47,9 @@ class Digits(str):
 
 def members(text: str) -> Any:
     """JSON with the digits of its numbers, and with every member of its objects, in their order."""
-    return json.loads(text, parse_int=Digits, parse_float=Digits, parse_constant=Digits, object_pairs_hook=list)
+    return json.loads(
+        text, parse_int=Digits, parse_float=Digits, parse_constant=Digits, object_pairs_hook=list
+    )
 
 
 def captured(pipeline: Pipeline, batch: int, table: str = "t") -> dict[int, dict[str, Any]]:
@@ -82,13 +84,21 @@ def typed(new_database: Any) -> Database:
     return database
 
 
+def set_contrary(database: Database) -> None:
+    """Gives all sessions to come settings of which nothing may depend."""
+    database.execute(*(f"ALTER DATABASE {database.name} SET {name} = {value if name == 'search_path' else engine.text(value)}"
+                       for name, value in CONTRARY.items()))  # fmt: skip
+
+
 def fill(database: Database, matrix: dict[str, list[str]]) -> None:
     """A table with a column a type, and as many rows as the longest list of values has."""
     columns = ", ".join(f"c{number} {kind}" for number, kind in enumerate(matrix))
     database.execute(f"CREATE TABLE t (id int PRIMARY KEY, {columns})")
     with psycopg.connect(database.url) as session:
         for row in range(max(map(len, matrix.values())) + 1):
-            given = {f"c{n}": f"({values[row]})" for n, values in enumerate(matrix.values()) if row < len(values)}
+            given = {
+                f"c{n}": f"({values[row]})" for n, values in enumerate(matrix.values()) if row < len(values)
+            }
             names, values = ", ".join(["id", *given]), ", ".join([str(row), *given.values()])
             session.execute(f"INSERT INTO t ({names}) VALUES ({values})".encode())
 
@@ -106,21 +116,25 @@ def test_every_value_of_every_type_reads_in_the_lake_as_postgresql_writes_it(
 ) -> None:
     matrix = with_arrays(typed)
     fill(typed, matrix)
-    typed.execute(*(f"ALTER DATABASE {typed.name} SET {name} = {engine.text(value)}" if name != "search_path" else
-                    f"ALTER DATABASE {typed.name} SET {name} = {value}" for name, value in CONTRARY.items()))  # fmt: skip
+    set_contrary(typed)
+    typed.execute(f"ALTER DATABASE {typed.name} SET quote_all_identifiers = on")
     pipeline = make_pipeline(typed.url, project=write_project(KEY_ONLY), source={"tables": ["t"]})
     pipeline.ingest()
     check(written(typed), captured(pipeline, 1), matrix)
     # Every column changes in every row, by the path that later batches take.
     moved = ", ".join(f"c{n} = other.c{n}" for n in range(len(matrix)))
-    typed.execute(f"UPDATE t SET {moved} FROM (SELECT *, lag(id) OVER (ORDER BY id) AS before FROM t) AS other WHERE other.before = t.id")
+    typed.execute(
+        f"UPDATE t SET {moved} FROM (SELECT *, lag(id) OVER (ORDER BY id) AS before FROM t) AS other WHERE other.before = t.id"
+    )
     expected = written(typed)
     expected.pop(max(expected))
     pipeline.ingest()
     check(expected, captured(pipeline, 2), matrix)
 
 
-def check(expected: dict[int, dict[str, str | None]], found: dict[int, dict[str, Any]], matrix: dict[str, list[str]]) -> None:
+def check(
+    expected: dict[int, dict[str, str | None]], found: dict[int, dict[str, Any]], matrix: dict[str, list[str]]
+) -> None:
     assert found.keys() == expected.keys()
     compared = 0
     for row, values in expected.items():
@@ -139,7 +153,10 @@ def test_text_holds_every_code_point(database: Database, make_pipeline: Any, wri
         session.execute("INSERT INTO t VALUES (1, %s, to_json(%s::text))", [everything, everything])
         session.cursor().executemany(
             "INSERT INTO t VALUES (%s, %s, to_json(%s::text))",
-            [(10 + n, *[f"a{chr(point)}b{chr(point)}"] * 2) for n, point in enumerate([*points[:700], *points[700::997]])],
+            [
+                (10 + n, *[f"a{chr(point)}b{chr(point)}"] * 2)
+                for n, point in enumerate([*points[:700], *points[700::997]])
+            ],
         )
     model = "CREATE TABLE dim_t (id INTEGER PRIMARY KEY, v VARCHAR, w VARCHAR) AS SELECT id, v, j ->> '$' AS w FROM t"
     pipeline = make_pipeline(database.url, project=write_project({"dim_t": model}))
@@ -148,7 +165,9 @@ def test_text_holds_every_code_point(database: Database, make_pipeline: Any, wri
     pipeline.load()
     given = dict(database.execute("SELECT id, v FROM t"))
     rows = captured(pipeline, 1)
-    assert {row: (values["v"], values["j"]) for row, values in rows.items()} == {row: (text, text) for row, text in given.items()}
+    assert {row: (values["v"], values["j"]) for row, values in rows.items()} == {
+        row: (text, text) for row, text in given.items()
+    }
     with pipeline.warehouse() as warehouse:
         stored = {row: (v, w) for row, v, w in warehouse.query("SELECT id, v, w FROM dim_t")[1]}
     assert stored == {row: (text, text) for row, text in given.items()}

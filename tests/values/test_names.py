@@ -54,11 +54,23 @@ def test_columns_of_any_name_go_all_the_way(
 def test_tables_of_any_name_go_all_the_way(
     database: Database, new_database: Any, make_pipeline: Any, write_project: Any
 ) -> None:
-    names = [*NAMES, "Plain", "PLAIN"]
+    names = [
+        *(name for name in NAMES if not name.isidentifier()),
+        "Plain",
+        "PLAIN",
+        "plain",
+        "select",
+        "batches",
+        "marks",
+        "rowid",
+    ]
     database.execute(*(f"CREATE TABLE {quoted(name)} (id int PRIMARY KEY, v text)" for name in names),
                      *(f"INSERT INTO {quoted(name)} VALUES (1, {engine.text(name)}), (2, 'x')" for name in names))  # fmt: skip
     # A warehouse tells its own tables apart by other names.
-    models = {f"m{n}": f"CREATE TABLE m{n} (id INTEGER PRIMARY KEY, v VARCHAR) AS SELECT id, v FROM {quoted(name)}" for n, name in enumerate(names)}
+    models = {
+        f"m{n}": f"CREATE TABLE m{n} (id INTEGER PRIMARY KEY, v VARCHAR) AS SELECT id, v FROM {quoted(name)}"
+        for n, name in enumerate(names)
+    }
     project = write_project(models)
     pipeline = make_pipeline(database.url, project=project)
     run_cleanly(pipeline)
@@ -77,7 +89,17 @@ def test_tables_of_any_name_go_all_the_way(
 def test_warehouse_tables_may_have_odd_names(
     database: Database, new_database: Any, make_pipeline: Any, write_project: Any
 ) -> None:
-    names = ["Mixed Case", "ünï 表", "it's", 'a "quoted" one', "100%", "a/b", "; DROP TABLE x", "select", "n" * 55]
+    names = [
+        "Mixed Case",
+        "ünï 表",
+        "it's",
+        'a "quoted" one',
+        "100%",
+        "a/b",
+        "; DROP TABLE x",
+        "select",
+        "n" * 55,
+    ]
     database.execute("CREATE TABLE t (id int PRIMARY KEY, v text)", "INSERT INTO t VALUES (1, 'a'), (2, 'b')")
     project = write_project({
         f"model{n}": f"CREATE TABLE {quoted(name)} (r BIGINT PRIMARY KEY, id INTEGER, v VARCHAR) AS SELECT id, v FROM t" for n, name in enumerate(names)
@@ -115,7 +137,9 @@ def test_columns_that_differ_in_case_only_are_captured_and_a_model_is_told(
     [row] = packets(pipeline, 1, "t")
     assert (row["a"], row["A"], row["Ä"], row["ä"], row["\r"]) == ("a", "A", "Ä", "ä", "r")
     with pytest.raises(ModelFailed, match="columns that differ in case only"):
-        make_pipeline(database.url, project=write_project({"dim": f"{of} t"}, name="other")).warehouse_sql("duckdb")
+        make_pipeline(database.url, project=write_project({"dim": f"{of} t"}, name="other")).warehouse_sql(
+            "duckdb"
+        )
 
 
 @pytest.mark.parametrize(
@@ -125,6 +149,8 @@ def test_columns_that_differ_in_case_only_are_captured_and_a_model_is_told(
      f'CREATE TABLE n (id INTEGER PRIMARY KEY, "{"ü" * 32}" INTEGER) AS SELECT id, id AS "{"ü" * 32}" FROM t'],
     ids=["a table", "a view", "a column"],
 )  # fmt: skip
-def test_a_name_that_postgresql_would_cut_is_refused(model: str, make_pipeline: Any, write_project: Any) -> None:
+def test_a_name_that_postgresql_would_cut_is_refused(
+    model: str, make_pipeline: Any, write_project: Any
+) -> None:
     with pytest.raises(ModelError, match="is longer than 63 bytes"):
         _ = make_pipeline("postgresql://nowhere", project=write_project({"m": model})).project

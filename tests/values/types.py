@@ -228,7 +228,9 @@ def with_arrays(database: Database) -> dict[str, list[str]]:
     with psycopg.connect(database.url) as session:
         for kind, values in MATRIX.items():
             row = session.execute(_ARRAYS_SQL, [kind]).fetchone()
-            if row is None or row[0] in whole or kind == "moods":  # a domain over arrays has no arrays of its own
+            if (
+                row is None or row[0] in whole or kind == "moods"
+            ):  # a domain over arrays has no arrays of its own
                 continue
             few = [value for value in values if "repeat" not in value and "99999999" not in value][:4]
             listed = ", ".join(f"({value})::{kind}" for value in few)

@@ -81,7 +81,9 @@ def _append(
     )
     with journal.store.local(list(objects)) as files:
         insert = f"INSERT INTO {target} SELECT {columns}, {manifest.batch} FROM"
-        reader.read(then, files, manifest.compression, lambda rows: reader.engine.execute(f"{insert} ({rows})"))
+        reader.read(
+            then, files, manifest.compression, lambda rows: reader.engine.execute(f"{insert} ({rows})")
+        )
 
 
 def _fitted(column: RelationColumn, former: RelationColumn | None) -> str:

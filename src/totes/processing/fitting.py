@@ -95,7 +95,8 @@ def misfits(
         found += _unreadable(value, cast, shown, target, natural, origin)
         lost = _lost_digits(value, cast, target, natural, origin)
         if lost:
-            found.append((f"({cast} IS NOT NULL AND {lost})", f"has more digits than {shown} keeps"))
+            there = f"isfinite({cast})" if target in FLOATING else f"{cast} IS NOT NULL"
+            found.append((f"({there} AND {lost})", f"has more digits than {shown} keeps"))
     if target in _OUTSIDE and origin not in _OUTSIDE:
         outside = _OUTSIDE[target].replace("{value}", cast)
         found.append(

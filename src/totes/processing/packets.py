@@ -26,13 +26,14 @@ class PacketReader:
     surrogate pair for JSON and the engine does not. The engine's buffers are as large as the longest line.
     """
 
-    _CHECKED_BYTES_MAX = (16 << 20, 256 << 20, 2 << 30)
-    _TEXT_BYTES_MAX = 256 << 20
+    _CHECKED_BYTES_MAX = (16 << 20, 64 << 20, 256 << 20, 2 << 30)
+    _TEXT_BYTES_MAX = 64 << 20
 
     def __init__(self, connection: engine.Engine) -> None:
         self.engine = connection
         self._limits = iter(self._CHECKED_BYTES_MAX)
-        self._limit: int | None = next(self._limits)
+        self._limit = next(self._limits)
+        self._as_text = False
 
     def read(
         self, relation: Relation, files: Iterable[Path], compression: str, read: Callable[[str], T]
@@ -44,7 +45,8 @@ class PacketReader:
             duckdb.InvalidInputException: a packet is not what it should be.
         """
         listed = list(files)
-        if self._limit is None:
+        as_text = self._as_text and bool(_documents(relation))
+        if as_text:
             lines = engine.text_lines(listed, compression, line_bytes_max=self._TEXT_BYTES_MAX)
         else:
             columns = None if _documents(relation) else _struct(_plain(relation))
@@ -52,12 +54,11 @@ class PacketReader:
         try:
             return read(_rows(relation, lines))
         except duckdb.InvalidInputException as error:
-            if self._limit is None:
-                raise
-            if "surrogate" in str(error) and _documents(relation):
-                self._limit = None
-            elif "maximum_object_size" in str(error):
-                self._limit = next(self._limits, None)
+            larger = next(self._limits, None) if "maximum_object_size" in str(error) else None
+            if larger:
+                self._limit = larger
+            elif "surrogate" in str(error) and _documents(relation) and not as_text:
+                self._as_text = True
             else:
                 raise
             raise ReadAnotherWay from error

@@ -10,6 +10,7 @@ from sqlglot import exp
 
 from totes import engine
 from totes.errors import ModelError
+from totes.processing.attempt import attempt
 from totes.processing.fitting import FLOATING, WHOLE, json_content, misfits, read_as, strict_json
 from totes.processing.problem import PROBLEMS, found, problem, reason
 from totes.processing.relation import Relation, RelationColumn, Relations
@@ -18,7 +19,6 @@ from totes.processing.scope import (
     BAD,
     Binder,
     Leaf,
-    attempt,
     carry_hidden,
     origin,
     raw_reference,

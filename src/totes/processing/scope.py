@@ -11,17 +11,16 @@ import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import sqlglot
 from sqlglot import exp
 
 from totes import engine
 from totes.errors import ModelError
+from totes.processing.attempt import guard
 from totes.processing.problem import found, problem
 from totes.processing.relation import Relation, RelationColumn, Relations
 from totes.star.model import WIDEST_DECIMAL, Model, line_of, output_name
 
 BAD, AT = "~bad", "~at"
-_SHOWN_MAX = 200
 _JOINED = "Name it: (SELECT … FROM a JOIN b …) AS x"
 
 
@@ -315,37 +314,11 @@ def carry_hidden(scope: Scope) -> tuple[str, ...]:
         for hidden in source.hidden if isinstance(source, Leaf) else carry_hidden(source):
             scope.select.append("expressions", exp.alias_(_column(alias, hidden), hidden, quoted=True))
             carried.append(hidden)
-    for problems in _guard(scope.select):
+    for problems in guard(scope.select):
         hidden = f"{BAD}{scope.first_leaf().index}.{len(carried)}"
         scope.select.append("expressions", exp.alias_(problems, hidden, quoted=True))
         carried.append(hidden)
     return tuple(carried)
-
-
-def _guard(select: exp.Select) -> Iterator[exp.Expr]:
-    """Lets a row through for which a condition of WHERE fails with an error, and gives what says so of the row.
-
-    Equality of two columns is left as it is: that is how tables are joined.
-    """
-    where = select.args.get("where")
-    terms = where.this if where else exp.And()
-    for condition in list(terms.flatten()) if isinstance(terms, exp.And) else [terms]:
-        bare = condition.unnest()
-        if isinstance(bare, exp.EQ) and {type(side) for side in bare.unnest_operands()} == {exp.Column}:
-            continue
-        tried, fails = attempt(bare), "fails with an error"
-        told = engine.text(f"WHERE {bare.sql('duckdb')} {fails}"[:_SHOWN_MAX])
-        said = sqlglot.parse_one(f"[{problem(None, fails, told=told)}]", read="duckdb")
-        failed = exp.Is(this=tried.copy(), expression=exp.null())
-        held = exp.Dot(this=exp.paren(tried), expression=exp.to_identifier("v"))
-        condition.replace(exp.paren(exp.or_(failed.copy(), held)))
-        yield exp.Case(ifs=[exp.If(this=failed, true=said)])
-
-
-def attempt(expression: exp.Expr) -> exp.Expr:
-    """The expression's value as field `v` of a struct, which is NULL where the expression fails with an error."""
-    field = exp.PropertyEQ(this=exp.to_identifier("v"), expression=expression.copy())
-    return exp.Anonymous(this="TRY", expressions=[exp.Struct(expressions=[field])])
 
 
 def relaxed(select: exp.Select) -> exp.Select:

@@ -162,7 +162,9 @@ class Transformation:
         """Collects what goes into quarantine and what leaves it; gives how many rows were set aside for a new reason."""
         text, model = engine.name(PROBLEM), engine.text(self.model.name)
         bad = engine.scalar(self._engine, f"SELECT count({text}) FROM {self.new}")
-        source_row, join = self._source_row() if bad else ("NULL::VARCHAR", "")  # mostly there is nothing to look up
+        source_row, join = (
+            self._source_row() if bad else ("NULL::VARCHAR", "")
+        )  # mostly there is nothing to look up
         self._create(
             self.quarantine,
             f"SELECT DISTINCT {model} AS model, {self._row_key('row')} AS row_key, row.{text} AS reason,"

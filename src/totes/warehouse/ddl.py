@@ -134,14 +134,6 @@ def statements(tables: tuple[WarehouseTable, ...], schema: str, dialect: Dialect
     return made
 
 
-def too_long(tables: tuple[WarehouseTable, ...], schema: str) -> list[str]:
-    """The names of which PostgreSQL would keep the beginning only, and then find nothing under the whole."""
-    views = [f"{table.name}_current" for table in tables if table.model.versioned]
-    columns = [column for table in tables for column in table.columns]
-    names = [schema, *(table.name for table in tables), *views, *columns]
-    return [name for name in names if len(name.encode()) > _NAME_BYTES_MAX]
-
-
 def column_type(column: Column, dialect: Dialect) -> str:
     """The column's type in a dialect."""
     if dialect == "duckdb":

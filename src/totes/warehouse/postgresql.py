@@ -19,6 +19,7 @@ from totes.failpoint import reach
 from totes.lake.manifest import OutputColumn
 from totes.libpq import with_limits
 from totes.redaction import redact
+from totes.star.declaration import NAME_BYTES_MAX
 from totes.star.model import Column
 from totes.star.project import KEPT, LEDGER
 from totes.warehouse import ddl
@@ -190,9 +191,9 @@ class PostgreSQLWarehouse:
         missing = [table for table in tables if table.name not in present]
         if not missing and present >= {LEDGER, KEPT}:
             return set()
-        for long in ddl.too_long(tables, self._schema):
+        if len(self._schema.encode()) > NAME_BYTES_MAX:  # PostgreSQL would make one of another name
             raise WarehouseRefused(
-                f"the name {long} is longer than the 63 bytes that PostgreSQL keeps", hint="Choose a shorter one"
+                f"warehouse.schema is longer than {NAME_BYTES_MAX} bytes", hint="Choose a shorter one"
             )
         try:
             _, schemas = self._query(

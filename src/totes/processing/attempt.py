@@ -1,0 +1,39 @@
+"""Expressions that may fail with an error for one row, made such that they fail for that row alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import sqlglot
+from sqlglot import exp
+
+from totes import engine
+from totes.processing.problem import problem
+
+_SHOWN_MAX = 200
+
+
+def attempt(expression: exp.Expr) -> exp.Expr:
+    """The expression's value as field `v` of a struct, which is NULL where the expression fails with an error."""
+    field = exp.PropertyEQ(this=exp.to_identifier("v"), expression=expression.copy())
+    return exp.Anonymous(this="TRY", expressions=[exp.Struct(expressions=[field])])
+
+
+def guard(select: exp.Select) -> Iterator[exp.Expr]:
+    """Lets a row through for which a condition of WHERE fails with an error, and gives what says so of the row.
+
+    Equality of two columns is left as it is: that is how tables are joined.
+    """
+    where = select.args.get("where")
+    terms = where.this if where else exp.And()
+    for condition in list(terms.flatten()) if isinstance(terms, exp.And) else [terms]:
+        bare = condition.unnest()
+        if isinstance(bare, exp.EQ) and {type(side) for side in bare.unnest_operands()} == {exp.Column}:
+            continue
+        tried, fails = attempt(bare), "fails with an error"
+        told = engine.text(f"WHERE {bare.sql('duckdb')} {fails}"[:_SHOWN_MAX])
+        said = sqlglot.parse_one(f"[{problem(None, fails, told=told)}]", read="duckdb")
+        failed = exp.Is(this=tried.copy(), expression=exp.null())
+        held = exp.Dot(this=exp.paren(tried), expression=exp.to_identifier("v"))
+        condition.replace(exp.paren(exp.or_(failed.copy(), held)))
+        yield exp.Case(ifs=[exp.If(this=failed, true=said)])
