@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -11,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Command, Database, Mailbox
+from tests.conftest import Database, Mailbox
 from tests.faults import kiosk
 from tests.plain_lake import manifests_of, objects_of, rows_of_lake, rows_of_source
+from tests.processes import run
 
 # A megabyte that does not compress well, and a little more in the second batch.
 FIRST = (
@@ -63,60 +63,56 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 
 @pytest.mark.parametrize(
-    ("what", "stages", "file"),
+    ("what", "stage", "file"),
     [
-        ("ingestion", ["ingest"], "/ingestion/note/"),
-        ("processed", ["process"], "/processed/fact_note/"),
-        ("cache", ["ingest", "process"], "/cache"),
-        ("temporary", ["ingest", "process"], "/temporary"),
-        ("warehouse", ["load"], "/warehouse.duckdb"),
+        ("ingestion", "ingest", "/ingestion/note/"),
+        ("processed", "process", "/processed/fact_note/"),
+        ("cache", "process", "/cache/processing.duckdb"),
+        ("temporary", "ingest", "/temporary/totes-"),
+        ("warehouse", "load", "/warehouse.duckdb"),
     ],
 )
 def test_a_full_disk_is_named_and_told_and_room_is_all_that_is_needed(
     disk: Disk,
     database: Database,
-    totes: Callable[..., Command],
     write_project: Callable[..., dict[str, Any]],
     smtp: Mailbox,
     tmp_path: Path,
     what: str,
-    stages: list[str],
+    stage: str,
     file: str,
 ) -> None:
     database.execute(*FIRST)
     write_project({"fact_note": MODEL})
     places = dict.fromkeys(("ingestion", "processed", "cache", "temporary", "warehouse"), tmp_path)
     places[what] = disk.folder
-    (places["temporary"] / "temporary").mkdir()
+    temporary = places["temporary"] / "temporary"
+    temporary.mkdir()
     warehouse = f"duckdb:///{places['warehouse']}/warehouse.duckdb"
-    settings = {
-        "TOTES_SOURCE__URL": database.url, "TOTES_PROJECT__PATH": "project", "TOTES_WAREHOUSE__URL": warehouse,
-        "TOTES_LAKE__COMPRESSION": "gzip", "TOTES_ALERTS__URLS": json.dumps([smtp.url]),
-        "TOTES_LAKE__INGESTION": f"{places['ingestion']}/ingestion",
-        "TOTES_LAKE__PROCESSED": f"{places['processed']}/processed",
-        "TOTES_LAKE__CACHE": f"{places['cache']}/cache", "TMPDIR": f"{places['temporary']}/temporary",
-    }  # fmt: skip
-    assert totes("run", **settings).code == 0
+    lake = {name: f"{places[name]}/{name}" for name in ("ingestion", "processed", "cache")}
+    (tmp_path / "totes.toml").write_text(
+        f'[project]\npath = "project"\n[source]\nurl = "{database.url}"\n[warehouse]\nurl = "{warehouse}"\n'
+        f'[alerts]\nurls = ["{smtp.url}"]\n[lake]\ncompression = "gzip"\n'
+        + "".join(f'{name} = "{place}"\n' for name, place in lake.items()),
+        encoding="utf-8",
+    )
+    assert run(tmp_path, TMPDIR=str(temporary)).failures == {}
     database.execute(SECOND)
     disk.fill()
-    failed = totes("run", **settings)
-    lines = [line for line in failed.err.splitlines() if line.startswith("error: ")]
-    assert failed.code == 3
-    assert lines
-    assert {line.split()[1].rstrip(":") for line in lines} <= set(stages)
-    for line in lines:
-        assert "No space left on device" in line
-        assert "free space" in line
-        assert file in line
-    assert "Traceback" not in failed.err
-    assert smtp.subjects == [f"[totes] terrifictotes: {line.split()[1].rstrip(':')} fails" for line in lines]
+    [(failed, line)] = run(tmp_path, TMPDIR=str(temporary)).failures.items()
+    assert failed == stage
+    assert "No space left on device" in line
+    assert "free space" in line
+    assert file in line
+    assert "\n" not in line
+    assert smtp.subjects == [f"[totes] terrifictotes: {stage} fails"]
     disk.free()
-    assert totes("run", **settings).code == 0
-    stored = objects_of(f"{places['ingestion']}/ingestion")
+    assert run(tmp_path, TMPDIR=str(temporary)).failures == {}
+    stored, processed = objects_of(lake["ingestion"]), objects_of(lake["processed"])
     manifests = manifests_of(stored)
-    assert (len(manifests), len(manifests_of(objects_of(f"{places['processed']}/processed")))) == (2, 2)
+    assert (len(manifests), len(manifests_of(processed))) == (2, 2)
     assert rows_of_lake(stored) == rows_of_source(database.url, manifests[-1])
     assert kiosk.query(warehouse, "SELECT note_id, body FROM fact_note_current ORDER BY 1") == [
         database.execute("SELECT note_id, body FROM note ORDER BY 1")
     ]
-    assert list((places["temporary"] / "temporary").iterdir()) == []
+    assert list(temporary.iterdir()) == []

@@ -1,15 +1,13 @@
-"""Promises 4 and 5 with whole processes: killed at any time, or started many at once, they leave one history."""
+"""Promise 4 with the whole command: killed at any time, again and again, it leaves one history."""
 
 from __future__ import annotations
 
-import json
 import random
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -69,16 +67,3 @@ def test_a_pipeline_killed_again_and_again_ends_where_an_undisturbed_one_does(
     assert totes("run").code == 0
     assert killed > 0
     check(pipeline, totesys, tmp_path, batches)
-
-
-def test_of_many_runners_at_once_one_makes_each_batch(
-    pipeline: Pipeline, totesys: Database, tmp_path: Path
-) -> None:
-    for batch in (1, 2):
-        runners = [start(tmp_path) for _ in range(6)]
-        cycles: list[Any] = [json.loads(runner.communicate(timeout=120)[0]) for runner in runners]
-        assert [runner.returncode for runner in runners] == [0] * 6
-        assert [cycle["batch"] for cycle in cycles if cycle["batch"]] == [batch]
-        if batch == 1:
-            demo_source.trade(totesys.url)
-    check(pipeline, totesys, tmp_path, 2)

@@ -17,7 +17,7 @@ RUNNERS = 8
 PAUSES = [
     *(
         ("folder", "duckdb", point, [None])
-        for point in ("ingest.opened:1", "ingest.table:2", "journal.commit.before:1", "process.loaded:1")
+        for point in ("ingest.table:2", "journal.commit.before:1", "process.loaded:1")
     ),
     ("s3", "postgresql", "journal.commit.before:1", [None]),  # the ingested batch
     ("s3", "postgresql", "journal.commit.before:2", [None]),  # the processed one

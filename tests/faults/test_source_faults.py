@@ -50,11 +50,13 @@ def failure(shop: Shop, url: str) -> TotesError:
 
 
 @pytest.mark.parametrize(
-    ("after", "where"),
-    [(IN_A_TABLE, "reading note failed"), (AT_THE_START, "connecting to the source failed")],
-    ids=["in a table", "at the start"],
+    ("how", "after", "where"),
+    [
+        ("reset", IN_A_TABLE, "reading note failed"),
+        ("terminate", IN_A_TABLE, "reading note failed"),
+        ("terminate", AT_THE_START, "connecting to the source failed"),
+    ],
 )
-@pytest.mark.parametrize("how", ["reset", "terminate"])
 def test_a_connection_that_is_cut_is_named_and_the_next_run_captures_all(
     shop: Shop, proxy: BytesProxy, how: str, after: int, where: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -74,21 +76,17 @@ def test_a_connection_that_is_cut_is_named_and_the_next_run_captures_all(
     shop.check(2)
 
 
-@pytest.mark.parametrize(
-    "setting", ["statement_timeout", "idle_in_transaction_session_timeout", "transaction_timeout"]
-)
-def test_a_timeout_that_the_database_sets_does_not_cut_a_long_read(
-    shop: Shop, proxy: BytesProxy, setting: str
-) -> None:
+def test_a_timeout_that_the_database_sets_does_not_cut_a_long_read(shop: Shop, proxy: BytesProxy) -> None:
     def rest() -> bool:
         time.sleep(0.9)
         return True
 
-    shop.database.execute(f"ALTER DATABASE {shop.database.name} SET {setting} = '400ms'")
+    for setting in ("statement_timeout", "idle_in_transaction_session_timeout", "transaction_timeout"):
+        shop.database.execute(f"ALTER DATABASE {shop.database.name} SET {setting} = '400ms'")
     proxy.after_bytes, proxy.then = IN_A_TABLE, rest
     shop.run(source={"url": proxy.url(shop.database.url)})
     assert proxy.after_bytes is None
-    shop.database.execute(f"ALTER DATABASE {shop.database.name} RESET {setting}")
+    shop.database.execute(f"ALTER DATABASE {shop.database.name} RESET ALL")
     shop.check(2)
 
 

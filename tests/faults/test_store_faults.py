@@ -43,13 +43,13 @@ def kind_of(method: str, path: str) -> str:
 
 
 def first_of_each_kind(fault: Fault) -> Callable[[str, str], Fault | None]:
-    """The first two requests of each kind meet a fault."""
+    """The first request of each kind meets a fault."""
     seen: Counter[str] = Counter()
 
     def choose(method: str, path: str) -> Fault | None:
         kind = kind_of(method, path)
         seen[kind] += 1
-        return fault if seen[kind] <= 2 else None
+        return fault if seen[kind] == 1 else None
 
     return choose
 

@@ -47,14 +47,19 @@ LINES = st.tuples(
 NOTES = st.tuples(st.integers(1, 4), NAMES, st.sampled_from(["open", "open", "shut", "private", None]))
 ROWS = {"region": REGIONS, "customer": CUSTOMERS, "line": LINES, "note": NOTES}
 WRITES = st.one_of(*(st.tuples(st.just(table), rows) for table, rows in ROWS.items()))
-MANY_WRITES = st.lists(WRITES, min_size=1, max_size=6)
+# A write of nothing but a key deletes.
+ENDS = st.sampled_from(
+    [("region", ("a",)), ("region", ("b",)), *(("customer", (number,)) for number in (1, 2, 3, 4))]
+)
+CHANGES = st.one_of(WRITES, WRITES, WRITES, ENDS)
+MANY_WRITES = st.lists(CHANGES, min_size=1, max_size=6)
 OPENING: list[tuple[str, Values]] = [
     ("region", ("a", "Aa")), ("region", ("b", "Bb")), ("customer", (1, "one", "a", None, None)),
     ("customer", (2, "two", "b", 1, "2026-01-02 00:00:00")), ("customer", (3, "three", None, 2, None)),
     ("line", ("P", 1, 1, "1.50", "sent", "2026-01-02 00:00:00")), ("line", ("P", 2, 2, "2", "sent", None)),
     ("line", ("Q", 1, 1, "many", "paid", "2026-01-02 00:00:00")), ("note", (1, "n", "open")), ("note", (2, "m", "private")),
 ]  # fmt: skip
-SOME_WRITES = st.lists(WRITES, max_size=4)
+SOME_WRITES = st.lists(CHANGES, max_size=4)
 WHICH = st.integers(0, 11)
 STAGES = st.sampled_from([None, None, "ingest", "process", "load"])
 COMMON_POINTS = (
@@ -347,8 +352,12 @@ class ShopMachine(RuleBasedStateMachine):
         return self.source.sessions[which % len(self.source.sessions)]
 
     def write_where_free(self, session: Session, table: str, values: Values) -> None:
-        if self.source.is_free(table, values[: KEYS[table]], session):
+        key = values[: KEYS[table]]
+        if self.source.is_free(table, key, session) and key != values:
             session.write(table, values)
+        elif self.source.is_free(table, key, session) and session.row(table, key):
+            session.delete(table, key)
+            tally["deletes"] += 1
 
     def rows_in_reach(self, session: Session, table: str) -> list[Any]:
         """The keys of rows that the session sees, and that no other one has changed."""

@@ -40,6 +40,12 @@ def run_machine(new_database: Callable[[], Any], kind: str, number: int, *, step
     run_state_machine_as_test(seed(number)(machine), settings=chosen)
 
 
+def say(line: str) -> None:
+    """Writes a line to standard output, at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def main() -> int:
     """Runs until a machine fails, or the time is over; gives the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.oracle.soak", description=__doc__)
@@ -74,10 +80,10 @@ def main() -> int:
                     return 0
                 traceback.print_exc()
                 again = f"--seed {chosen} --kind {kind} --steps {asked.steps}"
-                print(f"\nTo see it again: .venv/bin/python -m tests.oracle.soak {again}", flush=True)
+                say(f"\nTo see it again: .venv/bin/python -m tests.oracle.soak {again}")
                 return 1
             minutes = (time.monotonic() - began) / 60
-            print(f"{number} machines, {minutes:.1f} min: {dict(sorted(tally.items()))}", flush=True)
+            say(f"{number} machines, {minutes:.1f} min: {dict(sorted(tally.items()))}")
             if asked.seed or (asked.minutes and minutes > asked.minutes):
                 return 0
     return 0

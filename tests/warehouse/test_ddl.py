@@ -62,15 +62,15 @@ def test_a_schema_that_is_not_the_dialects_own_is_made_first(tables: Callable[..
 
 
 def test_names_of_constraints_stay_apart_and_within_what_postgresql_keeps(tables: Callable[..., Any]) -> None:
-    long = "o" * 58
+    long, table = "o" * 58, f"fact_{'o' * 50}"
     columns = [f"{long}_one", f"{long}_two"]
     model = (
-        f"CREATE TABLE fact_{long} (record_id BIGINT PRIMARY KEY, id INTEGER NOT NULL, "
+        f"CREATE TABLE {table} (record_id BIGINT PRIMARY KEY, id INTEGER NOT NULL, "
         + ", ".join(f"{column} INTEGER REFERENCES dim_customer" for column in columns)
         + f") AS SELECT id, 1 AS {columns[0]}, 2 AS {columns[1]} FROM t"
     )
     made = statements(
-        tables(MODELS | {"fact_long": model}, KEYS | {f"fact_{long}": ("id",)}), "public", "postgresql"
+        tables(MODELS | {"fact_long": model}, KEYS | {table: ("id",)}), "public", "postgresql"
     )
     names = [s.split("CONSTRAINT ")[1].split('"')[1] for s in made if "FOREIGN KEY" in s]
     names += [s.split('INDEX "')[1].split('"')[0] for s in made if "INDEX" in s]

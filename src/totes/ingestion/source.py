@@ -127,7 +127,9 @@ def open_snapshot(url: str, source: SourceSettings, needed: frozenset[str]) -> I
         with ExitStack() as opened:
             yield Snapshot(
                 control,
-                lambda: opened.enter_context(_bulk_cursor(bulk_url, str(row[0]), control.info.server_version)),
+                lambda: opened.enter_context(
+                    _bulk_cursor(bulk_url, str(row[0]), control.info.server_version)
+                ),
                 selection,
                 row,
             )

@@ -222,9 +222,7 @@ def _in_packet(
             relation,
             files,
             manifest.compression,
-            lambda rows: bool(
-                engine.scalar(connection, f"SELECT count(*) FROM ({rows}) WHERE {wanted}")
-            ),
+            lambda rows: bool(engine.scalar(connection, f"SELECT count(*) FROM ({rows}) WHERE {wanted}")),
         )
 
 

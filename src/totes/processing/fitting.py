@@ -111,6 +111,16 @@ def strict_json(value: str) -> str:
     return f"regexp_matches({bare}, '(?i),\\s*[\\]}}]|nan|inf')"
 
 
+def json_bends(document: str) -> str:
+    """SQL that is true where JSON has a number of more digits than the engine keeps of it when it computes."""
+    bare = f"regexp_replace({document}, '{_STRINGS}', '\"\"', 'g')"
+    numbers = f"regexp_extract_all({bare}, '\\d+(?:\\.\\d+(?:[eE][+-]?\\d+)?|[eE][+-]?\\d+)')"
+    double = "TRY_CAST(number AS DOUBLE)"  # numbers beyond all doubles stay as they are
+    bent = f"isfinite({double}) AND {_digits('number')} <> {_digits(f'{double}::VARCHAR')}"
+    perhaps = f"regexp_matches({document}, '[\\d.]{{17}}|[eE]-\\d{{3}}')"
+    return f"({perhaps} AND len(list_filter({numbers}, lambda number: {bent})) > 0)"
+
+
 def json_content(document: str) -> str:
     """SQL of what a JSON document says as text: a string's content, NULL for null, and all else as it is written."""
     text = f"trim({document}::VARCHAR)"

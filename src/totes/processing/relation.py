@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from totes import engine
 from totes.lake.manifest import SourceColumn, TableChanges
-from totes.processing.fitting import loses_digits
+from totes.processing.fitting import json_bends, loses_digits
 from totes.star.model import WIDEST_DECIMAL
 
 T = TypeVar("T")
@@ -56,6 +56,8 @@ class RelationColumn:
         if not self.carried_as_text:
             return f"CAST({raw} AS {self.typed})"
         lost = loses_digits(raw, self.typed) if self.typed == WIDEST_DECIMAL else None
+        if self.typed == "JSON":
+            lost = json_bends(raw)
         parsed = engine.parse_text(raw, self.typed)
         return f"CASE WHEN NOT {lost} THEN {parsed} END" if lost else parsed
 

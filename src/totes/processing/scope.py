@@ -72,7 +72,8 @@ class Leaf:
             if column.carried_as_text and column.name in self.computed:
                 raw = engine.name(column.name)
                 failed = f"({raw} IS NOT NULL AND {column.typed_expression(raw)} IS NULL)"
-                kind = f"cannot be computed with, being no {column.typed}"
+                held = " whose numbers a DOUBLE holds" if column.typed == "JSON" else ""
+                kind = f"cannot be computed with, being no {column.typed}{held}"
                 conditions.append((failed, problem(f"{self.relation.name}.{column.name}", kind, value=raw)))
         return found(conditions)
 

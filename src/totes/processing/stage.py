@@ -11,7 +11,7 @@ import duckdb
 
 from totes.errors import BatchTaken, LakeDamaged, ModelFailed
 from totes.lake.cache import Cache
-from totes.lake.journal import ingestion_journal, processed_journal
+from totes.lake.journal import Journal, ingestion_journal, processed_journal
 from totes.lake.manifest import IngestionManifest, ModelChanges, ProcessedManifest
 from totes.lake.store import Store
 from totes.log import logger
@@ -52,7 +52,7 @@ def process(project: Project, ingestion: Store, processed: Store, *, cache: Path
     done: dict[int, dict[str, ModelChanges]] = {}
     last = source.last()
     if target.last() >= last:
-        _check_same_lake(target.last(), last)
+        _check_same_lake(source, target)
         return Processed(target.last())
     with Cache.open(cache, "processing", target, memory) as opened:
         state = StarState(opened, project, source, target)
@@ -123,9 +123,16 @@ def _process_batch(
     )
 
 
-def _check_same_lake(processed: int, ingested: int) -> None:
+def _check_same_lake(source: Journal[IngestionManifest], target: Journal[ProcessedManifest]) -> None:
+    """Makes sure that the newest processed batch was made from the ingestion batch that now has its number."""
+    ingested, processed = source.last(), target.last()
     if processed > ingested:
         raise LakeDamaged(
             f"the processed lake is at batch {processed}, the ingestion lake only at {ingested}",
+            hint="Point lake.processed at the place that belongs to lake.ingestion, or at a new one",
+        )
+    if processed and target.read(processed).ingestion_sha256 != source.read(processed).sha256():
+        raise LakeDamaged(
+            f"the processed lake's batch {processed} was made from another ingestion lake than this one",
             hint="Point lake.processed at the place that belongs to lake.ingestion, or at a new one",
         )
