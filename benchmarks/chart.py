@@ -32,7 +32,7 @@ def draw(measurements: list[Measurement], caption: str) -> str:
             parts.append(
                 f'<rect x="{_LEFT}" y="{top}" width="{width:.1f}" height="{_BAR - 2}" fill="{_COLOURS[kind]}" rx="2"/>'
             )
-            parts.append(_text(_LEFT + width + 6, top + 11, f"{label} {_seconds(taken)}", "small"))
+            parts.append(_text(_LEFT + width + 6, top + 11, label, "small"))
             top += _BAR
         top += _GAP
     return (
@@ -43,12 +43,21 @@ def draw(measurements: list[Measurement], caption: str) -> str:
 
 
 def _bars(one: Measurement) -> list[tuple[str, str, float]]:
-    floor = [("floor", one.floor_is, one.floor)] if one.floor else []
-    return [
-        *floor,
+    """Kind, label and length of each bar; what has no floor stands beside what is aimed at."""
+    if one.aim and one.aim.unit == "bytes":
+        peak = one.peak_bytes or 0
+        return [
+            ("floor", f"aim {_mebibytes(one.aim.value)}", one.aim.value),
+            ("ours", f"totes {_mebibytes(peak)}", peak),
+        ]
+    first = (one.floor_is or "alone", one.floor) if one.floor else ("aim", one.aim.value) if one.aim else None
+    known = [("floor", *first)] if first else []
+    bars = [
+        *known,
         ("ours", "totes", one.ours),
         *(("peer", name, taken) for name, taken in one.peers.items()),
     ]
+    return [(kind, f"{label} {_seconds(taken)}", taken) for kind, label, taken in bars]
 
 
 def _text(x: float, y: float, text: str, style: str = "", anchor: str = "start") -> str:
@@ -57,3 +66,7 @@ def _text(x: float, y: float, text: str, style: str = "", anchor: str = "start")
 
 def _seconds(value: float) -> str:
     return f"{value:.2f} s" if value >= 1 else f"{value * 1000:.1f} ms"
+
+
+def _mebibytes(value: float) -> str:
+    return f"{value / (1 << 20):,.0f} MiB"

@@ -98,6 +98,19 @@ class Source:
             for statement in statements:
                 connection.execute(statement.encode())
 
+    def add_references(self) -> None:
+        """Puts the project's reference files into a schema beside the tables, where the models' plain SQL finds them."""
+        with psycopg.connect(self.admin_url) as connection:
+            connection.execute("CREATE SCHEMA reference")
+            for name, reference in self.load_project().references.items():
+                header, _, body = reference.path.read_text("utf-8").partition("\n")
+                columns = [sql.SQL("{} text").format(sql.Identifier(column)) for column in header.split(",")]
+                table = sql.Identifier("reference", name)
+                connection.execute(sql.SQL("CREATE TABLE {} ({})").format(table, sql.SQL(", ").join(columns)))
+                rows = sql.SQL("COPY {} FROM STDIN (FORMAT csv)").format(table)
+                with connection.cursor().copy(rows) as copy:
+                    copy.write(body)
+
 
 class Workbench:
     """The servers and the folder, for as long as the context lasts.
@@ -158,24 +171,10 @@ class Workbench:
         return Source(server.url(database, role, "benchmark"), server.url(database), database, project)
 
     def finish_source(self, source: Source) -> None:
-        """Leaves tables that were filled as a server that has been up for a while has them, for its reader to read.
-
-        The project's reference files go into a schema beside them, where the models' plain SQL finds them.
-        """
+        """Leaves tables that were filled as a server that has been up for a while has them."""
         with psycopg.connect(source.admin_url, autocommit=True) as connection:
             connection.execute("VACUUM ANALYZE")
-            connection.execute("CREATE SCHEMA reference")
-            for name, reference in source.load_project().references.items():
-                header, _, body = reference.path.read_text("utf-8").partition("\n")
-                columns = sql.SQL(", ").join(
-                    sql.SQL("{} text").format(sql.Identifier(c)) for c in header.split(",")
-                )
-                table = sql.Identifier("reference", name)
-                connection.execute(sql.SQL("CREATE TABLE {} ({})").format(table, columns))
-                with connection.cursor().copy(
-                    sql.SQL("COPY {} FROM STDIN (FORMAT csv)").format(table)
-                ) as copy:
-                    copy.write(body)
+        source.add_references()
 
     def new_warehouse(self) -> str:
         """An empty database on the other server; gives its URL."""

@@ -218,7 +218,7 @@ def _lost_by_float(value: str, cast: str, target: str, natural: str, origin: str
     held.append(
         f"NOT {loses_digits(text, 'HUGEINT')} AND TRY_CAST({text} AS HUGEINT) = TRY_CAST({cast} AS HUGEINT)"
     )
-    return f"NOT ({short} OR coalesce({' OR '.join(held)}, false))"
+    return f"CASE WHEN {short} THEN false ELSE NOT coalesce({' OR '.join(held)}, false) END"
 
 
 def _digits(number: str) -> str:

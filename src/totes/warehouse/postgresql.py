@@ -26,16 +26,12 @@ from totes.warehouse import ddl
 from totes.warehouse.adapter import LoadedBatch
 from totes.warehouse.copies import take_in
 from totes.warehouse.kept import Removal
+from totes.warehouse.postgresql_session import SET_TIMEOUTS, TEXT_FORMS
 from totes.warehouse.references import foreign_referrers, index_references
 from totes.warehouse.relaxation import relax
 from totes.warehouse.table import BatchLoad, Referrer, TableLoad, WarehouseTable
 
 SCHEMA = ddl.OWN_SCHEMAS["postgresql"]
-# A role's or database's own timeouts are meant for people's queries. What a load must not do is keep its locks when its
-# runner was stopped half-way: after a while without a statement the server ends the transaction. Not all versions have all.
-_SET_TIMEOUTS = """SELECT pg_catalog.set_config(timeouts.name, timeouts.value, true) FROM (VALUES
-    ('lock_timeout', '60s'), ('idle_in_transaction_session_timeout', '5min'), ('statement_timeout', '0'),
-    ('transaction_timeout', '0')) AS timeouts (name, value) JOIN pg_catalog.pg_settings USING (name)"""
 _STAGED_ROWS, _STAGED_KEYS = "totes_staged_rows", "totes_staged_keys"
 # What ADBC writes exactly as it is; all else goes as text that PostgreSQL reads.
 _NATIVE = {
@@ -52,14 +48,6 @@ _NATIVE = {
     "BLOB",
 }
 _WITH_INFINITY = {"DATE", "TIMESTAMP"}
-# What decides the text forms of values; a role or a database may have other settings of its own.
-_TEXT_FORMS = {
-    "TimeZone": "UTC",
-    "DateStyle": "ISO, YMD",
-    "IntervalStyle": "postgres",
-    "extra_float_digits": "1",
-    "bytea_output": "hex",
-}
 
 
 class PostgreSQLWarehouse:
@@ -89,7 +77,7 @@ class PostgreSQLWarehouse:
         """See Warehouse."""
         with self._transaction(f"loading batch {batch.batch}"):
             # Loaders take turns; the ledger's primary key would refuse the second in any case.
-            self._execute(_SET_TIMEOUTS)
+            self._execute(SET_TIMEOUTS)
             self._execute(
                 f"SELECT pg_catalog.pg_advisory_xact_lock({crc32(f'totes.{self._schema}'.encode())}::bigint)"
             )
@@ -330,7 +318,7 @@ class PostgreSQLWarehouse:
             self._engine.unregister("incoming")
 
     def _set_text_forms(self) -> None:
-        for setting, value in _TEXT_FORMS.items():
+        for setting, value in TEXT_FORMS.items():
             self._execute(f"SET LOCAL {setting} = {engine.text(value)}")
 
     def _execute(self, sql: str) -> None:
