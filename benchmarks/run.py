@@ -50,6 +50,9 @@ def main() -> int:
                 found += SECTIONS[name](bench)
             except (BenchmarkFailed, TotesError, psycopg.Error, duckdb.Error, OSError) as error:
                 failed[name] = f"{type(error).__name__}: {error}"
+            except KeyboardInterrupt:  # what has been measured is kept
+                failed[name] = "stopped here"
+                break
     settings = {
         "command": shlex.join(["python", "-m", "benchmarks.run", *sys.argv[1:]]),
         "orders": options.orders, "repeat": options.repeat, "batches": batches, "sections": names,
@@ -60,9 +63,7 @@ def main() -> int:
         report.show(found, document, Console(width=None if sys.stdout.isatty() else 170, highlight=False))
         title = f"{options.orders}" if names == list(DEFAULT) else f"{options.orders}-{'-'.join(names)}"
         files = report.keep(found, document, options.output, title)
-        print(
-            f"Kept in {' and '.join(os.path.relpath(file) for file in files)}, after {document['seconds']} s."
-        )
+        print(f"Kept in {', '.join(os.path.relpath(file) for file in files)}, after {document['seconds']} s.")
     for name, reason in failed.items():
         print(f"error: {name}: {reason}", file=sys.stderr)
     return 1 if failed else 0

@@ -109,8 +109,8 @@ def test_damage_is_named_and_nothing_is_taken_from_it(
     [
         (delete, "ingestion", {"ingest", "process"}),
         (delete, "processed", {"process", "load"}),
-        (change_a_byte, "ingestion", {"ingest"}),
-        (change_a_byte, "processed", {"load"}),
+        (change_a_byte, "ingestion", {"ingest", "process"}),
+        (change_a_byte, "processed", {"process", "load"}),
     ],
 )
 def test_a_newest_manifest_is_missed_although_no_later_batch_says_that_it_was_there(

@@ -92,7 +92,7 @@ def test_a_manifest_that_comes_short_is_not_taken_for_one(shop: Shop, proxy: Htt
     shop.change()
     proxy.fault = lambda method, path: "short" if method == "GET" and path.endswith("1.json") else None
     cycle = shop.pipeline().run()
-    assert set(cycle.failures) == {"ingest", "load"}
+    assert set(cycle.failures) == {"ingest", "process", "load"}
     for stage, store in (("ingest", "ingestion"), ("load", "processed")):
         assert str(cycle.failures[stage]).startswith(f"{shop.store}/{store}/batches/000000000001.json is not")
     proxy.fault = lambda _method, _path: None

@@ -156,9 +156,9 @@ def test_a_loader_that_stands_still_in_its_transaction_does_not_keep_the_others_
     make_shop: Callable[..., Shop], warehouse: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop = make_shop("", warehouse.url)
-    assert "('idle_in_transaction_session_timeout', '5min')" in postgresql._SET_TIMEOUTS
+    assert "('idle_in_transaction_session_timeout', '5min')" in postgresql.SET_TIMEOUTS
     with monkeypatch.context() as patched:
-        patched.setattr(postgresql, "_SET_TIMEOUTS", postgresql._SET_TIMEOUTS.replace("5min", "200ms"))
+        patched.setattr(postgresql, "SET_TIMEOUTS", postgresql.SET_TIMEOUTS.replace("5min", "200ms"))
         patched.setattr(
             postgresql, "reach", lambda name: time.sleep(0.8) if name == "postgresql.rows" else None
         )

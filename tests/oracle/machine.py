@@ -18,8 +18,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests import processes
 from tests.oracle.check import check_lake, check_packets, check_warehouse
+from tests.oracle.choices import MANY_WRITES, OPENING, SOME_WRITES, STAGES, WHICH, WRITES
 from tests.oracle.model import Oracle, State
-from tests.oracle.shop import KEYS, MODELS, TABLES, Values
+from tests.oracle.shop import COLUMNS, KEYS, MODELS, TABLES, Values
 from tests.oracle.source import Session, Source
 from tests.plain_lake import objects_of
 from totes.config import load_settings
@@ -30,38 +31,6 @@ CYCLE_STEPS = 9
 # What happened in all runs of this process; a suite asserts that it was not nothing.
 tally: Counter[str] = Counter()
 
-NAMES = st.sampled_from(["x", "y", "z", 'O\'Neil "é"\t\\', None])
-TIMES = st.sampled_from([
-    "2026-01-03 00:00:00", "2026-01-03 00:00:00", "2026-01-03 00:00:00", "2026-01-03 00:00:00.000001", "2026-01-04 12:30:00.5",
-    "2020-01-01 00:00:00", "2999-01-01 00:00:00", "infinity", None,
-])  # fmt: skip
-AMOUNTS = st.sampled_from(["1.50", "1.5", "2", "-3.25", "4.000", "0", None, "4.001", "many", "123456789"])
-REGIONS = st.tuples(st.sampled_from("abc"), NAMES)
-CUSTOMERS = st.tuples(
-    st.integers(1, 4), NAMES, st.sampled_from(["a", "b", "a", "b", "c", "z", None]), st.sampled_from([None, 1, 2, 9]), TIMES
-)  # fmt: skip
-LINES = st.tuples(
-    st.sampled_from("PQ"), st.integers(1, 3), st.sampled_from([1, 2, 3, 1, 2, 3, 4, 9]), AMOUNTS,
-    st.sampled_from(["sent", "sent", "paid", "draft", None]), TIMES,
-)  # fmt: skip
-NOTES = st.tuples(st.integers(1, 4), NAMES, st.sampled_from(["open", "open", "shut", "private", None]))
-ROWS = {"region": REGIONS, "customer": CUSTOMERS, "line": LINES, "note": NOTES}
-WRITES = st.one_of(*(st.tuples(st.just(table), ROWS[table]) for table in (*ROWS, "line", "line")))
-# A write of nothing but a key deletes.
-ENDS = st.sampled_from(
-    [("region", ("a",)), ("region", ("b",)), *(("customer", (number,)) for number in (1, 2, 3, 4))]
-)
-CHANGES = st.one_of(WRITES, WRITES, WRITES, ENDS)
-MANY_WRITES = st.lists(CHANGES, min_size=1, max_size=6)
-OPENING: list[tuple[str, Values]] = [
-    ("region", ("a", "Aa")), ("region", ("b", "Bb")), ("customer", (1, "one", "a", None, None)),
-    ("customer", (2, "two", "b", 1, "2026-01-02 00:00:00")), ("customer", (3, "three", None, 2, None)),
-    ("line", ("P", 1, 1, "1.50", "sent", "2026-01-02 00:00:00")), ("line", ("P", 2, 2, "2", "sent", None)),
-    ("line", ("Q", 1, 1, "many", "paid", "2026-01-02 00:00:00")), ("note", (1, "n", "open")), ("note", (2, "m", "private")),
-]  # fmt: skip
-SOME_WRITES = st.lists(CHANGES, max_size=4)
-WHICH = st.integers(0, 11)
-STAGES = st.sampled_from([None, None, "ingest", "process", "load"])
 COMMON_POINTS = (
     "cache.begin", "cache.commit.before", "cache.commit.after", "store.put.before", "store.put.after", "journal.commit.before",
     "journal.commit.after", "ingest.opened", "ingest.table", "process.loaded", "process.model", "health.write.before",
@@ -353,11 +322,16 @@ class ShopMachine(RuleBasedStateMachine):
 
     def write_where_free(self, session: Session, table: str, values: Values) -> None:
         key = values[: KEYS[table]]
-        if self.source.is_free(table, key, session) and key != values:
+        if not self.source.is_free(table, key, session):
+            return
+        row = session.row(table, key)
+        if len(values) == len(COLUMNS[table]):
             session.write(table, values)
-        elif self.source.is_free(table, key, session) and session.row(table, key):
+        elif row and key == values:
             session.delete(table, key)
             tally["deletes"] += 1
+        elif row:
+            session.write(table, (*row.values[:3], values[2], *row.values[4:]))
 
     def rows_in_reach(self, session: Session, table: str) -> list[Any]:
         """The keys of rows that the session sees, and that no other one has changed."""

@@ -13,8 +13,13 @@ from tests.oracle.soak import run_machine
 
 # Seed and kind of warehouse.
 RUNS = [
-    (103, "duckdb"), (104, "duckdb"), (105, "postgresql"), (106, "duckdb"), (110, "duckdb"), (125, "duckdb"), (126, "postgresql"),
-]  # fmt: skip
+    (203, "duckdb"),
+    (204, "postgresql"),
+    (207, "postgresql"),
+    (208, "duckdb"),
+    (209, "duckdb"),
+    (212, "duckdb"),
+]
 STEPS = 30
 # What has to have happened in all runs together, or else they prove little.
 HAPPENED = (
