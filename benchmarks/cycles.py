@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import subprocess
 import sys
@@ -47,12 +48,13 @@ class Cycles:
         self._process.stdin.write("run\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
-        document: dict[str, Any] = json.loads(line) if line else {"failures": "the process ended"}
-        if "failures" in document:
+        if not line:
             self._log.seek(0)
-            raise BenchmarkFailed(
-                f"a cycle failed: {document['failures']} {self._log.read().decode()[-1000:]}"
-            )
+            words = self._log.read().decode(errors="replace")[-3000:]
+            raise BenchmarkFailed(f"the process of the cycles ended with {self._process.wait()}: {words}")
+        document: dict[str, Any] = json.loads(line)
+        if "failures" in document:
+            raise BenchmarkFailed(f"a cycle failed: {document['failures']}")
         return document
 
 
@@ -62,6 +64,7 @@ def main() -> None:
     from totes.config import load_settings
     from totes.pipeline import Pipeline
 
+    faulthandler.enable()
     log.configure(terminal=False)
     pipeline = Pipeline(load_settings(Path(sys.argv[1])))
     for _ in sys.stdin:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -39,6 +40,7 @@ def main() -> int:
             print(f"there is no section {name}: choose of {', '.join(SECTIONS)}", file=sys.stderr)
             return 2
     batches = options.batches or (FULL_BATCHES if options.orders >= FULL_ORDERS else BATCHES)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped either way, the servers are too
     about, began, found = report.machine(), time.monotonic(), list[Measurement]()
     if not about["quiet"]:
         print(f"The load average is {about['load_average']}: figures are preliminary.", file=sys.stderr)

@@ -123,9 +123,9 @@ def _change(source: Source, number: int) -> None:
     """Changes orders all over the table, others in each batch, and moves a department."""
     source.execute(
         "UPDATE sales_order SET units_sold = units_sold + 1, last_updated = greatest(localtimestamp, last_updated)"
-        " FROM (SELECT count(*) AS orders FROM sales_order) AS counted"
-        f" WHERE sales_order_id IN (SELECT 1 + (step * (orders / {CHANGED}) + {number * 7}) % orders"
-        f" FROM generate_series(0, {CHANGED - 1}) AS step)",
+        f" FROM (SELECT 1 + (step * (orders / {CHANGED}) + {number * 7}) % orders AS chosen"
+        f" FROM (SELECT count(*) AS orders FROM sales_order) AS counted, generate_series(0, {CHANGED - 1}) AS step) AS choice"
+        " WHERE sales_order_id = chosen",
         f"UPDATE department SET location = 'Building {number}', last_updated = localtimestamp"
         " WHERE department_id = (SELECT min(department_id) FROM staff)",
     )
