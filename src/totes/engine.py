@@ -47,12 +47,20 @@ def connect(path: Path | None, *, memory: str, scratch: Path | None = None) -> E
     }
     if scratch is not None or path is None:
         options["temp_directory"] = str(scratch or tempfile.gettempdir())
-    engine = duckdb.connect(file, config=options)
-    engine.execute("SET TimeZone = 'UTC'")
+    return _prepared(duckdb.connect(file, config=options))
+
+
+def another(connection: Engine) -> Engine:
+    """Another connection to the same engine, for a thread or a transaction of its own."""
+    return _prepared(connection.cursor())
+
+
+def _prepared(connection: Engine) -> Engine:
+    connection.execute("SET TimeZone = 'UTC'")
     # It takes what a TRY has twice out of the TRY, where an error in one row is an error of the query.
-    engine.execute("SET disabled_optimizers = 'common_subexpressions'")
-    engine.execute("SET enable_progress_bar = false")
-    return engine
+    connection.execute("SET disabled_optimizers = 'common_subexpressions'")
+    connection.execute("SET enable_progress_bar = false")
+    return connection
 
 
 class Stream:

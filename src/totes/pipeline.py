@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TypeVar
@@ -13,11 +13,12 @@ import duckdb
 
 from totes import engine
 from totes.config import Settings
-from totes.errors import EngineFault, TotesError, WarehouseRefused
+from totes.errors import EngineFault, StoreError, TotesError, WarehouseRefused
 from totes.ingestion.source import Snapshot, describe_source
 from totes.ingestion.stage import Ingested, ingest
 from totes.lake.journal import ingestion_journal
 from totes.lake.store import Store
+from totes.lake.workspace import Workspace
 from totes.processing.binding import bind
 from totes.processing.stage import Processed, process
 from totes.star.project import Project, load_project
@@ -98,32 +99,37 @@ class Pipeline:
             memory=self.settings.lake.memory,
         )
 
-    def ingest(self, inspect: Callable[[Snapshot], None] | None = None, *, always: bool = False) -> Ingested:
+    def workspace(self) -> AbstractContextManager[Workspace]:
+        """Opens the engine that stages of one run share."""
+        return Workspace.open(self.settings.cache_folder, self.settings.lake.memory)
+
+    def ingest(
+        self,
+        inspect: Callable[[Snapshot], None] | None = None,
+        *,
+        always: bool = False,
+        workspace: Workspace | None = None,
+    ) -> Ingested:
         """Captures what is new at the source as one batch, with `always` also when there is nothing.
 
-        `inspect` sees the snapshot when all of it is captured.
+        `inspect` sees the snapshot when all of it is captured. Without a workspace, the stage works in one of its own.
         """
-        return ingest(
-            self.settings.source_url(),
-            self.settings.source,
-            self.ingestion_store,
-            needed=self.project.source_tables,
-            compression=self.settings.lake.compression,
-            cache=self.settings.cache_folder,
-            memory=self.settings.lake.memory,
-            inspect=inspect,
-            always=always,
-        )
+        with nullcontext(workspace) if workspace else self.workspace() as shared:
+            return ingest(
+                self.settings.source_url(),
+                self.settings.source,
+                self.ingestion_store,
+                shared,
+                needed=self.project.source_tables,
+                compression=self.settings.lake.compression,
+                inspect=inspect,
+                always=always,
+            )
 
-    def process(self) -> Processed:
+    def process(self, workspace: Workspace | None = None) -> Processed:
         """Processes every ingested batch that is not processed."""
-        return process(
-            self.project,
-            self.ingestion_store,
-            self.processed_store,
-            cache=self.settings.cache_folder,
-            memory=self.settings.lake.memory,
-        )
+        with nullcontext(workspace) if workspace else self.workspace() as shared:
+            return process(self.project, self.ingestion_store, self.processed_store, shared)
 
     def load(self) -> Loaded:
         """Loads every processed batch that is not in the warehouse."""
@@ -159,12 +165,18 @@ class Pipeline:
         """
         _ = self.project  # a project that is wrong is wrong for every stage
         cycle = Cycle()
-        if only in (None, "ingest"):
-            cycle.ingested = _timed(cycle, "ingest", partial(self.ingest, always=always))
-            for failure in cycle.ingested.failures[:1] if cycle.ingested else ():
-                cycle.failures["ingest"] = failure
-        if only in (None, "process"):
-            cycle.processed = _timed(cycle, "process", self.process)
+        if only in (None, "ingest", "process"):
+            try:
+                with self.workspace() as workspace:
+                    if only != "process":
+                        capture = partial(self.ingest, always=always, workspace=workspace)
+                        cycle.ingested = _timed(cycle, "ingest", capture)
+                        for failure in cycle.ingested.failures[:1] if cycle.ingested else ():
+                            cycle.failures["ingest"] = failure
+                    if only != "ingest":
+                        cycle.processed = _timed(cycle, "process", partial(self.process, workspace))
+            except StoreError as error:
+                cycle.failures[only or "ingest"] = error
         if only in (None, "load"):
             cycle.loaded = _timed(cycle, "load", self.load)
         return cycle

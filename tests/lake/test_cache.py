@@ -6,7 +6,8 @@ import fcntl
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from totes.lake.cache import Cache
 from totes.lake.journal import Journal
 from totes.lake.manifest import Manifest
 from totes.lake.store import Store
+from totes.lake.workspace import Workspace
 
 NOON = datetime(2024, 11, 26, 12, tzinfo=UTC)
 
@@ -33,11 +35,16 @@ def journal(tmp_path: Path) -> Journal[Manifest]:
 
 
 @pytest.fixture
-def opened(tmp_path: Path, journal: Journal[Manifest]) -> Callable[..., Cache]:
+def opened(tmp_path: Path, journal: Journal[Manifest]) -> Callable[..., AbstractContextManager[Cache]]:
     """Opens the cache of a stage."""
 
-    def opened(of: Journal[Manifest] = journal) -> Cache:
-        return Cache.open(tmp_path / "cache", "stage", of, "100MB")
+    @contextmanager
+    def opened(of: Journal[Manifest] = journal) -> Iterator[Cache]:
+        with (
+            Workspace.open(tmp_path / "cache", "100MB") as workspace,
+            Cache.open(workspace, "stage", of) as cache,
+        ):
+            yield cache
 
     return opened
 
@@ -56,7 +63,9 @@ def learn(cache: Cache, journal: Journal[Manifest]) -> list[int]:
     return taken
 
 
-def test_a_cache_learns_each_batch_once(opened: Callable[..., Cache], journal: Journal[Manifest]) -> None:
+def test_a_cache_learns_each_batch_once(
+    opened: Callable[..., AbstractContextManager[Cache]], journal: Journal[Manifest]
+) -> None:
     with opened() as cache:
         assert (cache.batch, learn(cache, journal), cache.batch) == (0, [1, 2], 2)
     with opened() as cache:
@@ -64,7 +73,7 @@ def test_a_cache_learns_each_batch_once(opened: Callable[..., Cache], journal: J
 
 
 def test_what_fails_on_the_way_is_not_learnt_by_half(
-    opened: Callable[..., Cache], journal: Journal[Manifest]
+    opened: Callable[..., AbstractContextManager[Cache]], journal: Journal[Manifest]
 ) -> None:
     def fail(batch: int) -> str:
         cache.engine.execute("CREATE TABLE half (batch INTEGER)")
@@ -84,7 +93,7 @@ def test_what_fails_on_the_way_is_not_learnt_by_half(
 
 
 def test_a_damaged_cache_is_made_again(
-    opened: Callable[..., Cache], journal: Journal[Manifest], tmp_path: Path
+    opened: Callable[..., AbstractContextManager[Cache]], journal: Journal[Manifest], tmp_path: Path
 ) -> None:
     with opened() as cache:
         learn(cache, journal)
@@ -94,7 +103,7 @@ def test_a_damaged_cache_is_made_again(
 
 
 def test_a_file_that_is_another_database_is_made_again(
-    opened: Callable[..., Cache], journal: Journal[Manifest], tmp_path: Path
+    opened: Callable[..., AbstractContextManager[Cache]], journal: Journal[Manifest], tmp_path: Path
 ) -> None:
     (tmp_path / "cache").mkdir()
     with duckdb.connect(str(tmp_path / "cache/stage.duckdb")) as other:
@@ -104,7 +113,7 @@ def test_a_file_that_is_another_database_is_made_again(
 
 
 def test_a_cache_of_another_lake_is_made_again(
-    opened: Callable[..., Cache], journal: Journal[Manifest], tmp_path: Path
+    opened: Callable[..., AbstractContextManager[Cache]], journal: Journal[Manifest], tmp_path: Path
 ) -> None:
     with opened() as cache:
         learn(cache, journal)
@@ -114,7 +123,7 @@ def test_a_cache_of_another_lake_is_made_again(
 
 
 def test_a_cache_of_a_lake_that_was_replaced_is_made_again(
-    opened: Callable[..., Cache], journal: Journal[Manifest], tmp_path: Path
+    opened: Callable[..., AbstractContextManager[Cache]], journal: Journal[Manifest], tmp_path: Path
 ) -> None:
     with opened() as cache:
         learn(cache, journal)
@@ -125,7 +134,7 @@ def test_a_cache_of_a_lake_that_was_replaced_is_made_again(
 
 
 def test_a_lake_that_has_lost_its_newest_batch_is_not_taken_for_a_new_one(
-    opened: Callable[..., Cache], journal: Journal[Manifest], tmp_path: Path
+    opened: Callable[..., AbstractContextManager[Cache]], journal: Journal[Manifest], tmp_path: Path
 ) -> None:
     with opened() as cache:
         learn(cache, journal)
@@ -133,28 +142,30 @@ def test_a_lake_that_has_lost_its_newest_batch_is_not_taken_for_a_new_one(
     content = lost.read_bytes()
     lost.unlink()
     with pytest.raises(LakeDamaged, match=r"000000000002\.json is missing, though batch 2 was there"):
-        opened(Journal(journal.store, Manifest))
+        opened(Journal(journal.store, Manifest)).__enter__()
     lost.write_bytes(content)
     with opened() as cache:
         assert cache.batch == 2
 
 
 def test_a_lake_that_has_lost_all_its_manifests_is_damaged_and_an_empty_one_is_new(
-    opened: Callable[..., Cache], journal: Journal[Manifest], tmp_path: Path
+    opened: Callable[..., AbstractContextManager[Cache]], journal: Journal[Manifest], tmp_path: Path
 ) -> None:
     with opened() as cache:
         learn(cache, journal)
     journal.store.put_new("table/packet", b"{}")
     shutil.rmtree(tmp_path / "lake/batches")
     with pytest.raises(LakeDamaged, match=r"000000000001\.json is missing"):
-        opened(Journal(journal.store, Manifest))
+        opened(Journal(journal.store, Manifest)).__enter__()
     shutil.rmtree(tmp_path / "lake/table")
     with opened(Journal(journal.store, Manifest)) as cache:
         assert cache.batch == 0
 
 
 def test_a_cache_of_another_version_is_made_again(
-    opened: Callable[..., Cache], journal: Journal[Manifest], monkeypatch: pytest.MonkeyPatch
+    opened: Callable[..., AbstractContextManager[Cache]],
+    journal: Journal[Manifest],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with opened() as cache:
         learn(cache, journal)
@@ -164,7 +175,10 @@ def test_a_cache_of_another_version_is_made_again(
 
 
 def test_a_cache_that_another_process_has_open_is_left_alone(
-    opened: Callable[..., Cache], journal: Journal[Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    opened: Callable[..., AbstractContextManager[Cache]],
+    journal: Journal[Manifest],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(cache_module, "_LOCK_PATIENCE_SECONDS", 0.3)
     with opened() as cache:
@@ -183,7 +197,7 @@ def test_a_cache_that_another_process_has_open_is_left_alone(
 
 
 def test_a_cache_that_another_process_is_just_making_is_not_taken_for_a_damaged_one(
-    opened: Callable[..., Cache], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    opened: Callable[..., AbstractContextManager[Cache]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cache_module, "_LOCK_PATIENCE_SECONDS", 0.3)
     with opened():
@@ -197,7 +211,10 @@ def test_a_cache_that_another_process_is_just_making_is_not_taken_for_a_damaged_
     assert file.read_bytes() == b"half of it"
 
 
-def test_a_cache_folder_that_cannot_be_made_is_named(tmp_path: Path, journal: Journal[Manifest]) -> None:
+def test_a_cache_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="file/cache cannot be made"):
-        Cache.open(tmp_path / "file/cache", "stage", journal, "100MB")
+    with (
+        pytest.raises(StoreError, match="file/cache cannot be made"),
+        Workspace.open(tmp_path / "file/cache", "1GB"),
+    ):
+        pass

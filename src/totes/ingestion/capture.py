@@ -191,5 +191,9 @@ def changed_at_expression(table: SourceTable, read_at: str) -> str:
     if table.changed_at is None:
         return engine.text(read_at)
     column = position_column(table.columns.index(table.changed_at))
-    plain = f"regexp_matches({column}, '^\\d{{4}}-[^B]*$')"
-    return f"CASE WHEN {plain} THEN replace(replace({column}, ' ', 'T'), '+00', '') ELSE {engine.text(read_at)} END"
+    # A year of four digits, neither before Christ nor infinite.
+    plain = f"substr({column}, 5, 1) = '-' AND NOT contains({column}, 'B')"
+    time = f"replace({column}, ' ', 'T')"
+    if table.changed_at.entry.type.endswith("with time zone"):
+        time = f"replace({time}, '+00', '')"
+    return f"CASE WHEN {plain} THEN {time} ELSE {engine.text(read_at)} END"

@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-import duckdb
-
 from totes import engine
-from totes.errors import SourceError, SourceRefused
-from totes.ingestion.capture import (
-    MARK,
-    key_column,
-    mark_expression,
-    position_column,
-    select_keys,
-    select_rows,
-)
+from totes.errors import SourceRefused
+from totes.ingestion.capture import MARK, key_column, position_column
 from totes.ingestion.catalog import SourceTable
-from totes.ingestion.source import Snapshot
+from totes.ingestion.reading import union
 from totes.lake.cache import Cache
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest, TableChanges
-from totes.redaction import redact
-
-# Temporary tables of one table's capture: what was read, what of it is new, and the keys that are gone.
-READ, NEW, GONE = "read_rows", "new_rows", "gone_keys"
 
 
 class KnownRows:
     """The captured rows of all tables, and the comparison of a table's present rows with them."""
 
     def __init__(self, cache: Cache, journal: Journal[IngestionManifest]) -> None:
-        self.engine = cache.engine
+        self._engine = cache.engine
         self._cache = cache
         self._journal = journal
-        rows = self.engine.execute("SELECT table_name FROM duckdb_tables() WHERE NOT temporary").fetchall()
-        self._tables = {name for (name,) in rows}
+        self._tables = cache.tables()
 
     def catch_up(self) -> None:
         """Learns what batches of other runners, or before the cache was lost, have captured."""
@@ -45,137 +31,51 @@ class KnownRows:
 
     def rows(self, table: SourceTable) -> int:
         """How many rows of a table are known."""
-        return self._count(_known(table.name)) if self.captured(table) else 0
+        return self.count(_known(table.name)) if self.captured(table) else 0
 
-    def read(
-        self,
-        snapshot: Snapshot,
-        table: SourceTable,
-        condition: str | None,
-        added: tuple[int, ...] = (),
-        *,
-        everything: bool = False,
-    ) -> int:
-        """Reads a table's rows into the engine and keeps those that are not known; gives how many these are.
+    def unknown(self, table: SourceTable, read: list[str], added: tuple[int, ...], target: str) -> str:
+        """Keeps those of the rows that were read that are not known, as a table.
 
-        Rows with a value in one of the `added` columns, by position, are not known: they were captured without it. With
-        `everything`, no row is.
+        Rows with a value in one of the `added` columns, by position, are not known: they were captured without it.
         """
-        self._receive(READ, snapshot.stream(select_rows(table, condition), table.name), table.name)
-        columns = ", ".join(position_column(number) for number in range(len(table.columns)))
-        marked = f"SELECT {columns}, {_key_list(table)}, {mark_expression(table)} AS {MARK} FROM {READ}"
-        if self.captured(table) and not everything:
-            marked = (
-                f"SELECT * FROM ({marked}) AS marked WHERE NOT EXISTS (SELECT 1 FROM {_known(table.name)} AS known"
-                f" WHERE {engine.same('known', 'marked', [*_keys(table), MARK])})"
-                + "".join(f" OR {position_column(position)} IS NOT NULL" for position in added)
-            )
-        self.engine.execute(f"CREATE OR REPLACE TEMP TABLE {NEW} AS {marked}")
-        if not table.key_enforced:
-            self._check_unique(table)
-        return self._count(NEW)
+        widened = "".join(f" OR read.{position_column(position)} IS NOT NULL" for position in added)
+        self._engine.execute(
+            f"CREATE TABLE {target} AS SELECT * FROM {union(read)} AS read"
+            f" WHERE NOT EXISTS (SELECT 1 FROM {_known(table.name)} AS known"
+            f" WHERE {_same_key(table)} AND known.{MARK} IS NOT DISTINCT FROM read.{MARK}){widened}"
+        )
+        return target
 
-    def count_read(self) -> int:
-        """How many rows the last `read` got from the source, known or not."""
-        return self._count(READ)
-
-    def added(self, table: SourceTable) -> int:
+    def added(self, table: SourceTable, new: list[str]) -> int:
         """How many of the new rows have a key that is not known."""
-        if not self.captured(table):
-            return self._count(NEW)
-        return self._count(
-            f"{NEW} AS new WHERE NOT EXISTS (SELECT 1 FROM {_known(table.name)} AS known"
-            f" WHERE {engine.same('known', 'new', _keys(table))})"
+        if not new or not self.captured(table):
+            return sum(self.count(part) for part in new)
+        return self.count(
+            f"{union(new)} AS read WHERE NOT EXISTS (SELECT 1 FROM {_known(table.name)} AS known"
+            f" WHERE {_same_key(table)})"
         )
 
-    def keys_read(self, table: SourceTable) -> str:
-        """The keys of the rows that the last `read` got, as a relation; of all rows if it had no condition."""
-        return f"(SELECT {_key_list(table)} FROM {READ})"
-
-    def read_keys(self, snapshot: Snapshot, table: SourceTable) -> str:
-        """Reads the keys of all present rows into the engine, and gives the relation's name."""
-        self._receive("present_keys", snapshot.stream(select_keys(table), table.name), table.name)
-        return "present_keys"
-
-    def find_gone(self, table: SourceTable, present: str) -> int:
-        """Keeps the known keys that are not in the relation `present`, and gives how many these are."""
-        self.engine.execute(
-            f"CREATE OR REPLACE TEMP TABLE {GONE} AS"
-            f" SELECT {engine.names(_keys(table))} FROM {_known(table.name)} AS known"
-            f" WHERE NOT EXISTS (SELECT 1 FROM {present} AS present WHERE {engine.same('known', 'present', _keys(table))})"
+    def find_gone(self, table: SourceTable, present: str, target: str) -> str:
+        """Keeps the known keys that are not in the relation `present`, as a table."""
+        keys = key_names(table)
+        self._engine.execute(
+            f"CREATE TABLE {target} AS SELECT {engine.names(keys)} FROM {_known(table.name)} AS known"
+            f" WHERE NOT EXISTS (SELECT 1 FROM {present} AS present WHERE {engine.same('known', 'present', keys)})"
         )
-        return self._count(GONE)
+        return target
 
-    def none_gone(self, table: SourceTable) -> int:
-        """Keeps an empty table of gone keys, for a table from which nothing was deleted."""
-        self.engine.execute(
-            f"CREATE OR REPLACE TEMP TABLE {GONE} AS SELECT {engine.names(_keys(table))} FROM {NEW} LIMIT 0"
-        )
-        return 0
+    def check_unique(self, table: SourceTable, read: list[str]) -> None:
+        """Makes sure that the columns which are said to identify a row do.
 
-    def learn(self, table: str, keys: list[str]) -> None:
-        """Takes the new rows and the gone keys of the table into what is known."""
-        self._replace(table, keys, f"SELECT {engine.names([*keys, MARK])} FROM {NEW}", GONE)
-
-    def _apply_batch(self, batch: int) -> str:
-        manifest = self._journal.read(batch)
-        for table, changes in manifest.tables.items():
-            if changes.marks:
-                self._apply_marks(table, changes)
-        return manifest.sha256()
-
-    def _apply_marks(self, table: str, changes: TableChanges) -> None:
-        keys = [key_column(number) for number in range(len(changes.key))]
-        with self._journal.store.local(list(changes.marks)) as files:
-            self.engine.execute(
-                f"CREATE OR REPLACE TEMP TABLE marks AS SELECT * FROM {engine.parquet(files)}"
-            )
-        self._replace(
-            table, keys, f"SELECT {engine.names([*keys, MARK])} FROM marks WHERE {MARK} IS NOT NULL", "marks"
-        )
-
-    def _replace(self, table: str, keys: list[str], new: str, gone: str) -> None:
-        known = _known(table)
-        if self._exists(table) and self._mark_type(known) == self._mark_type(f"({new})"):
-            for relation in (f"({new})", gone):
-                self.engine.execute(
-                    f"DELETE FROM {known} AS known USING {relation} AS other"
-                    f" WHERE {engine.same('known', 'other', keys)}"
-                )
-            self.engine.execute(f"INSERT INTO {known} {new}")
-        else:
-            # A table whose rows are marked in another way than before is captured wholly.
-            self.engine.execute(f"CREATE OR REPLACE TABLE {known} AS {new}")
-            self._tables.add(engine.case_safe("known", table))
-
-    def _mark_type(self, relation: str) -> str:
-        [(_, kind, *_)] = self.engine.execute(f"DESCRIBE SELECT {MARK} FROM {relation}").fetchall()
-        return str(kind)
-
-    def _receive(self, table: str, stream: object, of: str) -> None:
-        self.engine.register("incoming", stream)
-        try:
-            self.engine.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT * FROM incoming")
-        except duckdb.Error as error:
-            if "incoming" not in str(error):
-                raise
-            message = redact(" ".join(str(error).split()))
-            raise SourceError(f"reading {of} failed: {message}", hint="Run it again") from error
-        self.engine.unregister("incoming")
-
-    def _count(self, relation: str) -> int:
-        return int(engine.scalar(self.engine, f"SELECT count(*) FROM {relation}"))
-
-    def _exists(self, table: str) -> bool:
-        return engine.case_safe("known", table) in self._tables
-
-    def _check_unique(self, table: SourceTable) -> None:
-        keys = engine.names(_keys(table))
-        double = self.engine.execute(
-            f"SELECT {keys} FROM (SELECT {_key_list(table)} FROM {READ}) GROUP BY ALL HAVING count(*) > 1 LIMIT 1"
+        Raises:
+            SourceRefused: they do not.
+        """
+        keys, relation = engine.names(key_names(table)), union(read, key_list(table))
+        double = self._engine.execute(
+            f"SELECT {keys} FROM {relation} GROUP BY ALL HAVING count(*) > 1 LIMIT 1"
         ).fetchall()
-        nothing = " OR ".join(f"{key_column(number)} IS NULL" for number in range(len(table.key)))
-        if self._count(f"(SELECT {_key_list(table)} FROM {READ}) WHERE {nothing}"):
+        nothing = " OR ".join(f"{key} IS NULL" for key in key_names(table))
+        if self.count(f"{relation} WHERE {nothing}"):
             raise SourceRefused(
                 f"{table.schema}.{table.name} has rows without a value in {', '.join(table.key)}",
                 hint=f"Name columns that identify a row in [source.keys] for {table.name}",
@@ -187,14 +87,72 @@ class KnownRows:
                 hint=f"Name columns that identify a row in [source.keys] for {table.name}",
             )
 
+    def learn(self, table: SourceTable, new: list[str], gone: str | None) -> None:
+        """Takes new rows and gone keys of a table into what is known."""
+        self._replace(
+            table.name, key_names(table), union(new, f"{key_list(table)}, {MARK}") if new else None, gone
+        )
 
-def _keys(table: SourceTable) -> list[str]:
+    def count(self, relation: str) -> int:
+        """How many rows a relation has."""
+        return int(engine.scalar(self._engine, f"SELECT count(*) FROM {relation}"))
+
+    def _apply_batch(self, batch: int) -> str:
+        manifest = self._journal.read(batch)
+        for table, changes in manifest.tables.items():
+            if changes.marks:
+                self._apply_marks(table, changes)
+        return manifest.sha256()
+
+    def _apply_marks(self, table: str, changes: TableChanges) -> None:
+        keys = [key_column(number) for number in range(len(changes.key))]
+        with self._journal.store.local(list(changes.marks)) as files:
+            self._engine.execute(
+                f"CREATE OR REPLACE TEMP TABLE marks AS SELECT * FROM {engine.parquet(files)}"
+            )
+        self._replace(table, keys, f"(SELECT * FROM marks WHERE {MARK} IS NOT NULL)", "marks")
+
+    def _replace(self, table: str, keys: list[str], new: str | None, gone: str | None) -> None:
+        known = _known(table)
+        if self._exists(table) and (new is None or self._mark_type(known) == self._mark_type(new)):
+            for relation in filter(None, (new, gone)):
+                self._engine.execute(
+                    f"DELETE FROM {known} AS known USING {relation} AS other"
+                    f" WHERE {engine.same('known', 'other', keys)}"
+                )
+            if new:
+                self._engine.execute(f"INSERT INTO {known} SELECT {engine.names([*keys, MARK])} FROM {new}")
+        else:
+            # A table whose rows are marked in another way than before is captured wholly.
+            self._engine.execute(
+                f"CREATE OR REPLACE TABLE {known} AS SELECT {engine.names([*keys, MARK])} FROM {new}"
+            )
+            self._tables.add(engine.case_safe("known", table))
+
+    def _mark_type(self, relation: str) -> str:
+        [(_, kind, *_)] = self._engine.execute(f"DESCRIBE SELECT {MARK} FROM {relation}").fetchall()
+        return str(kind)
+
+    def _exists(self, table: str) -> bool:
+        return engine.case_safe("known", table) in self._tables
+
+
+def key_names(table: SourceTable) -> list[str]:
+    """The engine's names of a table's key columns."""
     return [key_column(number) for number in range(len(table.key))]
 
 
-def _key_list(table: SourceTable) -> str:
+def key_list(table: SourceTable) -> str:
+    """The key columns of rows that were read, under these names."""
     return ", ".join(
         f"{position_column(position)} AS {key_column(number)}"
+        for number, position in enumerate(table.key_positions)
+    )
+
+
+def _same_key(table: SourceTable) -> str:
+    return " AND ".join(
+        f"known.{key_column(number)} IS NOT DISTINCT FROM read.{position_column(position)}"
         for number, position in enumerate(table.key_positions)
     )
 

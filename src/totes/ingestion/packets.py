@@ -3,128 +3,149 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 from totes import engine
+from totes.ingestion import lines
 from totes.ingestion.capture import MARK, changed_at_expression, key_column, position_column
 from totes.ingestion.catalog import SourceTable
-from totes.ingestion.known import GONE, NEW
+from totes.ingestion.known import key_list, key_names
+from totes.ingestion.reading import TableReader, union
 from totes.lake.layout import new_object_path
 from totes.lake.manifest import StoredObject
 from totes.lake.store import Store
+from totes.lake.workspace import Workspace
 
 PART_ROWS_MAX = 1_000_000
 MARKS_FOLDER = "marks"
+_FORMS = {"integer": "BIGINT", "boolean": "BOOLEAN", "text": "VARCHAR", "json": "VARCHAR"}
 _ENDINGS = {"zstd": "jsonl.zst", "gzip": "jsonl.gz", "none": "jsonl"}
 
 
 class PacketWriter:
-    """Writes the packets of one batch."""
+    """Writes the packets of one batch, several at once where there are cores."""
 
     def __init__(
-        self, connection: engine.Engine, store: Store, batch: int, read_at: datetime, compression: str
+        self,
+        workspace: Workspace,
+        reader: TableReader,
+        store: Store,
+        batch: int,
+        read_at: datetime,
+        compression: str,
     ) -> None:
-        self._engine = connection
+        self._workspace = workspace
+        self._reader = reader
         self._store = store
         self._batch = batch
         self._read_at = read_at
         self._compression = compression
 
-    def write(self, table: SourceTable) -> tuple[StoredObject, ...]:
-        """Writes the new rows and the gone keys of a table, in parts of at most a million lines."""
-        upserts = int(engine.scalar(self._engine, f"SELECT count(*) FROM {NEW}"))
-        deletes = int(engine.scalar(self._engine, f"SELECT count(*) FROM {GONE}"))
-        parts = [
-            (min(PART_ROWS_MAX, upserts - first), self._upserts(table, first))
-            for first in range(0, upserts, PART_ROWS_MAX)
-        ]
-        parts += [
-            (min(PART_ROWS_MAX, deletes - first), self._deletes(table, first))
-            for first in range(0, deletes, PART_ROWS_MAX)
-        ]
-        ending = _ENDINGS[self._compression]
-        return tuple(
-            self._put(
-                lines,
-                rows,
-                new_object_path(
-                    table.name, batch=self._batch, part=number, read_at=self._read_at, ending=ending
-                ),
-            )
-            for number, (rows, lines) in enumerate(parts, start=1)
-        )
+    def write(
+        self, table: SourceTable, new: Sequence[tuple[str, int]], gone: tuple[str, int] | None
+    ) -> tuple[StoredObject, ...]:
+        """Writes the new rows and the gone keys of a table, in parts of at most a million lines.
 
-    def write_marks(self, table: SourceTable) -> tuple[StoredObject, ...]:
+        Args:
+            table: the table.
+            new: tables with new rows, each with the number of its rows.
+            gone: the table with the keys that are gone, with their number.
+        """
+        parts = [(self._upsert(table), *part) for relation, rows in new for part in _parts(relation, rows)]
+        if gone:
+            parts += [(self._delete(table), *part) for part in _parts(*gone)]
+        ending = _ENDINGS[self._compression]
+
+        def put(numbered: tuple[int, tuple[str, str, int, int]]) -> StoredObject:
+            number, (line, relation, first, rows) = numbered
+            path = new_object_path(
+                table.name, batch=self._batch, part=number, read_at=self._read_at, ending=ending
+            )
+            connection = self._workspace.connect()
+            try:
+                with tempfile.TemporaryDirectory(prefix="totes-") as scratch:
+                    file = Path(scratch) / "part"
+                    lines.write(connection, line, relation, first, rows, file, self._compression)
+                    return self._store.put_file(path, file, rows)
+            finally:
+                connection.close()
+
+        return tuple(self._reader.each(put, enumerate(parts, start=1)))
+
+    def write_marks(
+        self, table: SourceTable, new: Sequence[tuple[str, int]], gone: tuple[str, int] | None
+    ) -> tuple[StoredObject, ...]:
         """Writes keys and marks of the new rows, and the gone keys without a mark, so that a lost cache can return."""
-        keys = engine.names(key_column(number) for number in range(len(table.key)))
-        rows = f"SELECT {keys}, {MARK} FROM {NEW} UNION ALL SELECT {keys}, NULL FROM {GONE}"
-        count = int(engine.scalar(self._engine, f"SELECT count(*) FROM ({rows})"))
+        keys = engine.names(key_names(table))
+        relations = [union([relation for relation, _ in new], f"{key_list(table)}, {MARK}")] if new else []
+        if gone:
+            kind = "BIGINT" if table.has_transaction_ids else "VARCHAR"
+            relations.append(f"(SELECT {keys}, NULL::{kind} AS {MARK} FROM {gone[0]})")
+        count = sum(rows for _, rows in (*new, *((gone,) if gone else ())))
         path = new_object_path(
             MARKS_FOLDER, table.name, batch=self._batch, part=1, read_at=self._read_at, ending="parquet"
         )
-        return (self._copy(rows, "FORMAT parquet, COMPRESSION zstd", count, path),)
+        connection = self._workspace.connect()
+        try:
+            with tempfile.TemporaryDirectory(prefix="totes-") as scratch:
+                file = Path(scratch) / "part"
+                engine.copy_out(
+                    connection,
+                    f"COPY ({' UNION ALL '.join(f'FROM {relation}' for relation in relations)})"
+                    f" TO {engine.text(str(file))} (FORMAT parquet, COMPRESSION zstd)",
+                    count,
+                )
+                return (self._store.put_file(path, file, count),)
+        finally:
+            connection.close()
 
-    def _upserts(self, table: SourceTable, first: int) -> str:
-        read_at = self._read_at.isoformat(timespec="microseconds")
-        columns = list(enumerate(table.columns))
-        members = [
-            f"{engine.text(column.name)}, {position_column(number)}"
-            for number, column in columns
-            if column.entry.kind != "json"
-        ]
-        members += ["'_op', 'upsert'", f"'_at', {changed_at_expression(table, read_at)}"]
-        documents = [
-            (column.name, position_column(number))
-            for number, column in columns
-            if column.entry.kind == "json"
-        ]
-        return f"SELECT {_line(members, documents)} FROM {NEW} WHERE {self._part(NEW, first)}"
+    def at_hand(
+        self, table: SourceTable, new: Sequence[tuple[str, int]], gone: tuple[str, int] | None
+    ) -> str:
+        """A query for what reading the written lines would give: the columns by name, `_op` and `_at`."""
+        parts = []
+        if new:
+            selected = _selected(table, {n: position_column(n) for n in range(len(table.columns))})
+            at = changed_at_expression(table, self._read)
+            parts += [
+                f"SELECT {selected}, 'upsert' AS _op, CAST({at} AS TIMESTAMP) AS _at FROM {relation}"
+                for relation, _ in new
+            ]
+        if gone:
+            selected = _selected(table, dict(zip(table.key_positions, key_names(table), strict=True)))
+            at = engine.text(self._read)
+            parts.append(f"SELECT {selected}, 'delete' AS _op, CAST({at} AS TIMESTAMP) AS _at FROM {gone[0]}")
+        return " UNION ALL ".join(parts)
 
-    def _deletes(self, table: SourceTable, first: int) -> str:
-        read_at = self._read_at.isoformat(timespec="microseconds")
+    @property
+    def _read(self) -> str:
+        return self._read_at.isoformat(timespec="microseconds")
+
+    def _upsert(self, table: SourceTable) -> str:
+        columns = [(column, position_column(number)) for number, column in enumerate(table.columns)]
+        return lines.line(columns, "upsert", changed_at_expression(table, self._read))
+
+    def _delete(self, table: SourceTable) -> str:
         # As in the lines of rows, documents stand in the order of the table's columns.
-        parts = [
+        columns = [
             (table.columns[position], key_column(number))
             for position, number in sorted((part, number) for number, part in enumerate(table.key_positions))
         ]
-        members = [
-            f"{engine.text(column.name)}, {key}" for column, key in parts if column.entry.kind != "json"
-        ]
-        members += ["'_op', 'delete'", f"'_at', {engine.text(read_at)}"]
-        documents = [(column.name, key) for column, key in parts if column.entry.kind == "json"]
-        return f"SELECT {_line(members, documents)} FROM {GONE} WHERE {self._part(GONE, first)}"
-
-    def _part(self, table: str, first: int) -> str:
-        # Row ids are consecutive, but within a transaction they do not begin at 0.
-        return f"rowid - (SELECT min(rowid) FROM {table}) BETWEEN {first} AND {first + PART_ROWS_MAX - 1}"
-
-    def _put(self, lines: str, rows: int, path: str) -> StoredObject:
-        # A CSV of one column without quoting is text as it is; the delimiter cannot stand in JSON.
-        raw = (
-            "FORMAT csv, HEADER false, QUOTE '', ESCAPE '', DELIMITER e'\\x01', "
-            f"COMPRESSION {'uncompressed' if self._compression == 'none' else self._compression}"
-        )
-        return self._copy(lines, raw, rows, path)
-
-    def _copy(self, query: str, options: str, rows: int, path: str) -> StoredObject:
-        with tempfile.TemporaryDirectory(prefix="totes-") as scratch:
-            file = Path(scratch) / "part"
-            engine.copy_out(self._engine, f"COPY ({query}) TO {engine.text(str(file))} ({options})", rows)
-            return self._store.put_file(path, file, rows)
+        return lines.line(columns, "delete", engine.text(self._read))
 
 
-def _line(members: list[str], documents: list[tuple[str, str]]) -> str:
-    """A line's SQL: a JSON object of members, and behind them documents, pairs of a name and the SQL of its text.
+def _selected(table: SourceTable, values: dict[int, str]) -> str:
+    """All columns by name, in the form that they have when they are read from lines; NULL where there is no value."""
+    selected = []
+    for number, column in enumerate(table.columns):
+        value = values.get(number, f"NULL::{_FORMS[column.entry.kind]}")
+        if column.entry.kind == "json":
+            value = lines.on_one_line(value)
+        selected.append(f"{value} AS {engine.name(column.name)}")
+    return ", ".join(selected)
 
-    Documents go in as PostgreSQL wrote them, since reading them here would round their numbers. Each stands between
-    tabs: a tab or line break of its own can only stand between its tokens. One more blank tells JSON's null from SQL's.
-    """
-    behind = "".join(
-        f" || chr(9) || ',' || to_json({engine.text(name)}) || ':' || chr(9)"
-        f" || CASE WHEN ltrim({value}) = 'null' THEN ' ' ELSE '' END"
-        f" || coalesce(translate({value}, chr(9) || chr(10) || chr(13), '   '), 'null')"
-        for name, value in documents
-    )
-    end = " || chr(9) || '}'" if documents else " || '}'"
-    return f"left(json_object({', '.join(members)})::VARCHAR, -1){behind}{end}"
+
+def _parts(relation: str, rows: int) -> list[tuple[str, int, int]]:
+    return [(relation, first, min(PART_ROWS_MAX, rows - first)) for first in range(0, rows, PART_ROWS_MAX)]

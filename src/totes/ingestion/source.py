@@ -1,4 +1,4 @@
-"""The source at one instant: a read-only snapshot shared by a control connection and a bulk one.
+"""The source at one instant: a read-only snapshot shared by a control connection and bulk ones.
 
 Everything that a batch reads, it reads through one Snapshot; nothing here decides what is new.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from threading import Lock
 from typing import Any
 
 import adbc_driver_manager
@@ -41,6 +42,10 @@ _SESSION = {
     "row_security": "off",
 }
 _TRANSACTION_TIMEOUT_SINCE = 170000
+_BLOCK_RANGES_SINCE = 140000
+_SIZE_SQL = """
+    SELECT pg_relation_size(%(table)s::oid) / current_setting('block_size')::int8, pg_table_size(%(table)s::oid)
+"""
 _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _POSITION_SQL = """
     SELECT pg_export_snapshot(),
@@ -65,7 +70,8 @@ class Snapshot:
     ) -> None:
         self._control = control
         self._open_bulk = open_bulk
-        self._bulk: Any = None
+        self._idle: list[Any] = []
+        self._checking_out = Lock()
         self.tables = selection.tables
         self.selection = selection
         _, horizon, next_transaction, read_at, system_identifier, timeline, database = row
@@ -78,13 +84,41 @@ class Snapshot:
             read_at=read_at,
         )
 
-    def stream(self, sql: str, what: str = "the source") -> Any:
-        """The rows of a query as an Arrow stream that DuckDB reads by name; it can be read once."""
+    @contextmanager
+    def stream(self, sql: str, what: str = "the source") -> Iterator[Any]:
+        """The rows of a query as an Arrow stream that DuckDB reads by name; it can be read once, while the context lasts.
+
+        Several threads may read at once, each on a connection of its own.
+        """
         with _source_errors(f"reading {what}"):
-            if self._bulk is None:  # an idle batch never needs it
-                self._bulk = self._open_bulk()
-            self._bulk.execute(sql)
-            return self._bulk.fetch_arrow()
+            with self._checking_out:
+                bulk = self._idle.pop() if self._idle else None
+            bulk = bulk or self._open_bulk()  # an idle batch never needs one
+            bulk.execute(sql)
+            rows = bulk.fetch_arrow()
+        yield rows
+        self._idle.append(bulk)
+
+    def pieces(self, table: SourceTable, piece_bytes: int) -> list[str | None]:
+        """Conditions that part a table's rows into pieces of about so many bytes; [None] where it is one piece.
+
+        They are ranges of the table's blocks, which PostgreSQL 14 and later reads by itself.
+        """
+        if (
+            not table.has_transaction_ids
+            or table.partitions
+            or self._control.info.server_version < _BLOCK_RANGES_SINCE
+        ):
+            return [None]
+        with _source_errors(f"measuring {table.name}"):
+            row = self._control.execute(_SIZE_SQL, {"table": table.relation}).fetchone()
+        assert row is not None
+        blocks, size = int(row[0]), int(row[1])
+        step = max(1, blocks * piece_bytes // max(size, 1))
+        starts = [f"ctid >= '({first},0)'" for first in range(0, blocks, step)]
+        ends = [f" AND ctid < '({first},0)'" for first in range(step, blocks, step)]
+        # The last has no end: blocks that have come since have no row that the snapshot sees.
+        return [start + end for start, end in zip(starts, [*ends, ""], strict=True)] if ends else [None]
 
     def survey(self, table: SourceTable, condition: str) -> tuple[int, int]:
         """How many rows the table has, and how many of these meet a condition, in one pass over it."""
@@ -125,14 +159,11 @@ def open_snapshot(url: str, source: SourceSettings, needed: frozenset[str]) -> I
         if {table.name for table in selection.tables} != {table.name for table in expected.tables}:
             raise SourceError("tables came or went while the source was being opened", hint="Run it again")
         with ExitStack() as opened:
-            yield Snapshot(
-                control,
-                lambda: opened.enter_context(
-                    _bulk_cursor(bulk_url, str(row[0]), control.info.server_version)
-                ),
-                selection,
-                row,
-            )
+
+            def open_bulk() -> Any:
+                return opened.enter_context(_bulk_cursor(bulk_url, str(row[0]), control.info.server_version))
+
+            yield Snapshot(control, open_bulk, selection, row)
 
 
 def describe_source(url: str, source: SourceSettings, needed: frozenset[str]) -> dict[str, TableChanges]:
@@ -149,8 +180,8 @@ def prepare_session(connection: psycopg.Connection, source: SourceSettings) -> N
     """Sets what decides PostgreSQL's text forms, and what could cut a long read short."""
     settings = _session_of(connection.info.server_version)
     settings |= {"lock_timeout": f"{int(source.lock_timeout.total_seconds() * 1000)}ms"}
-    for setting, value in settings.items():
-        connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", (setting, value))
+    each = ", ".join(["pg_catalog.set_config(%s, %s, false)"] * len(settings))
+    connection.execute(f"SELECT {each}".encode(), [part for pair in settings.items() for part in pair])
 
 
 def _connect(url: str) -> closing[psycopg.Connection]:

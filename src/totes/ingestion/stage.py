@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from totes.config import SourceSettings
 from totes.errors import BatchTaken, SourceRefused
@@ -17,16 +16,17 @@ from totes.ingestion.capture import (
     check_shape,
     having_values,
     in_new_partitions,
-    key_column,
 )
 from totes.ingestion.catalog import SourceTable
-from totes.ingestion.known import KnownRows
+from totes.ingestion.known import KnownRows, key_list
 from totes.ingestion.packets import PacketWriter
+from totes.ingestion.reading import TableReader, union
 from totes.ingestion.source import Snapshot, open_snapshot
 from totes.lake.cache import Cache
 from totes.lake.journal import ingestion_journal
 from totes.lake.manifest import IngestionManifest, LeftOut, Position, TableChanges
 from totes.lake.store import Store
+from totes.lake.workspace import Workspace
 from totes.log import logger
 
 _ATTEMPTS_MAX = 100
@@ -52,11 +52,10 @@ def ingest(
     url: str,
     source: SourceSettings,
     store: Store,
+    workspace: Workspace,
     *,
     needed: frozenset[str],
     compression: str,
-    cache: Path,
-    memory: str,
     inspect: Callable[[Snapshot], None] | None = None,
     always: bool = False,
 ) -> Ingested:
@@ -69,10 +68,9 @@ def ingest(
         url: the source's PostgreSQL URL.
         source: which schema, tables and keys.
         store: the ingestion lake.
+        workspace: where the stage works; the batch's rows stay at hand in it.
         needed: the tables that models read; they must be there and readable.
         compression: zstd, gzip or none.
-        cache: a local folder.
-        memory: the most memory for the engine.
         inspect: is called with the snapshot when all that it shows is captured, while it is still open.
         always: whether a batch is made also when there is nothing new, so that processing has one to work on.
 
@@ -81,28 +79,28 @@ def ingest(
     """
     journal = ingestion_journal(store)
     for _ in range(_ATTEMPTS_MAX):
-        with Cache.open(cache, "ingestion", journal, memory) as opened:
-            known = KnownRows(opened, journal)
+        with Cache.open(workspace, "ingestion", journal) as cache:
+            known = KnownRows(cache, journal)
             known.catch_up()
             started = datetime.now(UTC)
-            with open_snapshot(url, source, needed) as snapshot:
+            with open_snapshot(url, source, needed) as snapshot, TableReader(snapshot, workspace) as reader:
                 reach("ingest.opened")
-                previous = journal.read(opened.batch) if opened.batch else None
-                opened.begin()
-                capture = Capture(snapshot, known, store, previous, compression)
+                previous = journal.read(cache.batch) if cache.batch else None
+                capture = Capture(snapshot, known, reader, store, workspace, previous, compression)
                 manifest = capture.run(started, always=always)
-                if manifest is None:
-                    opened.rollback()
-                else:
+                if manifest:
                     try:
                         journal.commit(manifest)
                     except BatchTaken:
-                        opened.rollback()
+                        reader.drop()
                         _log.info(
                             "another runner committed this batch first; starting over", batch=manifest.batch
                         )
                         continue
-                    opened.commit(manifest.batch, manifest.sha256())
+                    cache.begin()
+                    capture.learn()
+                    cache.commit(manifest.batch, manifest.sha256())
+                    workspace.hand_on(manifest.sha256(), capture.at_hand())
                 if inspect:
                     inspect(snapshot)
                 return Ingested(
@@ -110,9 +108,38 @@ def ingest(
                     capture.position.read_at if manifest else snapshot.position.read_at,
                     {n: t for n, t in capture.tables.items() if t.upserts or t.deletes},
                     tuple(capture.failures),
-                    captured=manifest.batch if manifest else opened.batch,
+                    captured=manifest.batch if manifest else cache.batch,
                 )
     raise BatchTaken(f"other runners were first {_ATTEMPTS_MAX} times in a row", hint="Run it again")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is new in one table: tables of the workspace, each with the number of its rows.
+
+    `read` are the rows that were read, `new` those of them that are not known, `gone` the keys of known rows that are
+    not there any more.
+    """
+
+    table: SourceTable
+    read: list[tuple[str, int]]
+    new: list[tuple[str, int]]
+    gone: tuple[str, int] | None = None
+
+    @property
+    def kept(self) -> list[str]:
+        """The tables that hold what the batch is made of."""
+        return [name for name, _ in (*self.new, *((self.gone,) if self.gone else ()))]
+
+    @property
+    def upserts(self) -> int:
+        """How many rows are new or changed."""
+        return sum(rows for _, rows in self.new)
+
+    @property
+    def deletes(self) -> int:
+        """How many rows are gone."""
+        return self.gone[1] if self.gone else 0
 
 
 class Capture:
@@ -126,17 +153,21 @@ class Capture:
         self,
         snapshot: Snapshot,
         known: KnownRows,
+        reader: TableReader,
         store: Store,
+        workspace: Workspace,
         previous: IngestionManifest | None,
         compression: str,
     ) -> None:
         self._snapshot = snapshot
         self._known = known
+        self._reader = reader
         self._previous = previous
         self._compression = compression
         self._batch = previous.batch + 1 if previous else 1
         self.position = _advance_clock(previous.position if previous else None, snapshot.position)
-        self._writer = PacketWriter(known.engine, store, self._batch, self.position.read_at, compression)
+        self._writer = PacketWriter(workspace, reader, store, self._batch, self.position.read_at, compression)
+        self._found: list[Found] = []
         self.tables: dict[str, TableChanges] = {}
         self.left_out: dict[str, LeftOut] = {}
         self.failures: list[SourceRefused] = []
@@ -221,41 +252,78 @@ class Capture:
             rows, candidates = snapshot.survey(table, condition)
             if not candidates and rows == known.rows(table):
                 return table.description().model_copy(update={"rows": rows})
-        upserts = known.read(snapshot, table, condition, added, everything=bool(renewed))
+        found = self._find_new(table, condition, added, everything=bool(renewed))
         if condition is None:
-            rows = known.count_read()
-        elif rows > known.rows(table) + known.added(table):
+            rows = sum(count for _, count in found.read)
+        elif rows > known.rows(table) + known.added(table, [name for name, _ in found.new]):
             # Rows are there that neither were captured nor carry a new transaction's id. That ought not to be; what
             # is certain is that they are not in the lake.
             _log.warning("rows without a recent transaction are captured by a full read", table=table.name)
             condition = None
-            upserts = known.read(snapshot, table, None, added)
-        deletes = self._find_gone(table, rows, read_whole=condition is None)
+            found = self._find_new(table, None, added)
+        found = self._find_gone(found, rows, read_whole=condition is None)
+        self._reader.drop(but=[name for one in (*self._found, found) for name in one.kept])
         changes = table.description().model_copy(
-            update={"upserts": upserts, "deletes": deletes, "rows": rows}
+            update={"upserts": found.upserts, "deletes": found.deletes, "rows": rows}
         )
-        if not upserts and not deletes:
+        if not found.upserts and not found.deletes:
             return changes
-        objects, marks = self._writer.write(table), self._writer.write_marks(table)
-        known.learn(table.name, [key_column(number) for number in range(len(table.key))])
+        objects = self._writer.write(table, found.new, found.gone)
+        marks = self._writer.write_marks(table, found.new, found.gone)
+        self._found.append(found)
         reach("ingest.table")
         _log.info(
             "captured",
             table=table.name,
-            upserts=upserts,
-            deletes=deletes,
+            upserts=found.upserts,
+            deletes=found.deletes,
             rows=rows,
             bytes=sum(entry.bytes for entry in objects),
             seconds=round(time.perf_counter() - began, 3),
         )
         return changes.model_copy(update={"objects": objects, "marks": marks})
 
-    def _find_gone(self, table: SourceTable, rows: int, *, read_whole: bool) -> int:
-        known = self._known
-        if rows >= known.rows(table) + known.added(table):
-            return known.none_gone(table)
-        present = known.keys_read(table) if read_whole else known.read_keys(self._snapshot, table)
-        return known.find_gone(table, present)
+    def learn(self) -> None:
+        """Takes what the batch has captured into what is known; within the cache's transaction."""
+        for found in self._found:
+            self._known.learn(found.table, [name for name, _ in found.new], found.gone and found.gone[0])
+
+    def at_hand(self) -> dict[str, str]:
+        """By table, a query for the rows that the batch's objects hold."""
+        return {
+            found.table.name: self._writer.at_hand(found.table, found.new, found.gone)
+            for found in self._found
+        }
+
+    def _find_new(
+        self, table: SourceTable, condition: str | None, added: tuple[int, ...], *, everything: bool = False
+    ) -> Found:
+        """Reads the rows that meet a condition, or all, and keeps those that are not known; with `everything`, none is."""
+        known, names = self._known, self._reader.read_rows(table, condition)
+        if not table.key_enforced:
+            known.check_unique(table, names)
+        read = [(name, known.count(name)) for name in names]
+        if everything or not known.captured(table):
+            return Found(table, read, _filled(read))
+        unknown = known.unknown(table, names, added, self._reader.new_table())
+        return Found(table, read, _filled([(unknown, known.count(unknown))]))
+
+    def _find_gone(self, found: Found, rows: int, *, read_whole: bool) -> Found:
+        known, table = self._known, found.table
+        if rows >= known.rows(table) + known.added(table, [name for name, _ in found.new]):
+            return found
+        present = (
+            union([name for name, _ in found.read], key_list(table))
+            if read_whole
+            else self._reader.read_keys(table)
+        )
+        gone = known.find_gone(table, present, self._reader.new_table())
+        rows_gone = known.count(gone)
+        return replace(found, gone=(gone, rows_gone)) if rows_gone else found
+
+
+def _filled(tables: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    return [(name, rows) for name, rows in tables if rows]
 
 
 def _advance_clock(previous: Position | None, current: Position) -> Position:

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,10 +19,12 @@ from typing import Any
 import duckdb
 
 from totes import __version__, engine
+from totes.engine import Engine
 from totes.errors import LakeDamaged, StoreError
 from totes.failpoint import reach
 from totes.lake.journal import Journal
 from totes.lake.layout import manifest_path
+from totes.lake.workspace import Workspace
 from totes.log import logger
 
 _LOCK_PATIENCE_SECONDS = 5.0
@@ -32,33 +34,29 @@ _log = logger()
 class Cache:
     """An open cache; `engine` is in a transaction between `begin` and `commit` or `rollback`."""
 
-    def __init__(self, connection: engine.Engine, journal: Journal[Any], private: Path | None) -> None:
-        self.engine = connection
+    engine: Engine
+
+    def __init__(self, workspace: Workspace, stage: str, journal: Journal[Any]) -> None:
+        self._workspace = workspace
+        self._stage = stage
         self._journal = journal
-        self._private = private
+        self._private: Path | None = None
 
     @classmethod
-    def open(cls, folder: Path, stage: str, journal: Journal[Any], memory: str) -> Cache:
-        """Opens the stage's cache below `folder`, empty if it is new or does not belong to the journal's lake.
+    def open(cls, workspace: Workspace, stage: str, journal: Journal[Any]) -> Cache:
+        """Opens the stage's cache in the workspace's folder, empty if it is new or does not belong to the journal's lake.
 
         Raises:
             LakeDamaged: the cache knows of batches that the lake does not have any more.
             StoreError: the cache cannot be made.
         """
-        file = folder / f"{stage}.duckdb"
-        scratch = folder / "scratch"
-        try:
-            scratch.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(
-                f"the cache folder {folder} cannot be made: {error}", hint="Set lake.cache"
-            ) from error
-        private: Path | None = None
-        connection = _connect_patiently(file, memory, scratch)
+        cache = cls(workspace, stage, journal)
+        file = workspace.folder / f"{stage}.duckdb"
+        connection = _connect_patiently(workspace, file, stage)
         if connection is None:
-            private = Path(tempfile.mkdtemp(prefix="totes-cache-"))
-            connection = engine.connect(private / file.name, memory=memory, scratch=private)
-        cache = cls(connection, journal, private)
+            cache._private = Path(tempfile.mkdtemp(prefix="totes-cache-"))
+            connection = workspace.attach(cache._private / file.name, stage)
+        cache.engine = connection
         try:
             if not cache._belongs(file):
                 cache._empty()
@@ -74,6 +72,9 @@ class Cache:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.engine.close()
+        # Where something went wrong the file may be in a state that says so again.
+        with suppress(duckdb.Error) if error else nullcontext():
+            self._workspace.detach(self._stage)
         if self._private:
             shutil.rmtree(self._private, ignore_errors=True)
 
@@ -81,6 +82,13 @@ class Cache:
     def batch(self) -> int:
         """The batch that the cache knows of."""
         return int(engine.scalar(self.engine, "SELECT batch FROM totes_position"))
+
+    def tables(self) -> set[str]:
+        """The names of all tables that the cache keeps."""
+        rows = self.engine.execute(
+            "SELECT table_name FROM duckdb_tables() WHERE database_name = ?", [self._stage]
+        ).fetchall()
+        return {name for (name,) in rows}
 
     def begin(self) -> None:
         """Starts a transaction; what follows happens wholly or not at all."""
@@ -119,9 +127,9 @@ class Cache:
 
     def _empty(self) -> None:
         """Begins anew, without letting go of the file's lock."""
-        rows = self.engine.execute("SELECT table_name FROM duckdb_tables()").fetchall()
+        tables = self.tables()
         self.begin()
-        for (table,) in rows:
+        for table in tables:
             self.engine.execute(f"DROP TABLE {engine.name(table)}")
         self.engine.execute(
             "CREATE TABLE totes_position (store VARCHAR, version VARCHAR, batch BIGINT, manifest_sha256 VARCHAR)"
@@ -154,17 +162,17 @@ class Cache:
         return bool(self._journal.read(batch).sha256() == digest)
 
 
-def _connect_patiently(file: Path, memory: str, scratch: Path) -> engine.Engine | None:
-    """Opens the file, or gives None when another process keeps it for longer than a few seconds."""
+def _connect_patiently(workspace: Workspace, file: Path, stage: str) -> Engine | None:
+    """Opens the file, or gives None when somebody else keeps it for longer than a few seconds."""
     deadline = time.monotonic() + _LOCK_PATIENCE_SECONDS
     unreadable: duckdb.Error | None = None
     while time.monotonic() < deadline:
         with _turn(file) as mine:
             try:
                 if mine:
-                    return engine.connect(file, memory=memory, scratch=scratch)
+                    return workspace.attach(file, stage)
             except duckdb.Error as error:
-                if not (isinstance(error, duckdb.IOException) and "lock" in str(error).lower()):
+                if not _is_taken(error):
                     if unreadable:
                         raise StoreError(
                             f"the cache {file} cannot be written: {error}", hint="Set lake.cache"
@@ -175,6 +183,14 @@ def _connect_patiently(file: Path, memory: str, scratch: Path) -> engine.Engine 
                     continue
         time.sleep(0.05)
     return None
+
+
+def _is_taken(error: duckdb.Error) -> bool:
+    """Whether another process has the file open, or another workspace of this one."""
+    told = str(error)
+    return "file handle conflict" in told or (
+        isinstance(error, duckdb.IOException) and "lock" in told.lower()
+    )
 
 
 @contextmanager

@@ -63,13 +63,14 @@ def copy_source(
             f"{position_column(position)}::{_raw(column.entry.kind)} AS {engine.name(column.name)}"
             for position, column in enumerate(table.columns)
         )
-        bench.register("incoming", snapshot.stream(select_rows(table, None)))
-        try:
-            bench.execute(
-                f"CREATE OR REPLACE TABLE {_source(table.name)} AS SELECT {columns}, NULL::TIMESTAMP AS _at FROM incoming"
-            )
-        finally:
-            bench.unregister("incoming")
+        with snapshot.stream(select_rows(table, None), table.name) as stream:
+            bench.register("incoming", stream)
+            try:
+                bench.execute(
+                    f"CREATE OR REPLACE TABLE {_source(table.name)} AS SELECT {columns}, NULL::TIMESTAMP AS _at FROM incoming"
+                )
+            finally:
+                bench.unregister("incoming")
         copied += int(engine.scalar(bench, f"SELECT count(*) FROM {_source(table.name)}"))
     return {table.name: table.description() for table in snapshot.tables}
 

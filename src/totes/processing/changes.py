@@ -79,8 +79,12 @@ def _append(
         ]
         + ["_op", "_at"]
     )
+    insert = f"INSERT INTO {target} SELECT {columns}, {manifest.batch} FROM"
+    at_hand = reader.at_hand(manifest.sha256(), relation.name)
+    if at_hand:
+        reader.engine.execute(f"{insert} ({at_hand})")
+        return
     with journal.store.local(list(objects)) as files:
-        insert = f"INSERT INTO {target} SELECT {columns}, {manifest.batch} FROM"
         reader.read(
             then, files, manifest.compression, lambda rows: reader.engine.execute(f"{insert} ({rows})")
         )

@@ -10,6 +10,7 @@ from typing import TypeVar
 import duckdb
 
 from totes import engine
+from totes.lake.workspace import Workspace
 from totes.processing.relation import Relation
 
 T = TypeVar("T")
@@ -29,11 +30,16 @@ class PacketReader:
     _CHECKED_BYTES_MAX = (16 << 20, 64 << 20, 256 << 20, 2 << 30)
     _TEXT_BYTES_MAX = 64 << 20
 
-    def __init__(self, connection: engine.Engine) -> None:
+    def __init__(self, connection: engine.Engine, workspace: Workspace | None = None) -> None:
         self.engine = connection
+        self._workspace = workspace
         self._limits = iter(self._CHECKED_BYTES_MAX)
         self._limit = next(self._limits)
         self._as_text = False
+
+    def at_hand(self, manifest_sha256: str, table: str) -> str | None:
+        """A query for the same rows, where a batch's changes of a table need not be read from the lake."""
+        return self._workspace.handed(manifest_sha256, table) if self._workspace else None
 
     def read(
         self, relation: Relation, files: Iterable[Path], compression: str, read: Callable[[str], T]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 
 import duckdb
 
@@ -14,6 +13,7 @@ from totes.lake.cache import Cache
 from totes.lake.journal import Journal, ingestion_journal, processed_journal
 from totes.lake.manifest import IngestionManifest, ModelChanges, ProcessedManifest
 from totes.lake.store import Store
+from totes.lake.workspace import Workspace
 from totes.log import logger
 from totes.processing.batch import StarBatch
 from totes.processing.packets import ReadAnotherWay
@@ -31,7 +31,7 @@ class Processed:
     batches: dict[int, dict[str, ModelChanges]] = field(default_factory=dict)
 
 
-def process(project: Project, ingestion: Store, processed: Store, *, cache: Path, memory: str) -> Processed:
+def process(project: Project, ingestion: Store, processed: Store, workspace: Workspace) -> Processed:
     """Processes every ingestion batch that has not been processed, one after the other.
 
     Safe to be called by any number of runners at once, and to be killed at any moment. A stage that was away for
@@ -41,8 +41,7 @@ def process(project: Project, ingestion: Store, processed: Store, *, cache: Path
         project: the models.
         ingestion: the ingestion lake.
         processed: the processed lake.
-        cache: a local folder.
-        memory: the most memory for the engine.
+        workspace: where the stage works; rows that are at hand in it are not read from the lake again.
 
     Raises:
         ModelFailed: a model cannot be computed; batches before are processed, and this one is tried again next time.
@@ -54,8 +53,8 @@ def process(project: Project, ingestion: Store, processed: Store, *, cache: Path
     if target.last() >= last:
         _check_same_lake(source, target)
         return Processed(target.last())
-    with Cache.open(cache, "processing", target, memory) as opened:
-        state = StarState(opened, project, source, target)
+    with Cache.open(workspace, "processing", target) as opened:
+        state = StarState(opened, workspace, project, source, target)
         while True:
             try:
                 state.catch_up()

@@ -18,6 +18,7 @@ from totes.lake.manifest import (
     ProcessedManifest,
     StoredObject,
 )
+from totes.lake.workspace import Workspace
 from totes.processing.changes import changes_table, load_changes
 from totes.processing.packets import PacketReader
 from totes.processing.problem import STORED_TYPE
@@ -51,12 +52,13 @@ class StarState:
     def __init__(
         self,
         cache: Cache,
+        workspace: Workspace,
         project: Project,
         ingestion: Journal[IngestionManifest],
         processed: Journal[ProcessedManifest],
     ) -> None:
         self.engine = cache.engine
-        self.reader = PacketReader(cache.engine)
+        self.reader = PacketReader(cache.engine, workspace)
         self._cache = cache
         self._project = project
         self._ingestion = ingestion
@@ -68,8 +70,7 @@ class StarState:
 
     def catch_up(self) -> None:
         """Takes in batches that another runner has processed, or that were processed before the cache was lost."""
-        rows = self.engine.execute("SELECT table_name FROM duckdb_tables() WHERE NOT temporary").fetchall()
-        self._tables = {name for (name,) in rows}
+        self._tables = self._cache.tables()
         self._cache.advance(self._apply_batch)
 
     def keeps(self, table: str) -> bool:
@@ -250,7 +251,7 @@ class StarState:
         target, shape = source_table(relation.name), _shape(relation)
         comment = engine.scalar(
             self.engine,
-            "SELECT comment FROM duckdb_tables() WHERE NOT temporary"
+            "SELECT comment FROM duckdb_tables() WHERE database_name = current_database()"
             f" AND table_name = {engine.text(engine.case_safe('source', relation.name))}",
         )
         before = json.loads(comment or '{"number": -1, "columns": {}}')

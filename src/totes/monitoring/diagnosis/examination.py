@@ -108,9 +108,10 @@ def _rehearse(
         snapshot = opened.enter_context(open_snapshot(url, settings.source, needed))
         with engine.connect(None, memory=settings.lake.memory) as empty:
             for table in snapshot.tables:
-                empty.register("incoming", snapshot.stream(select_rows(table, "false")))
-                empty.execute("SELECT count(*) FROM incoming").fetchall()
-                empty.unregister("incoming")
+                with snapshot.stream(select_rows(table, "false"), table.name) as stream:
+                    empty.register("incoming", stream)
+                    empty.execute("SELECT count(*) FROM incoming").fetchall()
+                    empty.unregister("incoming")
     except (TotesError, duckdb.Error) as error:
         if any(check.severity == "error" for check in area.checks):
             area.skip("rehearsal", "something above keeps a batch from being opened")

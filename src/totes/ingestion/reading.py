@@ -1,0 +1,96 @@
+"""Reading a table of the source into the workspace: in pieces where it is large, by several connections at one snapshot."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import TypeVar
+
+import duckdb
+
+from totes.errors import SourceError
+from totes.ingestion.capture import MARK, mark_expression, position_column, select_keys, select_rows
+from totes.ingestion.catalog import SourceTable
+from totes.ingestion.source import Snapshot
+from totes.lake.workspace import Workspace
+from totes.redaction import redact
+
+_WORKERS_MAX = 4
+PIECE_BYTES = 64 << 20
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
+
+
+class TableReader:
+    """Reads tables of one snapshot into tables of the workspace, whose names it gives.
+
+    A table with rows has columns `c0`, `c1`, … and `mark`, one with keys `k0`, `k1`, ….
+    """
+
+    def __init__(self, snapshot: Snapshot, workspace: Workspace) -> None:
+        self._snapshot = snapshot
+        self._workspace = workspace
+        self._workers = min(os.cpu_count() or 1, _WORKERS_MAX)
+        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="totes-read")
+        self._made: list[str] = []
+
+    def __enter__(self) -> TableReader:
+        """Returns itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Ends the threads."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def read_rows(self, table: SourceTable, condition: str | None) -> list[str]:
+        """Reads the rows that meet a condition, or all, in pieces."""
+        columns = ", ".join(position_column(number) for number in range(len(table.columns)))
+        select = f"{columns}, {mark_expression(table)} AS {MARK}"
+        conditions = [condition] if condition else self._snapshot.pieces(table, PIECE_BYTES)
+        return self.each(lambda part: self._fetch(table, select_rows(table, part), select), conditions)
+
+    def read_keys(self, table: SourceTable) -> str:
+        """Reads the keys of all rows."""
+        return self._fetch(table, select_keys(table), "*")
+
+    def each(self, work: Callable[[Argument], Result], arguments: Iterable[Argument]) -> list[Result]:
+        """Does the same for several arguments, in threads where there is more than one."""
+        listed = list(arguments)
+        if len(listed) == 1:
+            return [work(listed[0])]
+        return list(self._pool.map(work, listed))
+
+    def new_table(self) -> str:
+        """The name of a new table, which `drop` will drop."""
+        self._made.append(self._workspace.new_table())
+        return self._made[-1]
+
+    def drop(self, but: Iterable[str] = ()) -> None:
+        """Drops all tables that were made so far, but for those that are still needed."""
+        kept = set(but)
+        self._workspace.drop(name for name in self._made if name not in kept)
+        self._made = [name for name in self._made if name in kept]
+
+    def _fetch(self, table: SourceTable, query: str, select: str) -> str:
+        target, connection = self.new_table(), self._workspace.connect()
+        try:
+            with self._snapshot.stream(query, table.name) as stream:
+                connection.register("incoming", stream)
+                connection.execute(f"CREATE TABLE {target} AS SELECT {select} FROM incoming")
+        except duckdb.Error as error:
+            if "incoming" not in str(error):
+                raise
+            message = redact(" ".join(str(error).split()))
+            raise SourceError(f"reading {table.name} failed: {message}", hint="Run it again") from error
+        finally:
+            connection.close()
+        return target
+
+
+def union(tables: Iterable[str], columns: str = "*") -> str:
+    """The relation of some tables' rows together."""
+    return "(" + " UNION ALL ".join(f"SELECT {columns} FROM {table}" for table in tables) + ")"

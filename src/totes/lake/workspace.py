@@ -1,0 +1,87 @@
+"""The engine that a run's stages share: their caches are attached to it, and what one has at hand another can take.
+
+A stage never relies on it. What is not handed on is read from the lake, and is the same.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from totes import engine
+from totes.errors import StoreError
+
+_CATALOG = "memory"  # what DuckDB calls a database without a file
+
+
+class Workspace:
+    """An engine in memory, which spills into `folder`; tables of its own outlive the stage that made them."""
+
+    def __init__(self, folder: Path, connection: engine.Engine) -> None:
+        self.folder = folder
+        self._engine = connection
+        self._numbers = itertools.count(1)
+        self._handed: dict[str, dict[str, str]] = {}
+
+    @classmethod
+    @contextmanager
+    def open(cls, folder: Path, memory: str) -> Iterator[Workspace]:
+        """Opens a workspace for as long as the context lasts.
+
+        Args:
+            folder: the folder of the caches, made if need be.
+            memory: the most memory for the engine.
+
+        Raises:
+            StoreError: the folder cannot be made.
+        """
+        scratch = folder / "scratch"
+        try:
+            scratch.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"the cache folder {folder} cannot be made: {error}", hint="Set lake.cache"
+            ) from error
+        connection = engine.connect(None, memory=memory, scratch=scratch)
+        try:
+            yield cls(folder, connection)
+        finally:
+            connection.close()
+
+    def connect(self) -> engine.Engine:
+        """Another connection, for a thread or a transaction of its own."""
+        return engine.another(self._engine)
+
+    def attach(self, file: Path, name: str) -> engine.Engine:
+        """A connection to a database in a file, by that name.
+
+        Raises:
+            duckdb.Error: it is in use, or is no database.
+        """
+        self._engine.execute(f"ATTACH {engine.text(str(file.absolute()))} AS {engine.name(name)}")
+        connection = self.connect()
+        connection.execute(f"USE {engine.name(name)}")
+        return connection
+
+    def detach(self, name: str) -> None:
+        """Closes such a file, of which no connection is in a transaction."""
+        self._engine.execute(f"DETACH {engine.name(name)}")
+
+    def new_table(self) -> str:
+        """The quoted name of a table that is not there yet, which every connection sees."""
+        return engine.name(_CATALOG, "main", f"rows_{next(self._numbers)}")
+
+    def drop(self, tables: Iterable[str]) -> None:
+        """Drops such tables."""
+        for table in tables:
+            self._engine.execute(f"DROP TABLE IF EXISTS {table}")
+
+    def hand_on(self, manifest_sha256: str, rows: dict[str, str]) -> None:
+        """Keeps the rows of a committed batch at hand: by table, a query that gives what reading its objects would."""
+        self._handed = {manifest_sha256: rows}
+
+    def handed(self, manifest_sha256: str, table: str) -> str | None:
+        """The query for a table's rows of a batch, where these are at hand."""
+        return self._handed.get(manifest_sha256, {}).get(table)
