@@ -306,10 +306,17 @@ def test_transactions_past_two_to_the_32nd_are_seen_once(database: Database) -> 
                                         "next_transaction": following, "read_at": "2024-01-01T00:00:00"})  # fmt: skip
 
     epoch = 1 << 32
-    assert changed_since(at(100, 100), at(100, 100)) == "false"
-    assert changed_since(at(100, 120), at(130, 140)) == "xmin::text::int8 >= 100 AND xmin::text::int8 < 140"
-    wrapped = changed_since(at(epoch - 5, epoch - 1), at(epoch + 6, epoch + 7))
-    assert wrapped == "(xmin::text::int8 >= 4294967291 OR xmin::text::int8 BETWEEN 3 AND 6)"
+    early, late = at(epoch - 2, epoch - 1), at(epoch + 3, epoch + 4)
+    assert changed_since(at(100, 100), at(100, 100), listed=False) is None
+    within = changed_since(at(100, 120), at(130, 140), listed=False)
+    assert within == "xmin::text::int8 >= 100 AND xmin::text::int8 < 140"
+    wrapped = changed_since(early, late, listed=False)
+    assert wrapped == "(xmin::text::int8 >= 4294967294 OR xmin::text::int8 BETWEEN 3 AND 3)"
+    listed = "'{4294967294,4294967295,0,1,2,3}'"
+    assert changed_since(early, late, listed=True) == f"xmin = ANY ({listed}::xid[])"
+    assert database.execute(
+        f"SELECT '4294967295'::xid = ANY ({listed}::xid[]), '4'::xid = ANY ({listed}::xid[])"
+    ) == [(True, False)]
 
 
 def test_a_column_that_is_added_with_a_default_is_captured_with_its_values(

@@ -18,6 +18,7 @@ from totes.lake.manifest import Position, SourceColumn, TableChanges
 MARK = "mark"
 _EPOCH = 1 << 32
 _FIRST_NORMAL_TRANSACTION = 3
+_LISTED_MAX = 10_000
 
 
 def position_column(position: int) -> str:
@@ -57,16 +58,25 @@ def check_continues(previous: Position, current: Position) -> None:
         raise SourceRefused("more than 2^32 transactions have passed since the last batch", hint=hint)
 
 
-def changed_since(previous: Position, current: Position) -> str:
-    """The condition on `xmin` that all rows written since the previous horizon meet.
+def changed_since(previous: Position, current: Position, *, listed: bool) -> str | None:
+    """The condition on `xmin` that all rows written since the previous horizon meet; None where no row can.
 
     A row carries the lower 32 bits of its transaction's id. Old rows that carry the same bits as new ones, from 2^32
     transactions earlier, meet it too; their marks are known.
+
+    Args:
+        previous: the position of the batch before.
+        current: where the source is now.
+        listed: whether the server finds a value in a long list fast. It does not compare transaction ids otherwise, and
+            comparing their text takes longer than all else that it does with a row.
     """
+    if previous.horizon == current.next_transaction:
+        return None
+    if listed and current.next_transaction - previous.horizon <= _LISTED_MAX:
+        ids = (number % _EPOCH for number in range(previous.horizon, current.next_transaction))
+        return f"xmin = ANY ('{{{','.join(map(str, ids))}}}'::xid[])"
     low, high = previous.horizon % _EPOCH, current.next_transaction % _EPOCH
     transaction = "xmin::text::int8"
-    if previous.horizon == current.next_transaction:
-        return "false"
     if low < high:
         return f"{transaction} >= {low} AND {transaction} < {high}"
     return f"({transaction} >= {low} OR {transaction} BETWEEN {_FIRST_NORMAL_TRANSACTION} AND {high - 1})"
@@ -133,21 +143,26 @@ def _form(column: SourceColumn) -> str:
     )
 
 
-def in_new_partitions(condition: str, before: TableChanges, table: SourceTable) -> str:
-    """A condition widened to the rows of partitions that were attached: these were written before they came."""
-    attached = sorted(set(table.partitions) - set(before.partitions))
-    if not attached or not before.relation:
-        return condition
-    return f"({condition}) OR tableoid IN ({', '.join(map(str, attached))})"
+def may_be_new(
+    recent: str | None, before: TableChanges, table: SourceTable, added: tuple[int, ...]
+) -> str | None:
+    """The condition that all rows meet which may not be captured as they are; None where no row can.
 
+    It is widened to the rows of partitions that were attached, which were written before they came, and to rows with a value
+    in an added column: one that comes with a default has that value in rows which no transaction has written since.
 
-def having_values(condition: str, table: SourceTable, columns: tuple[int, ...]) -> str:
-    """A condition widened to rows with a value in one of these columns.
-
-    A column that is added with a default has that value in rows which no transaction has written since.
+    Args:
+        recent: the condition that rows written since meet.
+        before: the table as it was captured last.
+        table: the table as it is.
+        added: the positions of the columns that it did not have.
     """
-    names = (engine.name(table.columns[position].name) for position in columns)
-    return " OR ".join([f"({condition})", *(f"{name} IS DISTINCT FROM NULL" for name in names)])
+    attached = sorted(set(table.partitions) - set(before.partitions)) if before.relation else []
+    parts = [f"({recent})"] if recent else []
+    if attached:
+        parts.append(f"tableoid IN ({', '.join(map(str, attached))})")
+    parts += [f"{engine.name(table.columns[position].name)} IS DISTINCT FROM NULL" for position in added]
+    return " OR ".join(parts) or None
 
 
 def select_rows(table: SourceTable, condition: str | None) -> str:

@@ -11,6 +11,8 @@ from totes.lake.cache import Cache
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest, TableChanges
 
+_IS_ADDED = "is_added"
+
 
 class KnownRows:
     """The captured rows of all tables, and the comparison of a table's present rows with them."""
@@ -33,25 +35,33 @@ class KnownRows:
         """How many rows of a table are known."""
         return self.count(_known(table.name)) if self.captured(table) else 0
 
-    def unknown(self, table: SourceTable, read: list[str], added: tuple[int, ...], target: str) -> str:
+    def unknown(
+        self, table: SourceTable, read: list[str], added: tuple[int, ...], target: str
+    ) -> tuple[int, int]:
         """Keeps those of the rows that were read that are not known, as a table.
 
         Rows with a value in one of the `added` columns, by position, are not known: they were captured without it.
+
+        Returns:
+            How many these are, and how many of them have a key that is not known.
         """
         widened = "".join(f" OR read.{position_column(position)} IS NOT NULL" for position in added)
         self._engine.execute(
-            f"CREATE TABLE {target} AS SELECT * FROM {union(read)} AS read"
-            f" WHERE NOT EXISTS (SELECT 1 FROM {_known(table.name)} AS known"
-            f" WHERE {_same_key(table)} AND known.{MARK} IS NOT DISTINCT FROM read.{MARK}){widened}"
+            f"CREATE TABLE {target} AS SELECT read.*, known.{MARK} IS NULL AS {_IS_ADDED} FROM {union(read)} AS read"
+            f" LEFT JOIN {_known(table.name)} AS known ON {_same_key(table)}"
+            f" WHERE known.{MARK} IS DISTINCT FROM read.{MARK}{widened}"
         )
-        return target
+        [(rows, new)] = self._engine.execute(
+            f"SELECT count(*), count(*) FILTER ({_IS_ADDED}) FROM {target}"
+        ).fetchall()
+        return int(rows), int(new)
 
-    def added(self, table: SourceTable, new: list[str]) -> int:
-        """How many of the new rows have a key that is not known."""
-        if not new or not self.captured(table):
-            return sum(self.count(part) for part in new)
+    def added(self, table: SourceTable, read: list[str]) -> int:
+        """How many rows that were read have a key that is not known."""
+        if not self.captured(table):
+            return sum(self.count(part) for part in read)
         return self.count(
-            f"{union(new)} AS read WHERE NOT EXISTS (SELECT 1 FROM {_known(table.name)} AS known"
+            f"{union(read)} AS read WHERE NOT EXISTS (SELECT 1 FROM {_known(table.name)} AS known"
             f" WHERE {_same_key(table)})"
         )
 

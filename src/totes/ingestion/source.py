@@ -11,17 +11,16 @@ from threading import Lock
 from typing import Any
 
 import adbc_driver_manager
-import adbc_driver_postgresql
 import psycopg
-from adbc_driver_manager import dbapi
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from totes import engine
 from totes.config import SourceSettings
 from totes.errors import SourceError
+from totes.ingestion.capture import changed_since
 from totes.ingestion.catalog import Selection, SourceTable, select_tables
 from totes.lake.manifest import Position, TableChanges
-from totes.libpq import with_limits
+from totes.libpq import connect_arrow, with_limits
 from totes.redaction import redact
 
 # What could cut a long read short, where a role or database has it set; which names and texts of ours mean what; what
@@ -42,7 +41,7 @@ _SESSION = {
     "row_security": "off",
 }
 _TRANSACTION_TIMEOUT_SINCE = 170000
-_BLOCK_RANGES_SINCE = 140000
+_BLOCK_RANGES_SINCE = _HASHED_LISTS_SINCE = 140000
 _SIZE_SQL = """
     SELECT pg_relation_size(%(table)s::oid) / current_setting('block_size')::int8, pg_table_size(%(table)s::oid)
 """
@@ -104,11 +103,7 @@ class Snapshot:
 
         They are ranges of the table's blocks, which PostgreSQL 14 and later reads by itself.
         """
-        if (
-            not table.has_transaction_ids
-            or table.partitions
-            or self._control.info.server_version < _BLOCK_RANGES_SINCE
-        ):
+        if not self._has_block_ranges(table):
             return [None]
         with _source_errors(f"measuring {table.name}"):
             row = self._control.execute(_SIZE_SQL, {"table": table.relation}).fetchone()
@@ -120,13 +115,30 @@ class Snapshot:
         # The last has no end: blocks that have come since have no row that the snapshot sees.
         return [start + end for start, end in zip(starts, [*ends, ""], strict=True)] if ends else [None]
 
-    def survey(self, table: SourceTable, condition: str) -> tuple[int, int]:
-        """How many rows the table has, and how many of these meet a condition, in one pass over it."""
-        sql = f"SELECT count(*), count(*) FILTER (WHERE {condition}) FROM {table.reference}"
+    def survey(self, table: SourceTable, condition: str) -> tuple[int, str | None]:
+        """How many rows the table has, and a narrower condition for those that meet one, None where none does.
+
+        Both come from one pass over the table, in PostgreSQL; what has changed lately mostly stands at its end.
+        """
+        sql = f"SELECT count(*), min(CASE WHEN {condition} THEN ctid END)::text FROM {table.reference}"
         with _source_errors(f"counting {table.name}"):
             row = self._control.execute(sql.encode()).fetchone()
         assert row is not None
-        return int(row[0]), int(row[1])
+        rows, first = int(row[0]), row[1]
+        if first is None or not self._has_block_ranges(table):
+            return rows, first and condition
+        return rows, f"({condition}) AND ctid >= '{first}'"
+
+    def changed_since(self, previous: Position) -> str | None:
+        """The condition that all rows written since another position meet; None where no transaction has begun since."""
+        return changed_since(
+            previous, self.position, listed=self._control.info.server_version >= _HASHED_LISTS_SINCE
+        )
+
+    def _has_block_ranges(self, table: SourceTable) -> bool:
+        """Whether a range of places in the table is read without reading the rest."""
+        one_heap = table.has_transaction_ids and not table.partitions
+        return one_heap and self._control.info.server_version >= _BLOCK_RANGES_SINCE
 
 
 @contextmanager
@@ -210,8 +222,7 @@ def _bulk_url(url: str, control: psycopg.Connection) -> str:
 
 @contextmanager
 def _bulk_cursor(url: str, snapshot: str, server_version: int) -> Iterator[Any]:
-    driver = adbc_driver_postgresql._driver_path()
-    connection = dbapi.connect(driver=driver, db_kwargs={"uri": url}, autocommit=True)
+    connection = connect_arrow(url, autocommit=True)
     try:
         with connection.cursor() as cursor:
             for setting, value in _session_of(server_version).items():

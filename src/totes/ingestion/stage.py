@@ -11,11 +11,9 @@ from totes.config import SourceSettings
 from totes.errors import BatchTaken, SourceRefused
 from totes.failpoint import reach
 from totes.ingestion.capture import (
-    changed_since,
     check_continues,
     check_shape,
-    having_values,
-    in_new_partitions,
+    may_be_new,
 )
 from totes.ingestion.catalog import SourceTable
 from totes.ingestion.known import KnownRows, key_list
@@ -118,12 +116,13 @@ class Found:
     """What is new in one table: tables of the workspace, each with the number of its rows.
 
     `read` are the rows that were read, `new` those of them that are not known, `gone` the keys of known rows that are
-    not there any more.
+    not there any more. `added` is how many of the new rows have a key that is not known.
     """
 
     table: SourceTable
     read: list[tuple[str, int]]
     new: list[tuple[str, int]]
+    added: int
     gone: tuple[str, int] | None = None
 
     @property
@@ -247,15 +246,17 @@ class Capture:
             and table.has_transaction_ids
             and table.name in previous.tables
         ):
-            recent = in_new_partitions(changed_since(previous.position, snapshot.position), before, table)
-            condition = having_values(recent, table, added)
-            rows, candidates = snapshot.survey(table, condition)
-            if not candidates and rows == known.rows(table):
+            condition = may_be_new(snapshot.changed_since(previous.position), before, table, added)
+            rows = known.rows(table)
+            if condition:
+                rows, condition = snapshot.survey(table, condition)
+            if not condition and rows == known.rows(table):
                 return table.description().model_copy(update={"rows": rows})
+            condition = condition or "false"
         found = self._find_new(table, condition, added, everything=bool(renewed))
         if condition is None:
             rows = sum(count for _, count in found.read)
-        elif rows > known.rows(table) + known.added(table, [name for name, _ in found.new]):
+        elif rows > known.rows(table) + found.added:
             # Rows are there that neither were captured nor carry a new transaction's id. That ought not to be; what
             # is certain is that they are not in the lake.
             _log.warning("rows without a recent transaction are captured by a full read", table=table.name)
@@ -304,13 +305,14 @@ class Capture:
             known.check_unique(table, names)
         read = [(name, known.count(name)) for name in names]
         if everything or not known.captured(table):
-            return Found(table, read, _filled(read))
-        unknown = known.unknown(table, names, added, self._reader.new_table())
-        return Found(table, read, _filled([(unknown, known.count(unknown))]))
+            return Found(table, read, _filled(read), known.added(table, names))
+        target = self._reader.new_table()
+        unknown, new_keys = known.unknown(table, names, added, target)
+        return Found(table, read, _filled([(target, unknown)]), new_keys)
 
     def _find_gone(self, found: Found, rows: int, *, read_whole: bool) -> Found:
         known, table = self._known, found.table
-        if rows >= known.rows(table) + known.added(table, [name for name, _ in found.new]):
+        if rows >= known.rows(table) + found.added:
             return found
         present = (
             union([name for name, _ in found.read], key_list(table))

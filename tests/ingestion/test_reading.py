@@ -1,0 +1,197 @@
+"""Large tables are read in pieces and small changes by where they stand; neither may lose or double a row."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Database
+from totes import engine
+from totes.ingestion import capture as capture_module
+from totes.ingestion import lines as lines_module
+from totes.ingestion import reading
+from totes.ingestion.source import Snapshot
+from totes.lake.journal import ingestion_journal, processed_journal
+from totes.pipeline import Pipeline
+
+MODELS = {
+    "dim_place": "CREATE TABLE dim_place (place_id INTEGER PRIMARY KEY, name VARCHAR NOT NULL) AS SELECT place_id, name FROM place",
+    "fact_stay": """CREATE TABLE fact_stay (stay_key BIGINT PRIMARY KEY, stay_id INTEGER NOT NULL,
+        place_id INTEGER REFERENCES dim_place, price NUMERIC(10, 2), began DATE, notes JSON, said JSON, memo VARCHAR) AS
+        SELECT stay_id, place_id, price, CAST(began AS DATE) AS began, notes, said, memo FROM stay""",
+}
+
+
+@pytest.fixture
+def pipelines(make_pipeline: Any, write_project: Any, tmp_path: Path) -> Callable[..., Pipeline]:
+    numbers = itertools.count()
+
+    def make(database: Database, **lake: Any) -> Pipeline:
+        """A pipeline with a lake of its own."""
+        folder = tmp_path / str(next(numbers))
+        return make_pipeline(database.url, folder=folder, project=write_project(MODELS), lake=lake)
+
+    return make
+
+
+def fill(database: Database, rows: int) -> None:
+    database.execute(
+        "CREATE TABLE place (place_id int PRIMARY KEY, name text NOT NULL)",
+        """CREATE TABLE stay (stay_id int PRIMARY KEY, place_id int, price numeric, began timestamptz, notes jsonb,
+               said json, memo text, last_updated timestamp)""",
+        r"""INSERT INTO place SELECT i, E'place \"' || i || E'\"\n\t\\' FROM generate_series(1, 10) i""",
+        f"""INSERT INTO stay SELECT i, 1 + i % 10, i / 100.0, timestamptz '2024-01-01' + i * interval '1 hour',
+               jsonb_build_object('n', i, 'x', null), CASE i % 4 WHEN 0 THEN NULL WHEN 1 THEN 'null' ELSE E'{{"a":\\t[1e2,\\n 3]}}' END::json,
+               CASE WHEN i % 7 > 0 THEN repeat('é', i % 50) END, timestamp '2024-02-01' + i * interval '1 ms'
+            FROM generate_series(1, {rows}) i""",
+        "INSERT INTO stay (stay_id, place_id, last_updated) VALUES (-1, NULL, 'infinity'), (-2, 3, '0044-03-15 12:00 BC'), (-3, 99, '2024-01-05')",
+    )
+
+
+def captured(pipeline: Pipeline, table: str, batch: int) -> list[str]:
+    """The lines of a batch's changes of a table, without the times at which the source was read."""
+    manifest = ingestion_journal(pipeline.ingestion_store).read(batch)
+    with pipeline.ingestion_store.local(list(manifest.tables[table].objects)) as files:
+        lines = engine.text_lines(files, manifest.compression, line_bytes_max=1 << 20)
+        found = engine.connect(None, memory="1GB").execute(f"SELECT json FROM {lines}").fetchall()
+    return sorted(re.sub(r'"_at":"202[5-9][^"]*"', '"_at":""', line) for (line,) in found)
+
+
+def star(pipeline: Pipeline) -> dict[str, list[tuple[Any, ...]]]:
+    """All rows of the processed lake, by folder."""
+    folders: dict[str, list[tuple[Any, ...]]] = {}
+    journal, connection = processed_journal(pipeline.processed_store), engine.connect(None, memory="1GB")
+    for batch in range(1, journal.last() + 1):
+        for name, model in journal.read(batch).models.items():
+            for kind in ("objects", "removed", "state", "quarantine"):
+                objects = getattr(model, kind)
+                if objects:
+                    with pipeline.processed_store.local(list(objects)) as files:
+                        rows = connection.execute(f"SELECT * FROM {engine.parquet(files)}").fetchall()
+                    folders[f"{batch} {name} {kind}"] = sorted(rows, key=str)
+    return folders
+
+
+def test_a_large_table_is_read_in_pieces_and_no_row_is_lost_or_doubled(
+    database: Database, pipelines: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(database, 3000)
+    database.execute("DELETE FROM stay WHERE stay_id BETWEEN 500 AND 900")  # whole blocks without a row
+    whole = pipelines(database)
+    whole.ingest()
+    monkeypatch.setattr(reading, "PIECE_BYTES", 20_000)
+    parts = pipelines(database)
+    found = parts.ingest().changes["stay"]
+    assert len(found.objects) > 5
+    assert found.upserts == found.rows == 3000 + 3 - 401
+    lines = captured(parts, "stay", 1)
+    assert lines == captured(whole, "stay", 1)
+    assert len(set(lines)) == found.rows
+    assert parts.ingest().batch is None
+
+
+def test_each_compression_holds_the_same_lines(database: Database, pipelines: Any) -> None:
+    fill(database, 500)
+    lines = []
+    for compression in ("zstd", "gzip", "none"):
+        pipeline = pipelines(database, compression=compression)
+        pipeline.ingest()
+        lines.append(captured(pipeline, "stay", 1))
+    assert len(lines[0]) == 503
+    assert lines[0] == lines[1] == lines[2]
+
+
+def test_long_rows_are_written_a_few_at_a_time(
+    database: Database, pipelines: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines_module, "_FIRST_ROWS", 10)
+    monkeypatch.setattr(lines_module, "_BUFFER_BYTES", 5_000)
+    fill(database, 300)
+    pipeline = pipelines(database)
+    pipeline.ingest()
+    assert len(set(captured(pipeline, "stay", 1))) == 303
+
+
+def test_rows_that_are_handed_on_are_those_that_the_lake_holds(database: Database, pipelines: Any) -> None:
+    """Processing takes a batch's rows from ingestion where it can: what it makes of them must not depend on that."""
+    fill(database, 200)
+    handed, read = pipelines(database), pipelines(database)
+    for statement in (
+        "SELECT 1",
+        "UPDATE stay SET price = price + 1, notes = '[1, 2.50]', last_updated = now() WHERE stay_id % 3 = 0",
+        "DELETE FROM stay WHERE stay_id % 5 = 0",
+        "UPDATE place SET name = 'moved' WHERE place_id = 3",
+        "ALTER TABLE stay ADD COLUMN note text DEFAULT 'x'",
+    ):
+        database.execute(statement)
+        assert not handed.run().failures
+        read.ingest()
+        read.process()
+    found, expected = star(handed), star(read)
+    assert found.keys() == expected.keys()
+    assert len(found) >= 6
+    for folder, rows in expected.items():
+        assert len(found[folder]) == len(rows), folder
+        assert _without_read_times(found[folder]) == _without_read_times(rows), folder
+
+
+def _without_read_times(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """The rows without times of this year: the two pipelines read the source at different moments."""
+    return sorted(
+        (tuple(v for v in row if not (isinstance(v, datetime) and v.year > 2024)) for row in rows), key=str
+    )
+
+
+def test_where_no_transaction_has_begun_no_table_is_looked_at(
+    database: Database, pipelines: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(database, 50)
+    pipeline = pipelines(database)
+    pipeline.ingest()
+    surveyed: list[str] = []
+    survey = Snapshot.survey
+    monkeypatch.setattr(
+        Snapshot,
+        "survey",
+        lambda self, table, condition: surveyed.append(table.name) or survey(self, table, condition),
+    )
+    assert pipeline.ingest().batch is None
+    assert surveyed == []
+    database.execute("DELETE FROM stay WHERE stay_id = 7")
+    assert {name: (c.upserts, c.deletes) for name, c in pipeline.ingest().changes.items()} == {"stay": (0, 1)}
+    assert surveyed == ["place", "stay"]
+
+
+@pytest.mark.parametrize("listed_max", [0, 10_000], ids=["a range", "a list"])
+def test_what_changed_is_found_wherever_it_stands(
+    database: Database, pipelines: Any, monkeypatch: pytest.MonkeyPatch, listed_max: int
+) -> None:
+    monkeypatch.setattr(capture_module, "_LISTED_MAX", listed_max)
+    fill(database, 3000)
+    pipeline = pipelines(database)
+    pipeline.ingest()
+    database.execute("DELETE FROM stay WHERE stay_id BETWEEN 100 AND 200")
+    assert pipeline.ingest().changes["stay"].deletes == 101
+    with database.connect() as session:
+        session.autocommit = True
+        session.execute("VACUUM stay")  # new versions now go to the front as well as to the end
+    database.execute(
+        "UPDATE stay SET memo = 'new' WHERE stay_id % 10 = 0",
+        "INSERT INTO stay (stay_id) VALUES (150), (9999)",
+    )
+    done = pipeline.ingest()
+    expected = {
+        f'"stay_id":{row}'
+        for (row,) in database.execute(
+            "SELECT stay_id FROM stay WHERE memo = 'new' OR stay_id IN (150, 9999)"
+        )
+    }
+    assert {line[1:].partition(",")[0] for line in captured(pipeline, "stay", 3)} == expected
+    assert done.changes["stay"].upserts == len(expected)
+    assert pipeline.ingest().batch is None
