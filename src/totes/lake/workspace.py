@@ -10,9 +10,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import duckdb
+
 from totes import engine
 from totes.errors import StoreError
+from totes.log import logger
 
+_ONLY_NOT_TIDIED = "CHECKPOINT during DETACH failed"
+_log = logger()
 _CATALOG = "memory"  # what DuckDB calls a database without a file
 
 
@@ -67,7 +72,13 @@ class Workspace:
 
     def detach(self, name: str) -> None:
         """Closes such a file, of which no connection is in a transaction."""
-        self._engine.execute(f"DETACH {engine.name(name)}")
+        try:
+            self._engine.execute(f"DETACH {engine.name(name)}")
+        except duckdb.Error as error:
+            if _ONLY_NOT_TIDIED not in str(error):
+                raise
+            # It is closed, and all that was committed stands in the log beside it.
+            _log.warning(engine.first_line(error), file=name)
 
     def new_table(self) -> str:
         """The quoted name of a table that is not there yet, which every connection sees."""
