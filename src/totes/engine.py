@@ -167,7 +167,7 @@ def parse_text(raw: str, target: str) -> str:
     return f"TRY_CAST({raw} AS {target})"
 
 
-def first_line(error: duckdb.Error | OSError) -> str:
+def first_line(error: Exception) -> str:
     """What an error says, in one line; a fault of a file that another thread met is told in JSON within the text."""
     told = re.search(r'"exception_message":("(?:[^"\\]|\\.)*")', str(error))
     return str(json.loads(told.group(1)) if told else error).strip().partition("\n")[0]

@@ -15,7 +15,7 @@ from typing import Protocol
 import nanoarrow
 
 from totes import engine
-from totes.errors import EngineFault
+from totes.errors import EngineFault, StoreError
 from totes.ingestion.catalog import TableColumn
 
 if sys.version_info >= (3, 14):
@@ -111,33 +111,47 @@ def write(
         compression: zstd, gzip or none.
 
     Raises:
-        EngineFault: the table does not have these rows.
+        EngineFault: the engine failed, or the table does not have these rows.
+        StoreError: the file cannot be written.
     """
-    compressor, written = _compressor(compression), 0
-    with file.open("wb") as target:
-        step = _FIRST_ROWS
-        while written < rows:
-            begin, end = first + written, first + min(written + step, rows)
-            size = 0
-            for count, text in _buffers(
-                connection, f"SELECT {line} FROM {table} WHERE rowid >= {begin} AND rowid < {end}"
-            ):
-                target.write(compressor.compress(text))
-                written += count
-                size += text.nbytes
-            if first + written != end:
-                raise EngineFault(
-                    f"the engine gave {first + written - begin} rows where there are {end - begin}"
-                )
-            step = max(_FIRST_ROWS, _BUFFER_BYTES * step // max(size, 1))
-        target.write(compressor.flush())
+    try:
+        with file.open("wb") as target:
+            target.writelines(_compressed(connection, line, table, range(first, first + rows), compression))
+    except OSError as error:
+        raise StoreError(
+            f"writing {file} failed: {error.strerror}",
+            hint="Check the free space there, or set TMPDIR to another folder",
+        ) from error
+
+
+def _compressed(
+    connection: engine.Engine, line: str, table: str, rows: range, compression: str
+) -> Iterator[bytes]:
+    compressor, step = _compressor(compression), _FIRST_ROWS
+    while rows:
+        part, rows = rows[:step], rows[step:]
+        written = size = 0
+        query = f"SELECT {line} FROM {table} WHERE rowid >= {part.start} AND rowid < {part.stop}"
+        for count, text in _buffers(connection, query):
+            yield compressor.compress(text)
+            written += count
+            size += text.nbytes
+        if written != len(part):
+            raise EngineFault(f"the engine gave {written} rows where there are {len(part)}")
+        step = max(_FIRST_ROWS, _BUFFER_BYTES * len(part) // max(size, 1))
+    yield compressor.flush()
 
 
 def _buffers(connection: engine.Engine, query: str) -> Iterator[tuple[int, memoryview]]:
     """The text of a query's one column, with the number of rows that it is of."""
-    for array in nanoarrow.ArrayStream(connection.sql(query)):
-        _, _, text = array.child(0).buffers
-        yield len(array), memoryview(text).cast("B")
+    try:
+        for array in nanoarrow.ArrayStream(connection.sql(query)):
+            _, _, text = array.child(0).buffers
+            yield len(array), memoryview(text).cast("B")
+    except RuntimeError as error:  # what the engine says while it gives rows comes as nanoarrow's error
+        raise EngineFault(
+            engine.first_line(error), hint="Check the free space on disk, and lake.memory"
+        ) from error
 
 
 def _compressor(compression: str) -> Compressor:
