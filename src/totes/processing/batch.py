@@ -18,11 +18,12 @@ from totes.processing.binding import bind_or_defer
 from totes.processing.calendar import calendar_rows, covered_years
 from totes.processing.changes import changes_table, load_changes, load_rows
 from totes.processing.output import RowWriter
+from totes.processing.quarantine import QuarantineChanges
 from totes.processing.query import PROBLEM, BoundQuery
 from totes.processing.relation import Relation
 from totes.processing.scope import Leaf
 from totes.processing.state import StarState, source_table
-from totes.processing.transform import Transformation, upserts
+from totes.processing.transform import Transformation
 from totes.star.model import Model
 from totes.star.project import CALENDAR, Project, Reference
 from totes.star.relaxation import relaxes, retyped
@@ -69,6 +70,7 @@ class StarBatch:
         self._incoming: set[str] = set()
         self._kept: set[str] = set()
         self._built: set[str] = set()
+        self._made: set[str] = set()
         self.years: tuple[int, ...] = previous.calendar_years if previous else ()
 
     def run(self) -> dict[str, ModelChanges]:
@@ -80,7 +82,6 @@ class StarBatch:
         queries, deferred = bind_or_defer(self._project, self._manifest, self._journal.newest())
         for query in (*queries, *deferred):
             self._check_declaration(query.model)
-        self._load_references()
         self._load(queries)
         reach("process.loaded")
         on_calendar = {query.model.name for query in queries if self._reads_calendar(query)}
@@ -106,10 +107,6 @@ class StarBatch:
             changes[query.model.name] = self._write(part)
         return changes | self._former()
 
-    def _load_references(self) -> None:
-        for name, reference in self._project.references.items():
-            load_reference(self._engine, reference, _local_table(name))
-
     def _load(self, queries: list[BoundQuery]) -> None:
         """Reads the batch's changes, notes what they touched, and brings the kept rows up to them."""
         leaves = [(query, leaf) for query in queries for leaf in query.leaves if leaf.relation.is_source]
@@ -119,8 +116,6 @@ class StarBatch:
             if name not in self._kept:
                 self._state.forget_source(name)
         self._read_changes(used)
-        calendar = f"CREATE OR REPLACE TEMP TABLE {_local_table(CALENDAR)} AS {calendar_rows(self.years)}"
-        self._engine.execute(calendar)
         self._try_again(queries)
         self._built = {name for name in self._kept if not self._state.has_source(name)}
         for query in queries:
@@ -164,14 +159,21 @@ class StarBatch:
         self._state.create_source(relation, f"SELECT {columns} FROM built_rows")
 
     def _rows(self, leaf: Leaf) -> str:
-        relation = leaf.relation
-        if not relation.is_source:
-            return _local_table(relation.name)
-        if relation.name in self._kept:
-            return source_table(relation.name)
-        whole = _whole_table(relation.name)
-        load_rows(self._state.reader, self._journal, relation, self._manifest.batch, whole)
-        return whole
+        """The relation with all present rows of a leaf; what is not at hand is made, once a batch."""
+        name = leaf.relation.name
+        if leaf.relation.is_source and name in self._kept:
+            return source_table(name)
+        table = engine.name(engine.case_safe("whole", name))
+        if name in self._made:
+            return table
+        self._made.add(name)
+        if leaf.relation.is_source:
+            load_rows(self._state.reader, self._journal, leaf.relation, self._manifest.batch, table)
+        elif name == CALENDAR:
+            self._engine.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {calendar_rows(self.years)}")
+        else:
+            load_reference(self._engine, self._project.references[name], table)
+        return table
 
     def _compute(self, query: BoundQuery) -> Transformation | None:
         """The model's new rows, or None when nothing that it reads has changed."""
@@ -198,13 +200,7 @@ class StarBatch:
             ) from error
 
     def _transformation(self, query: BoundQuery, *, whole: bool) -> Transformation:
-        base = query.base.relation
-        source_rows = None
-        if query.rowwise and base.is_source and base.name not in self._kept:
-            source_rows = _whole_table(base.name) if whole else upserts(base.name)
-        return Transformation(
-            self._state, query, frozenset(self._incoming), self._rows, whole=whole, source_rows=source_rows
-        )
+        return Transformation(self._state, query, frozenset(self._incoming), self._rows, whole=whole)
 
     def _is_touched(self, query: BoundQuery) -> bool:
         return any(leaf.relation.name in self._incoming for leaf in query.leaves)
@@ -245,33 +241,34 @@ class StarBatch:
             columns = (
                 [c for c, target in part.model.references.items() if target in on_calendar] if part else []
             )
-            for column in columns:
-                assert part is not None
-                quoted = engine.name(column)
-                rows = self._engine.execute(
+            if part and columns:
+                found = " UNION ".join(
                     f"SELECT DISTINCT year({quoted}) FROM {part.new}"
                     f" WHERE {engine.name(PROBLEM)} IS NULL AND {quoted} IS NOT NULL AND isfinite({quoted})"
-                ).fetchall()
-                years.update(int(year) for (year,) in rows)
+                    for quoted in map(engine.name, columns)
+                )
+                years.update(int(year) for (year,) in self._engine.execute(found).fetchall())
         covered = covered_years(years)
         added = sorted(set(covered) - set(self.years))
         if added:
             self._engine.execute(
                 f"CREATE OR REPLACE TEMP TABLE {changes_table(CALENDAR)} AS {calendar_rows(added)}"
             )
-            self._engine.execute(
-                f"CREATE OR REPLACE TEMP TABLE {_local_table(CALENDAR)} AS {calendar_rows(covered)}"
-            )
             self._incoming.add(CALENDAR)
+            self._made.discard(CALENDAR)
             self.years = covered
 
     def _write(self, part: Transformation) -> ModelChanges:
         model, before = part.model, self._unchanged(part.query)
-        quarantined = part.note_quarantine(self._manifest.batch)
+        set_aside = QuarantineChanges(self._state, part, self._manifest.batch)
         objects, removed = self._writer.write_rows(part, before.surrogates), self._writer.write_removed(part)
-        state, quarantine = self._writer.write_state(part), self._writer.write_quarantine(part)
+        state, quarantine = (
+            self._writer.write_state(part),
+            self._writer.write_quarantine(model.name, set_aside),
+        )
         self._state.apply_rows(model.name, part.query.key, part.merged_rows, versioned=model.versioned)
-        self._state.apply_quarantine(part.quarantine)
+        if set_aside.rows:
+            self._state.apply_quarantine(set_aside.table)
         reach("process.model")
         written = sum(entry.rows for entry in objects)
         return before.model_copy(
@@ -280,13 +277,13 @@ class StarBatch:
                 "objects": objects,
                 "removed": removed,
                 "state": state,
-                "deleted": part.count_deleted(),
+                "deleted": part.count.gone,
                 "quarantine": quarantine,
-                "quarantined": quarantined,
+                "quarantined": set_aside.added,
                 "surrogates": before.surrogates + (written if model.versioned else 0),
                 "quarantine_open": self._state.quarantined(model.name),
                 "quarantine_kinds": self._state.kinds_quarantined(model.name),
-                "released": part.released,
+                "released": set_aside.released,
             }
         )
 
@@ -323,11 +320,3 @@ class StarBatch:
             quarantine_open=before.quarantine_open if before else 0,
             quarantine_kinds=before.quarantine_kinds if before else (),
         )
-
-
-def _whole_table(relation: str) -> str:
-    return engine.name(engine.case_safe("whole", relation))
-
-
-def _local_table(relation: str) -> str:
-    return engine.name(engine.case_safe("local", relation))

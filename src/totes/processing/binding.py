@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from totes import engine
 from totes.errors import ModelError, ModelFailed
 from totes.lake.manifest import IngestionManifest, TableChanges
@@ -31,14 +33,24 @@ def bind(project: Project, tables: dict[str, TableChanges]) -> list[BoundQuery]:
 
 
 def bind_models(models: tuple[Model, ...], relations: Relations) -> list[BoundQuery]:
-    """Binds models to relations.
+    """Binds models to relations; what has been bound once in a process is not bound again.
 
     Raises:
         ModelFailed: a model names what is not there, or declares types that its query does not give.
     """
+    return list(_bind(models, tuple(relations.present.items()), tuple(relations.absent.items())))
+
+
+@lru_cache(maxsize=16)
+def _bind(
+    models: tuple[Model, ...],
+    present: tuple[tuple[str, Relation], ...],
+    absent: tuple[tuple[str, str], ...],
+) -> tuple[BoundQuery, ...]:
+    relations = Relations(dict(present), dict(absent))
     connection = engine.connect(None, memory="1GB")
     try:
-        return [BoundQuery(model, relations, connection) for model in models]
+        return tuple(BoundQuery(model, relations, connection) for model in models)
     except ModelError as error:
         raise ModelFailed(error.what, hint=error.hint) from error
     finally:

@@ -7,6 +7,7 @@ its form leaves no doubt. Nothing is rounded or cut to make it fit; what a type 
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from totes import engine
 from totes.star.model import WIDEST_DECIMAL
@@ -52,6 +53,14 @@ _OUTSIDE = {
 _STRINGS = r'"(\\.|[^"\\])*"'
 
 
+class Misfit(NamedTuple):
+    """SQL that is true of values which a type cannot hold, what is said of them, and SQL that is cheaper and true of more."""
+
+    condition: str
+    kind: str
+    suspicion: str | None = None
+
+
 def read_as(value: str, target: str, natural: str, origin: str) -> str:
     """SQL that reads a value as a declared type, NULL where it cannot; `misfits` finds what this bends.
 
@@ -77,10 +86,8 @@ def read_as(value: str, target: str, natural: str, origin: str) -> str:
     return f"TRY_CAST({value} AS {target})"
 
 
-def misfits(
-    value: str, cast: str, target: str, natural: str, origin: str, shown: str
-) -> list[tuple[str, str]]:
-    """What a declared type cannot hold: conditions, each with what is said of the values that meet it.
+def misfits(value: str, cast: str, target: str, natural: str, origin: str, shown: str) -> list[Misfit]:
+    """What a declared type cannot hold.
 
     Args:
         value: SQL of the value.
@@ -90,17 +97,17 @@ def misfits(
         origin: as for `read_as`.
         shown: the declared type as people wrote it.
     """
-    found: list[tuple[str, str]] = []
+    found: list[Misfit] = []
     if target not in (natural, "VARCHAR"):
         found += _unreadable(value, cast, shown, target, natural, origin)
         lost = _lost_digits(value, cast, target, natural, origin)
         if lost:
             there = f"isfinite({cast})" if target in FLOATING else f"{cast} IS NOT NULL"
-            found.append((f"({there} AND {lost})", f"has more digits than {shown} keeps"))
+            found.append(Misfit(f"({there} AND {lost})", f"has more digits than {shown} keeps"))
     if target in _OUTSIDE and origin not in _OUTSIDE:
         outside = _OUTSIDE[target].replace("{value}", cast)
         found.append(
-            (f"(isfinite({cast}) AND ({cast} {outside}))", f"is outside PostgreSQL's range of {target}")
+            Misfit(f"(isfinite({cast}) AND ({cast} {outside}))", f"is outside PostgreSQL's range of {target}")
         )
     return found
 
@@ -146,7 +153,7 @@ def loses_digits(number: str, target: str) -> str | None:
     )
     # Without an exponent, and with no more digits than fit, there is no need to look closer.
     point = f"strpos({number}, '.')"
-    plain = f"strpos(lower({number}), 'e') = 0 AND ({point} = 0 OR length({number}) - {point} <= {scale})"
+    plain = f"(length({number}) - {point} <= {scale} OR {point} = 0) AND strpos(lower({number}), 'e') = 0"
     closer = f"list_transform([{groups}], lambda part: rtrim({digits}, '0') <> '' AND {needed} > {scale})[1]"
     return f"(CASE WHEN {plain} THEN false ELSE {closer} END)"
 
@@ -156,29 +163,29 @@ def _read_decimal(text: str, target: str) -> str:
     return f"TRY_CAST(TRY_CAST({text} AS DECIMAL(38, {_scale(target)})) AS {target})"
 
 
-def _unreadable(
-    value: str, cast: str, shown: str, target: str, natural: str, origin: str
-) -> list[tuple[str, str]]:
+def _unreadable(value: str, cast: str, shown: str, target: str, natural: str, origin: str) -> list[Misfit]:
     unread = f"{cast} IS NULL"
     if target in FLOATING:
         unread += f" OR isinf({cast}) AND NOT regexp_matches({value}::VARCHAR, '(?i)inf')"
     if natural == "VARCHAR" and origin != "JSON" and target == "JSON":
         unread += f" OR {strict_json(value)}"
     if not (origin == natural == "VARCHAR" and target in _WRITTEN):
-        return [(f"({value} IS NOT NULL AND ({unread}))", f"is not a valid {shown}")]
+        return [Misfit(f"({value} IS NOT NULL AND ({unread}))", f"is not a valid {shown}")]
     pattern, more = _MORE_THAN[target]
     # What the engine writes again as it was given has been read rightly, and needs no closer look.
     doubtful = f"{cast}::VARCHAR IS DISTINCT FROM {value}"
     longer = f"regexp_matches({value}, '{pattern}')"
     written = f"regexp_matches({value}, '{_WRITTEN[target]}')"
     return [
-        (
+        Misfit(
             f"({value} IS NOT NULL AND {doubtful} AND ({unread} OR NOT {written} AND NOT {longer}))",
             f"is not a valid {shown}",
+            doubtful,
         ),
-        (
+        Misfit(
             f"({doubtful} AND {cast} IS NOT NULL AND {longer} AND NOT {written})",
             f"has {more} than a {target} keeps",
+            doubtful,
         ),
     ]
 

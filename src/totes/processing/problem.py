@@ -6,6 +6,7 @@ Rows of one kind in one column have one cause, whatever their values are; that i
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from totes import engine
 
@@ -14,6 +15,18 @@ PROBLEMS = "~problems"
 STORED_TYPE = 'STRUCT("column" VARCHAR, kind VARCHAR, "value" VARCHAR)[]'
 _NONE = 'NULL::STRUCT("column" VARCHAR, kind VARCHAR, "value" VARCHAR, told VARCHAR)[]'
 _SHOWN_MAX = 100
+
+
+class Condition(NamedTuple):
+    """SQL that is true where a row has a problem, and the problem.
+
+    `suspicion` is SQL that is true there too, and maybe elsewhere: all that is computed for rows with which nothing is wrong.
+    Where several conditions have the same one, it is computed once.
+    """
+
+    met: str
+    problem: str
+    suspicion: str | None = None
 
 
 def problem(column: str | None, kind: str, *, value: str | None = None, told: str | None = None) -> str:
@@ -25,33 +38,34 @@ def problem(column: str | None, kind: str, *, value: str | None = None, told: st
         value: SQL of the value, kept whole.
         told: SQL of the text; by default the column, the beginning of the value, and the kind.
     """
-    before, after = engine.text(f"{column}: '"), engine.text(f"' {kind}")
-    shown = f"{before} || left(coalesce({value}::VARCHAR, 'NULL'), {_SHOWN_MAX}) || {after}"
     return (
         f"{{'column': {engine.text(column) if column else 'NULL'}::VARCHAR, 'kind': {engine.text(kind)},"
-        f" 'value': {value or 'NULL'}::VARCHAR, 'told': {told or shown}}}"
+        f" 'value': {value or 'NULL'}::VARCHAR, 'told': {told or 'NULL'}::VARCHAR}}"
     )
 
 
-def found(conditions: Iterable[tuple[str, str]], further: Iterable[str] = ()) -> str:
+def found(conditions: Iterable[Condition], further: Iterable[str] = ()) -> str:
     """All problems of a row, or NULL when there is none.
 
     Args:
-        conditions: pairs of SQL: a condition, and the problem that the row has where it is met.
+        conditions: which problems a row may have, and where it has them.
         further: SQL of other lists of problems.
     """
-    pairs, lists = list(conditions), list(further)
-    if not pairs and not lists:
+    own, lists = list(conditions), list(further)
+    if not own and not lists:
         return _NONE
-    cases = ", ".join(f"CASE WHEN {condition} THEN {one} END" for condition, one in pairs)
-    own = [f"list_filter([{cases}], lambda one: one IS NOT NULL)"] if pairs else []
-    some = " OR ".join([condition for condition, _ in pairs] + [f"{one} IS NOT NULL" for one in lists])
-    return f"CASE WHEN {some} THEN flatten([{', '.join(own + lists)}]) END"
+    cases = ", ".join(f"CASE WHEN {one.met} THEN {one.problem} END" for one in own)
+    told = [f"list_filter([{cases}], lambda one: one IS NOT NULL)"] if own else []
+    suspicions = dict.fromkeys(one.suspicion or one.met for one in own)
+    some = " OR ".join([*suspicions, *(f"{one} IS NOT NULL" for one in lists)])
+    return f"CASE WHEN {some} THEN nullif(flatten([{', '.join(told + lists)}]), []) END"
 
 
 def reason(problems: str) -> str:
     """The text of a list of problems, NULL when there is none."""
-    return f"array_to_string(list_transform({problems}, lambda one: one.told), '; ')"
+    shown = f"left(coalesce(one.\"value\", 'NULL'), {_SHOWN_MAX})"
+    told = f"coalesce(one.told, one.\"column\" || ': ''' || {shown} || ''' ' || one.kind)"
+    return f"array_to_string(list_transform({problems}, lambda one: {told}), '; ')"
 
 
 def stored(problems: str) -> str:

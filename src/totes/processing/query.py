@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import duckdb
 from sqlglot import exp
@@ -12,7 +13,7 @@ from totes import engine
 from totes.errors import ModelError
 from totes.processing.attempt import attempt
 from totes.processing.fitting import FLOATING, WHOLE, json_content, misfits, read_as, strict_json
-from totes.processing.problem import PROBLEMS, found, problem, reason
+from totes.processing.problem import PROBLEMS, Condition, found, problem, reason
 from totes.processing.relation import Relation, RelationColumn, Relations
 from totes.processing.scope import (
     AT,
@@ -96,7 +97,7 @@ class BoundQuery:
         leaves = ", ".join(f"{engine.name(one.name)} AS ({one.sql(rows(one))})" for one in self.leaves)
         found = " AND ".join(f"{engine.name(part)} IS NOT NULL" for part in leaf.key)
         return (
-            f'WITH {leaves}, "~rows" AS ({relaxed(self._scope.select).sql("duckdb")})'
+            f'WITH {leaves}, "~rows" AS ({self._relaxed_text})'
             f' SELECT DISTINCT {engine.names(self.base.key)} FROM "~rows" WHERE {found}'
         )
 
@@ -115,7 +116,8 @@ class BoundQuery:
         """
         leaves = ", ".join(f"{engine.name(leaf.name)} AS ({leaf.sql(rows(leaf))})" for leaf in self.leaves)
         hidden = engine.names(self._hidden)
-        values, columns, conditions = [], [], []
+        values, columns = [], []
+        conditions: list[Condition] = []
         for number, output in enumerate(self._outputs):
             value, failed = f'"~v{number}"', f'"~e{number}"'
             wrapped = f"{value}.v" if output.wrapped else value
@@ -135,13 +137,21 @@ class BoundQuery:
         problems = found(conditions, (engine.name(one) for one in self._hidden if one.startswith(BAD)))
         last = engine.names([*self.lineage, AT])
         return (
-            f'WITH {leaves}, "~rows" AS ({self._scope.select.sql("duckdb")}), '
+            f'WITH {leaves}, "~rows" AS ({self._text}), '
             f'"~values" AS (SELECT {", ".join(values)}, {hidden} FROM "~rows"), '
             f'"~cast" AS (SELECT {", ".join([*columns, *keep])}, {hidden} FROM "~values"), '
             f'"~checked" AS (SELECT {produced}, {problems} AS {engine.name(PROBLEMS)}, {last} FROM "~cast") '
             f"SELECT {produced}, {reason(engine.name(PROBLEMS))} AS {engine.name(PROBLEM)},"
             f' {engine.name(PROBLEMS)}, {last} FROM "~checked"'
         )
+
+    @cached_property
+    def _text(self) -> str:
+        return self._scope.select.sql("duckdb")
+
+    @cached_property
+    def _relaxed_text(self) -> str:
+        return relaxed(self._scope.select).sql("duckdb")
 
     def _natural_types(self, connection: engine.Engine) -> list[str]:
         """Asks the engine for the type of each expression, over relations without rows."""
@@ -252,24 +262,25 @@ class BoundQuery:
         return carriers
 
 
-def _problems(value: str, failed: str | None, output: _Output) -> list[tuple[str, str]]:
-    """The conditions under which a value does not meet its column's declaration, each with the SQL of the problem."""
+def _problems(value: str, failed: str | None, output: _Output) -> list[Condition]:
+    """The conditions under which a value does not meet its column's declaration."""
     column = output.column
     cast = engine.name(column.name)
-    conditions: list[tuple[str, str]] = []
+    absent = f"{cast} IS NULL" if column.not_null else None
+    conditions: list[Condition] = []
 
-    def check(condition: str, kind: str, told: str | None = None) -> None:
-        told_as = engine.text(told) if told else None
-        conditions.append(
-            (condition, problem(column.name, kind, value=None if told else value, told=told_as))
+    def check(condition: str, kind: str, told: str | None = None, suspicion: str | None = None) -> None:
+        said = problem(
+            column.name, kind, value=None if told else value, told=engine.text(told) if told else None
         )
+        conditions.append(Condition(condition, said, suspicion))
 
     if failed:
         kind = "its expression cannot be computed"
-        check(failed, kind, f"{column.name}: {kind}")
+        check(failed, kind, f"{column.name}: {kind}", absent)
     declared = "NUMERIC" if column.unbounded else column.type
-    for condition, kind in misfits(value, cast, column.type, output.natural, output.origin, declared):
-        check(condition, kind)
+    for misfit in misfits(value, cast, column.type, output.natural, output.origin, declared):
+        check(misfit.condition, misfit.kind, suspicion=misfit.suspicion)
     if output.wrapped and column.type == "VARCHAR":
         check(f"contains({value}::VARCHAR, chr(0))", "holds the character U+0000, which PostgreSQL has not")
     if output.wrapped and column.type == "JSON":
@@ -279,7 +290,7 @@ def _problems(value: str, failed: str | None, output: _Output) -> list[tuple[str
     if column.not_null:
         missing = f"{value} IS NULL" + (f" AND NOT {failed}" if failed else "")
         kind = "is NULL, and is declared NOT NULL"
-        check(f"({missing})", kind, f"{column.name} {kind}")
+        check(f"({missing})", kind, f"{column.name} {kind}", absent)
     return conditions
 
 

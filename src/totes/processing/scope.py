@@ -16,7 +16,7 @@ from sqlglot import exp
 from totes import engine
 from totes.errors import ModelError
 from totes.processing.attempt import guard
-from totes.processing.problem import found, problem
+from totes.processing.problem import Condition, found, problem
 from totes.processing.relation import Relation, RelationColumn, Relations
 from totes.star.model import WIDEST_DECIMAL, Model, line_of, output_name
 
@@ -55,26 +55,29 @@ class Leaf:
         columns = []
         for column in self.relation.columns:
             quoted = engine.name(column.name)
-            columns.append(f"{column.typed_expression(quoted)} AS {quoted}")
+            typed = quoted if column.raw_type == column.typed else column.typed_expression(quoted)
+            columns.append(f"{typed} AS {quoted}")
             if column.carried_as_text:
                 columns.append(f"{quoted} AS {engine.name(raw_name(column.name))}")
         for hidden, key in zip(self.key, self.relation.key, strict=True):
             columns.append(f"{engine.name(key)} AS {engine.name(hidden)}")
-        columns.append(f"{self._bad()} AS {engine.name(BAD + str(self.index))}")
         if self.index == 0:
             columns.append(f"{'_at' if self.relation.is_source else 'NULL::TIMESTAMP'} AS {engine.name(AT)}")
-        return f"SELECT {', '.join(columns)} FROM {rows}"
+        typed = f"SELECT {', '.join(columns)} FROM {rows}"
+        # Around it, so that no value is typed twice.
+        return f"SELECT *, {self._bad()} AS {engine.name(BAD + str(self.index))} FROM ({typed})"
 
     def _bad(self) -> str:
-        """The problems of a row whose values its expressions cannot compute with."""
+        """The problems of a typed row whose values its expressions cannot compute with."""
         conditions = []
         for column in self.relation.columns:
             if column.carried_as_text and column.name in self.computed:
-                raw = engine.name(column.name)
-                failed = f"({raw} IS NOT NULL AND {column.typed_expression(raw)} IS NULL)"
+                raw = engine.name(raw_name(column.name))
+                failed = f"({raw} IS NOT NULL AND {engine.name(column.name)} IS NULL)"
                 held = " whose numbers a DOUBLE holds" if column.typed == "JSON" else ""
                 kind = f"cannot be computed with, being no {column.typed}{held}"
-                conditions.append((failed, problem(f"{self.relation.name}.{column.name}", kind, value=raw)))
+                of = f"{self.relation.name}.{column.name}"
+                conditions.append(Condition(failed, problem(of, kind, value=raw)))
         return found(conditions)
 
 

@@ -63,14 +63,18 @@ class StarState:
         self._project = project
         self._ingestion = ingestion
         self._processed = processed
-        self._tables: set[str] = set()
+        self._tables: dict[str, str | None] = {}  # with what COMMENT says of each
+        self._quarantined: dict[str, int] | None = None
         self._joined = {name.lower() for model in project.models if model.joins for name in model.relations}
         self.engine.execute(f"CREATE TABLE IF NOT EXISTS {QUARANTINE} ({_QUARANTINE_COLUMNS})")
         self.engine.execute(_QUARANTINE_PROBLEMS)
 
     def catch_up(self) -> None:
         """Takes in batches that another runner has processed, or that were processed before the cache was lost."""
-        self._tables = self._cache.tables()
+        rows = self.engine.execute(
+            "SELECT table_name, comment FROM duckdb_tables() WHERE database_name = current_database()"
+        )
+        self._tables, self._quarantined = dict(rows.fetchall()), None
         self._cache.advance(self._apply_batch)
 
     def keeps(self, table: str) -> bool:
@@ -88,14 +92,13 @@ class StarState:
     def create_source(self, relation: Relation, rows: str) -> None:
         """Begins to keep the rows of a source table with the result of a query."""
         self.engine.execute(f"CREATE TABLE {source_table(relation.name)} AS {rows}")
-        self._tables.add(engine.case_safe("source", relation.name))
         self._note_shape(relation)
 
     def forget_source(self, table: str) -> None:
         """Ceases to keep the rows of a source table, which no model joins any more."""
         if self.has_source(table):
             self.engine.execute(f"DROP TABLE {source_table(table)}")
-            self._tables.discard(engine.case_safe("source", table))
+            del self._tables[engine.case_safe("source", table)]
 
     def apply_changes(self, relation: Relation) -> None:
         """Brings the rows of a joined table up to the loaded changes."""
@@ -143,7 +146,7 @@ class StarState:
         kept = merged if versioned else f"(SELECT * FROM {merged} WHERE NOT {GONE})"
         if not self.has_star(model):
             self.engine.execute(f"CREATE TABLE {target} AS SELECT * FROM {kept}")
-            self._tables.add(engine.case_safe("star", model))
+            self._tables[engine.case_safe("star", model)] = None
             return
         self.engine.execute(
             f"DELETE FROM {target} AS old USING {merged} AS new WHERE {engine.same('old', 'new', key)}"
@@ -152,6 +155,7 @@ class StarState:
 
     def apply_quarantine(self, rows: str) -> None:
         """Takes in a relation of quarantine rows; one without a reason says that its row is in quarantine no more."""
+        self._quarantined = None
         self.engine.execute(
             f"DELETE FROM {QUARANTINE} AS old USING {rows} AS new"
             " WHERE old.model = new.model AND old.row_key = new.row_key"
@@ -179,14 +183,15 @@ class StarState:
 
     def quarantined(self, model: str) -> int:
         """How many rows of a warehouse table are in quarantine."""
-        return int(
-            engine.scalar(
-                self.engine, f"SELECT count(*) FROM {QUARANTINE} WHERE model = {engine.text(model)}"
-            )
-        )
+        if self._quarantined is None:
+            rows = self.engine.execute(f"SELECT model, count(*) FROM {QUARANTINE} GROUP BY model")
+            self._quarantined = dict(rows.fetchall())
+        return self._quarantined.get(model, 0)
 
     def kinds_quarantined(self, model: str) -> tuple[ProblemKind, ...]:
         """What is wrong with the rows of a warehouse table that are in quarantine, each kind once."""
+        if not self.quarantined(model):
+            return ()
         chosen = f"FROM {QUARANTINE} WHERE model = {engine.text(model)}"
         rows = self.engine.execute(
             'SELECT problem."column", problem.kind, count(DISTINCT row_key) FROM'
@@ -249,12 +254,10 @@ class StarState:
         if not self.has_source(relation.name):
             return
         target, shape = source_table(relation.name), _shape(relation)
-        comment = engine.scalar(
-            self.engine,
-            "SELECT comment FROM duckdb_tables() WHERE database_name = current_database()"
-            f" AND table_name = {engine.text(engine.case_safe('source', relation.name))}",
-        )
+        comment = self._tables[engine.case_safe("source", relation.name)]
         before = json.loads(comment or '{"number": -1, "columns": {}}')
+        if before == shape:
+            return
         numbers, names = before["columns"], {number: name for name, number in before["columns"].items()}
         if before["number"] != relation.number or any(
             numbers.get(column.name, column.number) != column.number
@@ -271,17 +274,18 @@ class StarState:
                 for name, kind in wanted.items()
             )
             self.engine.execute(f"CREATE OR REPLACE TABLE {target} AS SELECT {kept} FROM {target}")
-        if before != shape or present != wanted:
-            self._note_shape(relation)
+        self._note_shape(relation)
 
     def _note_shape(self, relation: Relation) -> None:
-        shape = engine.text(json.dumps(_shape(relation)))
-        self.engine.execute(f"COMMENT ON TABLE {source_table(relation.name)} IS {shape}")
+        shape = json.dumps(_shape(relation))
+        self.engine.execute(f"COMMENT ON TABLE {source_table(relation.name)} IS {engine.text(shape)}")
+        self._tables[engine.case_safe("source", relation.name)] = shape
 
 
 def _shape(relation: Relation) -> dict[str, object]:
-    """What tells whether the same names mean the same columns: PostgreSQL's numbers of the table and of each column."""
+    """The columns that are kept, and PostgreSQL's numbers of them and of the table: whether the same names mean the same."""
     return {
         "number": relation.number,
         "columns": {column.name: column.number for column in relation.columns},
+        "types": {column.name: column.raw_type for column in relation.columns},
     }

@@ -1,25 +1,36 @@
 """What a batch changes in one warehouse table: the rows that it touches, recomputed, compared, and put into history.
 
-Three temporary tables a model, in this order: the *affected* keys, the *new* rows of these keys with their problems,
-and the *merged* rows, which are new or gone, each marked whether it differs from the version of before.
+In this order: the *new* rows with their problems, the *old* ones that they may replace, and the *merged* rows, which
+are new or gone, each marked whether it differs from the version of before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 
 from totes import engine
 from totes.processing.changes import changes_table
-from totes.processing.problem import PROBLEMS, problem, reason, stored
+from totes.processing.problem import PROBLEMS, problem, reason
 from totes.processing.query import PROBLEM, BoundQuery
 from totes.processing.scope import AT, Leaf
-from totes.processing.state import BEGINS, GONE, QUARANTINE, StarState, star_table
+from totes.processing.state import BEGINS, GONE, StarState, star_table
 from totes.star.model import Model
 
 CHANGED = "~changed"
 _AS_WRITTEN = dict.fromkeys(("INTERVAL", "FLOAT", "DOUBLE"), "::VARCHAR")
 _SHORTEST_VERSION = "1 microsecond"
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many merged rows there are, how many of them are to be written, how many left, and how many new rows are bad."""
+
+    merged: int
+    written: int
+    gone: int
+    bad: int
 
 
 class Transformation:
@@ -37,21 +48,18 @@ class Transformation:
         rows: Callable[[Leaf], str],
         *,
         whole: bool,
-        source_rows: str | None = None,
     ) -> None:
         self.query = query
         self.model: Model = query.model
+        self.whole = whole
         self._state = state
         self._engine = state.engine
-        self._incoming = incoming
+        self.incoming = incoming
         self._rows = rows
-        self._whole = whole
-        self._source_rows = source_rows
         self.new = self._table("new")
         self.merged = self._table("merged")
-        self.quarantine = self._table("quarantine")
-        self.released = 0  # how many rows left quarantine because they fit now; known after note_quarantine
-        self._affected = self._table("affected")
+        self.count = Count(0, 0, 0, 0)  # known after merge
+        self._old = self._table("old")
         self._touched = self._table("touched")
 
     def look_back(self) -> None:
@@ -59,13 +67,13 @@ class Transformation:
         self._create(self._touched, self._touched_keys())
 
     def compute(self) -> None:
-        """Computes the new rows; afterwards `new` holds them with their problems, and the affected keys are known."""
-        if self._whole:
+        """Computes the new rows; afterwards `new` holds them with their problems."""
+        if self.whole:
             self._create(self.new, self.query.sql(self._rows))
             self._state.widen_star(
                 self.model.name, self.new, self.query.lineage if self.query.keeps_lineage else ()
             )
-        elif self.query.rowwise:
+        elif self._from_changes:
             self._create(self.new, self.query.sql(lambda leaf: upserts(leaf.relation.name)))
         else:
             self._engine.execute(f"INSERT INTO {self._touched} {self._touched_keys()}")
@@ -75,61 +83,87 @@ class Transformation:
             self._create(self.new, self.query.sql(only))
         if not self.query.rowwise or self.query.key_is_read_from_text:
             self._note_double_keys()
-        if self.query.key_is_read_from_text and not self._whole and self._state.has_star(self.model.name):
+        if self.query.key_is_read_from_text and not self.whole and self._state.has_star(self.model.name):
             self._note_taken_keys()
-        self._create(self._affected, self._affected_keys())
 
     def note_orphans(self, parents: dict[str, Model]) -> None:
         """Notes as a problem where a new row refers to a row that the other table does not have."""
+        orphans = []
         for column, target in self.model.references.items():
             [key] = parents[target].primary_key
             present = (
                 f"SELECT {engine.name(key)} AS k FROM {star_table(target)}"
                 if self._state.has_star(target)
-                else ""
+                else "SELECT NULL AS k WHERE false"
             )
             if target == self.model.name:
                 own = f"SELECT {engine.name(key)} AS k FROM {self.new} WHERE {engine.name(PROBLEM)} IS NULL"
-                present = f"{present} UNION ALL {own}" if present else own
+                present = f"{present} UNION ALL {own}"
+            orphans.append((column, target, present))
+        if not orphans or not self._count_orphans(orphans):
+            return
+        for column, target, present in orphans:
             quoted = engine.name(column)
-            missing = (
-                f"NOT EXISTS (SELECT 1 FROM ({present}) AS parent WHERE parent.k = row.{quoted})"
-                if present
-                else "true"
-            )
             kind = f"is not in {target}"
             told = f"{engine.text(f'{column}: ')} || {quoted} || {engine.text(f' {kind}')}"
             message = problem(column, kind, value=quoted, told=told)
+            missing = f"NOT EXISTS (SELECT 1 FROM ({present}) AS parent WHERE parent.k = row.{quoted})"
             orphan = f"row.{quoted} IS NOT NULL AND {engine.name(PROBLEM)} IS NULL AND {missing}"
             while self._note_problem(orphan, message) and target == self.model.name:
                 continue  # a row that refers to one which is now set aside is an orphan itself
 
+    def _count_orphans(self, orphans: list[tuple[str, str, str]]) -> int:
+        """How many references lead to no row; in one query, since mostly there are none."""
+        counts = [
+            f"SELECT count(*) AS n FROM (SELECT {engine.name(column)} AS k FROM {self.new}"
+            f" WHERE {engine.name(PROBLEM)} IS NULL AND {engine.name(column)} IS NOT NULL) AS row"
+            f" ANTI JOIN ({present}) AS parent ON parent.k = row.k"
+            for column, _, present in orphans
+        ]
+        return int(engine.scalar(self._engine, f"SELECT sum(n) FROM ({' UNION ALL '.join(counts)})"))
+
     def merge(self, read_at: datetime) -> None:
-        """Compares new rows with the versions of before; afterwards `merged` holds the result.
+        """Compares new rows with the versions of before; afterwards `merged` is a relation with the result.
 
         A version begins at the source's own time when the first table's row has changed, and that time is later than the
         version before it began; otherwise when the batch read the source, or a microsecond after the version before it
         if that is later still.
         """
-        produced = [column.name for column in self.model.produced]
-        lineage = list(self.query.lineage) if self.query.keeps_lineage else []
-        columns = [*produced, *lineage]
-        new = f"(SELECT * FROM {self.new} WHERE {engine.name(PROBLEM)} IS NULL)"
         read = f"TIMESTAMP {engine.text(read_at.isoformat(sep=' ', timespec='microseconds'))}"
-        keys = self.query.key
-        if not self._state.has_star(self.model.name):
-            at = f"coalesce(new.{engine.name(AT)}, {read})" if self.model.versioned else "NULL::TIMESTAMP"
-            self._create(
-                self.merged,
-                f'SELECT {engine.names(columns, "new")}, {at} AS {BEGINS}, false AS {GONE}, true AS "{CHANGED}"'
-                f" FROM {new} AS new",
+        if self._state.has_star(self.model.name):
+            self._compare(read)
+        else:
+            at = f"coalesce({engine.name(AT)}, {read})" if self.model.versioned else "NULL::TIMESTAMP"
+            self.merged = (
+                f'(SELECT {engine.names(self._columns)}, {at} AS {BEGINS}, false AS {GONE}, true AS "{CHANGED}"'
+                f" FROM {self.new} WHERE {engine.name(PROBLEM)} IS NULL)"
             )
-            return
-        self._state.follow_types(self.model.name, self.new)
-        old = (
-            f"(SELECT star.* FROM {star_table(self.model.name)} AS star SEMI JOIN {self._affected} AS affected"
-            f" ON {engine.same('star', 'affected', keys)})"
-        )
+        written = f'"{CHANGED}"' if self.model.versioned else f'"{CHANGED}" AND NOT {GONE}'
+        [counted] = self._engine.execute(
+            f"SELECT count(*), count(*) FILTER ({written}), count(*) FILTER ({GONE}),"
+            f" (SELECT count({engine.name(PROBLEM)}) FROM {self.new}) FROM {self.merged}"
+        ).fetchall()
+        self.count = Count(*counted)
+
+    @property
+    def _columns(self) -> list[str]:
+        lineage = self.query.lineage if self.query.keeps_lineage else ()
+        return [*(column.name for column in self.model.produced), *lineage]
+
+    def _compare(self, read: str) -> None:
+        star, keys, base = star_table(self.model.name), self.query.key, self.query.base
+        old = star
+        if self.whole:
+            self._state.follow_types(self.model.name, self.new)
+        else:
+            affected = f"({self._affected_keys()})"
+            self._create(
+                self._old,
+                f"SELECT star.* FROM {star} AS star SEMI JOIN {affected} AS affected"
+                f" ON {self._same_key('star', 'affected')}",
+            )
+            old = self._old
+        new = f"(SELECT * FROM {self.new} WHERE {engine.name(PROBLEM)} IS NULL)"
         differs = " OR ".join(
             # Of intervals, 30 days and a month would be equal; of floats, 0 and -0.
             f"new.{engine.name(c.name)}{_AS_WRITTEN.get(c.type, '')} IS DISTINCT FROM"
@@ -138,135 +172,73 @@ class Transformation:
         )
         first = f"old.{engine.name(keys[0])} IS NULL AND old.{GONE} IS NULL"
         changed = f"({first} OR old.{GONE} OR {differs})"
-        base = self.query.base
         begins = self._begins(
             f"CASE WHEN {first} THEN new.{engine.name(AT)} ELSE {self._base_change_time()} END", read
         )
+        gone_at = self._base_change_time()
         self._create(
             self.merged,
-            f"SELECT {engine.names(columns, 'new')}, CASE WHEN {changed} THEN {begins} ELSE old.{BEGINS} END AS {BEGINS},"
+            f"SELECT {engine.names(self._columns, 'new')},"
+            f" CASE WHEN {changed} THEN {begins} ELSE old.{BEGINS} END AS {BEGINS},"
             f' false AS {GONE}, {changed} AS "{CHANGED}"'
-            f" FROM {new} AS new LEFT JOIN {old} AS old ON {engine.same('new', 'old', keys)}"
-            f" {self._base_changes_join('new', base.key)}",
-        )
-        gone_at = self._base_change_time()
-        self._engine.execute(
-            f"INSERT INTO {self.merged} SELECT {engine.names(columns, 'old')}, {self._begins(gone_at, read)}, true, true"
+            f" FROM {new} AS new LEFT JOIN {old} AS old ON {self._same_key('new', 'old')}"
+            f" {self._base_changes_join('new', base.key)}"
+            f" UNION ALL SELECT {engine.names(self._columns, 'old')}, {self._begins(gone_at, read)}, true, true"
             f" FROM {old} AS old {self._base_changes_join('old', self.query.key_of(base))}"
             f" WHERE NOT old.{GONE}"
-            f" AND NOT EXISTS (SELECT 1 FROM {self.new} AS new WHERE {engine.same('new', 'old', keys)})"
-            f" AND NOT EXISTS (SELECT 1 FROM {self.new} AS new WHERE {self._same_base('new', 'old')})"
+            f" AND NOT EXISTS (SELECT 1 FROM {self.new} AS new WHERE {self._same_key('new', 'old')})"
+            f" AND NOT EXISTS (SELECT 1 FROM {self.new} AS new WHERE {self._same_base('new', 'old')})",
         )
 
-    def note_quarantine(self, batch: int) -> int:
-        """Collects what goes into quarantine and what leaves it; gives how many rows were set aside for a new reason."""
-        text, model = engine.name(PROBLEM), engine.text(self.model.name)
-        bad = engine.scalar(self._engine, f"SELECT count({text}) FROM {self.new}")
-        source_row, join = (
-            self._source_row() if bad else ("NULL::VARCHAR", "")
-        )  # mostly there is nothing to look up
-        self._create(
-            self.quarantine,
-            f"SELECT DISTINCT {model} AS model, {self._row_key('row')} AS row_key, row.{text} AS reason,"
-            f" {source_row} AS source_row, {batch}::BIGINT AS batch, {stored(engine.name('row', PROBLEMS))} AS problems"
-            f" FROM {self.new} AS row{join} WHERE row.{text} IS NOT NULL",
-        )
-        if not self._state.quarantined(self.model.name):
-            return int(engine.scalar(self._engine, f"SELECT count(*) FROM {self.quarantine}"))
-        return self._compare_quarantine(model, batch)
+    def _same_key(self, left: str, right: str) -> str:
+        """The condition that two rows have the same key; a plain one is far cheaper where no key can be NULL."""
+        given = {column.name for column in self.model.produced if column.not_null}
+        if given.issuperset(self.query.key):
+            return _equal(left, right, self.query.key, self.query.key)
+        return engine.same(left, right, self.query.key)
 
-    def _compare_quarantine(self, model: str, batch: int) -> int:
-        """Leaves only what differs from what is in quarantine already, and adds what has left it."""
-        before = f"(SELECT * FROM {QUARANTINE} WHERE model = {model})"
-        rechecked = "true" if self._whole else f"row_key IN ({self._changed_base_keys()})"
-        self._engine.execute(
-            f"INSERT INTO {self.quarantine} SELECT {model}, row_key, NULL, NULL, {batch}, NULL FROM"
-            f" (SELECT DISTINCT row_key FROM {before} WHERE {rechecked})"
-            f" ANTI JOIN (SELECT row_key FROM {self.quarantine}) USING (row_key)"
-        )
-        computed = f"SELECT {self._row_key('row')} FROM {self.new} AS row"
-        self.released = int(
-            engine.scalar(
-                self._engine,
-                f"SELECT count(*) FROM {self.quarantine} WHERE reason IS NULL AND row_key IN ({computed})",
-            )
-        )
-        new = int(
-            engine.scalar(
-                self._engine,
-                f"SELECT count(*) FROM {self.quarantine} AS new WHERE reason IS NOT NULL AND NOT EXISTS"
-                f" (SELECT 1 FROM {before} AS old WHERE old.row_key = new.row_key AND old.reason = new.reason)",
-            )
-        )
-        told = "SELECT row_key, list_sort(list(DISTINCT reason)) AS reasons, max(source_row) AS source_row"
-        self._engine.execute(
-            f"DELETE FROM {self.quarantine} WHERE reason IS NOT NULL AND row_key IN (SELECT new.row_key"
-            f" FROM ({told} FROM {self.quarantine} WHERE reason IS NOT NULL GROUP BY row_key) AS new"
-            f" JOIN ({told} FROM {before} GROUP BY row_key) AS old ON new.row_key = old.row_key"
-            " AND new.reasons = old.reasons AND new.source_row IS NOT DISTINCT FROM old.source_row)"
-        )
-        return new
-
-    def _source_row(self) -> tuple[str, str]:
-        """The SQL for the row of the first table that a row comes from: as JSON, with the join that finds it."""
+    def base_rows(self) -> str:
+        """A relation with the first table's rows that the new rows were computed from, and maybe others."""
         base = self.query.base
-        if not base.relation.is_source:
-            return "NULL::VARCHAR", ""
-        rows = self._source_rows or self._rows(base)
-        members = ", ".join(
-            f"{engine.text(column.name)}, source.{engine.name(column.name)}"
-            for column in base.relation.columns
-        )
-        join = f" LEFT JOIN {rows} AS source ON "
-        return f"json_object({members}, '_at', source._at)::VARCHAR", join + engine.same(
-            "row", "source", base.key, base.relation.key
-        )
+        return upserts(base.relation.name) if self._from_changes else self._rows(base)
 
-    def _changed_base_keys(self) -> str:
-        base = self.query.base.relation
-        if base.name not in self._incoming or not base.key:
-            return f"SELECT {self._row_key('row')} FROM {self.new} AS row"
-        members = ", ".join(f"{engine.text(part)}, {engine.name(part)}" for part in base.key)
-        return f"SELECT json_object({members})::VARCHAR FROM {changes_table(base.name)}"
+    @property
+    def _from_changes(self) -> bool:
+        return self.query.rowwise and not self.whole
 
     @property
     def merged_rows(self) -> str:
         """The merged rows in the shape of the star table."""
         return f'(SELECT * EXCLUDE ("{CHANGED}") FROM {self.merged})'
 
-    def count_deleted(self) -> int:
-        """How many rows left the table, or ended in a deleted version."""
-        return int(engine.scalar(self._engine, f"SELECT count(*) FROM {self.merged} WHERE {GONE}"))
-
     def _touched_keys(self) -> str:
         """The first table's keys of rows that a changed row of any table is joined with, as the tables now are."""
         base = self.query.base
         parts = [
             f"SELECT {_aliased(base.relation.key, base.key)} FROM {changes_table(base.relation.name)}"
-            if base.relation.name in self._incoming
+            if base.relation.name in self.incoming
             else f"SELECT {_no_keys(base)} WHERE false"
         ]
         for leaf in self.query.leaves:
-            if leaf.relation.name in self._incoming:
+            if leaf.relation.name in self.incoming:
                 rows = self._only(leaf, changes_table(leaf.relation.name), leaf.relation.key)
                 parts.append(self.query.touching(leaf, rows))
         return " UNION ".join(f"({part})" for part in parts)
 
     def _affected_keys(self) -> str:
         """The keys of the warehouse table's rows that may have changed: those of the new rows, and of the rows before."""
-        keys = engine.names(self.query.key)
-        computed = f"SELECT {keys} FROM {self.new}"
-        if not self._state.has_star(self.model.name):
-            return f"{computed} LIMIT 0"
-        star = star_table(self.model.name)
-        if self._whole:
-            return f"{computed} UNION SELECT {keys} FROM {star}"
-        base = self.query.base
+        computed = f"SELECT {engine.names(self.query.key)} FROM {self.new}"
+        base, star = self.query.base, star_table(self.model.name)
         source, columns = self._recomputed_base_keys()
-        return (
-            f"{computed} UNION SELECT {engine.names(self.query.key, 'star')} FROM {star} AS star"
-            f" SEMI JOIN {source} AS touched ON {_equal('star', 'touched', self.query.key_of(base), columns)}"
-        )
+        if self.query.keeps_lineage:
+            return (
+                f"{computed} UNION SELECT {engine.names(self.query.key, 'star')} FROM {star} AS star"
+                f" SEMI JOIN {source} AS touched ON {_equal('star', 'touched', self.query.key_of(base), columns)}"
+            )
+        carried = dict(zip(self.query.key_of(base), columns, strict=True))
+        types = {column.name: column.type for column in self.model.produced}
+        keys = ", ".join(f"TRY_CAST({engine.name(carried[key])} AS {types[key]})" for key in self.query.key)
+        return f"{computed} UNION SELECT {keys} FROM {source}"
 
     def _recomputed_base_keys(self) -> tuple[str, tuple[str, ...]]:
         """The relation with the keys of the first table's rows that are computed again, and its key columns."""
@@ -337,7 +309,7 @@ class Transformation:
     @property
     def _base_changed(self) -> bool:
         base = self.query.base.relation
-        return base.name in self._incoming and bool(base.key)
+        return base.name in self.incoming and bool(base.key)
 
     def _base_changes_join(self, rows: str, columns: tuple[str, ...]) -> str:
         """Joins the first table's changes to rows that have its key in these columns, as `base_change`."""
@@ -354,15 +326,6 @@ class Transformation:
         if not base.key:
             return "false"
         return f"({new}.{engine.name(PROBLEM)} IS NOT NULL AND {_equal(new, old, base.key, self.query.key_of(base))})"
-
-    def _row_key(self, alias: str) -> str:
-        base = self.query.base
-        shown, columns = (base.relation.key, base.key) if base.key else (self.query.key, self.query.key)
-        members = ", ".join(
-            f"{engine.text(name)}, {alias}.{engine.name(column)}"
-            for name, column in zip(shown, columns, strict=True)
-        )
-        return f"json_object({members})::VARCHAR"
 
     def _table(self, kind: str) -> str:
         return engine.name(engine.case_safe(kind, self.model.name))

@@ -146,7 +146,11 @@ class Model:
     def query_sha256(self, references: dict[str, bytes]) -> str:
         """Identifies the query's meaning: its text, and the content of the reference files that it reads."""
         content = [(name, references[name]) for name in sorted(self.relations & references.keys())]
-        return _digest(self.query.sql("duckdb") + repr(content))
+        return _digest(self._query_text + repr(content))
+
+    @cached_property
+    def _query_text(self) -> str:
+        return self.query.sql("duckdb")
 
 
 def parse_model(path: Path) -> Model:

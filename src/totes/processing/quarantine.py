@@ -1,0 +1,109 @@
+"""Which of a warehouse table's rows a batch sets aside, with their problems, and which it lets out of quarantine."""
+
+from __future__ import annotations
+
+from totes import engine
+from totes.processing.changes import changes_table
+from totes.processing.problem import PROBLEMS, stored
+from totes.processing.query import PROBLEM
+from totes.processing.state import QUARANTINE, StarState
+from totes.processing.transform import Transformation
+
+
+class QuarantineChanges:
+    """What a merged transformation changes in quarantine.
+
+    `table` holds it, `rows` of them; one without a reason says that its row is in quarantine no more. `added` rows were
+    set aside for a new reason, and `released` ones left because they fit now.
+    """
+
+    def __init__(self, state: StarState, part: Transformation, batch: int) -> None:
+        self.table = engine.name(engine.case_safe("quarantine", part.model.name))
+        self.rows = self.added = self.released = 0
+        self._engine = state.engine
+        self._part = part
+        self._batch = batch
+        before = state.quarantined(part.model.name)
+        if not part.count.bad and not before:
+            return
+        self._collect()
+        if before:
+            self._compare()
+        self.rows = int(engine.scalar(self._engine, f"SELECT count(*) FROM {self.table}"))
+        if not before:
+            self.added = self.rows
+
+    def _collect(self) -> None:
+        text, model = engine.name(PROBLEM), engine.text(self._part.model.name)
+        source_row, join = self._source_row() if self._part.count.bad else ("NULL::VARCHAR", "")
+        self._engine.execute(
+            f"CREATE OR REPLACE TEMP TABLE {self.table} AS"
+            f" SELECT DISTINCT {model} AS model, {self._row_key('row')} AS row_key, row.{text} AS reason,"
+            f" {source_row} AS source_row, {self._batch}::BIGINT AS batch,"
+            f" {stored(engine.name('row', PROBLEMS))} AS problems"
+            f" FROM {self._part.new} AS row{join} WHERE row.{text} IS NOT NULL"
+        )
+
+    def _compare(self) -> None:
+        """Leaves only what differs from what is in quarantine already, and adds what has left it."""
+        model = engine.text(self._part.model.name)
+        before = f"(SELECT * FROM {QUARANTINE} WHERE model = {model})"
+        rechecked = "true" if self._part.whole else f"row_key IN ({self._changed_base_keys()})"
+        self._engine.execute(
+            f"INSERT INTO {self.table} SELECT {model}, row_key, NULL, NULL, {self._batch}, NULL FROM"
+            f" (SELECT DISTINCT row_key FROM {before} WHERE {rechecked})"
+            f" ANTI JOIN (SELECT row_key FROM {self.table}) USING (row_key)"
+        )
+        computed = f"SELECT {self._row_key('row')} FROM {self._part.new} AS row"
+        self.released = int(
+            engine.scalar(
+                self._engine,
+                f"SELECT count(*) FROM {self.table} WHERE reason IS NULL AND row_key IN ({computed})",
+            )
+        )
+        self.added = int(
+            engine.scalar(
+                self._engine,
+                f"SELECT count(*) FROM {self.table} AS new WHERE reason IS NOT NULL AND NOT EXISTS"
+                f" (SELECT 1 FROM {before} AS old WHERE old.row_key = new.row_key AND old.reason = new.reason)",
+            )
+        )
+        told = "SELECT row_key, list_sort(list(DISTINCT reason)) AS reasons, max(source_row) AS source_row"
+        self._engine.execute(
+            f"DELETE FROM {self.table} WHERE reason IS NOT NULL AND row_key IN (SELECT new.row_key"
+            f" FROM ({told} FROM {self.table} WHERE reason IS NOT NULL GROUP BY row_key) AS new"
+            f" JOIN ({told} FROM {before} GROUP BY row_key) AS old ON new.row_key = old.row_key"
+            " AND new.reasons = old.reasons AND new.source_row IS NOT DISTINCT FROM old.source_row)"
+        )
+
+    def _source_row(self) -> tuple[str, str]:
+        """The SQL for the row of the first table that a row comes from: as JSON, with the join that finds it."""
+        base = self._part.query.base
+        if not base.relation.is_source:
+            return "NULL::VARCHAR", ""
+        members = ", ".join(
+            f"{engine.text(column.name)}, source.{engine.name(column.name)}"
+            for column in base.relation.columns
+        )
+        join = f" LEFT JOIN {self._part.base_rows()} AS source ON "
+        return f"json_object({members}, '_at', source._at)::VARCHAR", join + engine.same(
+            "row", "source", base.key, base.relation.key
+        )
+
+    def _changed_base_keys(self) -> str:
+        base = self._part.query.base.relation
+        if base.name not in self._part.incoming or not base.key:
+            return f"SELECT {self._row_key('row')} FROM {self._part.new} AS row"
+        members = ", ".join(f"{engine.text(part)}, {engine.name(part)}" for part in base.key)
+        return f"SELECT json_object({members})::VARCHAR FROM {changes_table(base.name)}"
+
+    def _row_key(self, alias: str) -> str:
+        base = self._part.query.base
+        shown, columns = (
+            (base.relation.key, base.key) if base.key else (self._part.query.key, self._part.query.key)
+        )
+        members = ", ".join(
+            f"{engine.text(name)}, {alias}.{engine.name(column)}"
+            for name, column in zip(shown, columns, strict=True)
+        )
+        return f"json_object({members})::VARCHAR"
