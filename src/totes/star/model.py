@@ -141,12 +141,13 @@ class Model:
         declared = [
             (c.name, c.type, c.unbounded, c.length_max, c.not_null, c.references) for c in self.columns
         ]
-        return _digest(json.dumps([self.name, declared, self.primary_key, self.surrogate]))
+        table = json.dumps([self.name, declared, self.primary_key, self.surrogate])
+        return hashlib.sha256(table.encode()).hexdigest()
 
     def query_sha256(self, references: dict[str, bytes]) -> str:
         """Identifies the query's meaning: its text, and the content of the reference files that it reads."""
         content = [(name, references[name]) for name in sorted(self.relations & references.keys())]
-        return _digest(self._query_text + repr(content))
+        return hashlib.sha256((self._query_text + repr(content)).encode()).hexdigest()
 
     @cached_property
     def _query_text(self) -> str:
@@ -395,7 +396,3 @@ def _syntax_error(path: Path, error: SqlglotError) -> ModelError:
 def _token_text(token: str) -> str:
     match = re.search(r"text: (.*?), line", token)
     return f"'{match.group(1)}'" if match else "something else"
-
-
-def _digest(value: str) -> str:
-    return hashlib.sha256(value.encode()).hexdigest()
