@@ -9,6 +9,11 @@ from typing import Any
 
 import structlog
 
+import totes.ingestion.stage
+import totes.processing.stage
+import totes.warehouse.duckdb_file
+import totes.warehouse.postgresql
+import totes.warehouse.stage  # noqa: F401  a pipeline imports its stages when it runs them, and here once for all
 from totes.config import load_settings
 from totes.monitoring.alerts import watch
 from totes.monitoring.health import health_file

@@ -161,3 +161,17 @@ def test_nothing_connects_or_starts_a_program_when_it_is_imported() -> None:
         [sys.executable, "-c", program, *names], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "unneeded"),
+    [
+        ("totes.cli.app", {"duckdb", "psycopg", "pydantic_settings", "rich", "sqlglot", "structlog"}),
+        ("totes.monitoring.status", {"adbc_driver_manager", "psycopg", "sqlglot"}),
+        ("totes.ingestion.stage", {"sqlglot"}),
+    ],
+)
+def test_what_begins_quickly_imports_nothing_that_others_need(module: str, unneeded: set[str]) -> None:
+    program = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert unneeded & set(done.stdout.split()) == set()

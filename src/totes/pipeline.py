@@ -1,4 +1,7 @@
-"""The whole pipeline on one page: ingest, then process, then load. Each stage takes up where it stopped, alone."""
+"""The whole pipeline on one page: ingest, then process, then load. Each stage takes up where it stopped, alone.
+
+A stage is imported when it is run: a command that runs none, or one, begins the sooner.
+"""
 
 from __future__ import annotations
 
@@ -7,26 +10,25 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import duckdb
 
 from totes import engine
 from totes.config import Settings
 from totes.errors import EngineFault, StoreError, TotesError, WarehouseRefused
-from totes.ingestion.source import Snapshot, describe_source
-from totes.ingestion.stage import Ingested, ingest
 from totes.lake.journal import ingestion_journal
 from totes.lake.store import Store
 from totes.lake.workspace import Workspace
-from totes.processing.binding import bind
-from totes.processing.stage import Processed, process
-from totes.star.project import Project, load_project
-from totes.warehouse.adapter import Warehouse
 from totes.warehouse.connection import dialect_of, open_warehouse, schema_of
-from totes.warehouse.ddl import statements
-from totes.warehouse.stage import Loaded, load
-from totes.warehouse.table import warehouse_tables
+
+if TYPE_CHECKING:
+    from totes.ingestion.source import Snapshot
+    from totes.ingestion.stage import Ingested
+    from totes.processing.stage import Processed
+    from totes.star.project import Project
+    from totes.warehouse.adapter import Warehouse
+    from totes.warehouse.stage import Loaded
 
 STAGES = ("ingest", "process", "load")
 T = TypeVar("T")
@@ -76,6 +78,8 @@ class Pipeline:
     @cached_property
     def project(self) -> Project:
         """The star schema."""
+        from totes.star.project import load_project
+
         path = self.settings.project.path
         return load_project(self.settings.project.name, self.settings.path(path) if path else None)
 
@@ -114,6 +118,8 @@ class Pipeline:
 
         `inspect` sees the snapshot when all of it is captured. Without a workspace, the stage works in one of its own.
         """
+        from totes.ingestion.stage import ingest
+
         with nullcontext(workspace) if workspace else self.workspace() as shared:
             return ingest(
                 self.settings.source_url(),
@@ -128,11 +134,15 @@ class Pipeline:
 
     def process(self, workspace: Workspace | None = None) -> Processed:
         """Processes every ingested batch that is not processed."""
+        from totes.processing.stage import process
+
         with nullcontext(workspace) if workspace else self.workspace() as shared:
             return process(self.project, self.ingestion_store, self.processed_store, shared)
 
     def load(self) -> Loaded:
         """Loads every processed batch that is not in the warehouse."""
+        from totes.warehouse.stage import load
+
         with self.warehouse() as warehouse:
             return load(self.project, self.processed_store, warehouse)
 
@@ -146,6 +156,8 @@ class Pipeline:
         Raises:
             WarehouseRefused: another lake's batches are loaded there, or a later one than `last`.
         """
+        from totes.warehouse.stage import load
+
         settings = self.settings
         opened = open_warehouse(
             url, settings.warehouse.schema_, base=settings.base, memory=settings.lake.memory
@@ -190,6 +202,11 @@ class Pipeline:
         Args:
             dialect: `duckdb` or `postgresql`; by default that of the warehouse's URL.
         """
+        from totes.ingestion.source import describe_source
+        from totes.processing.binding import bind
+        from totes.warehouse.ddl import statements
+        from totes.warehouse.table import warehouse_tables
+
         url, schema = self.settings.warehouse_url(), self.settings.warehouse.schema_
         chosen = dialect_of(f"{dialect}:///warehouse" if dialect else url)
         newest = ingestion_journal(self.ingestion_store).newest()

@@ -25,7 +25,8 @@ from totes.processing.scope import (
     raw_reference,
     relaxed,
 )
-from totes.star.model import Column, Model, line_of
+from totes.star.column import Column
+from totes.star.model import Model, line_of
 
 PROBLEM = "~problem"
 

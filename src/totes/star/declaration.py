@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from totes.errors import ModelError
-from totes.star.model import Model
+
+if TYPE_CHECKING:
+    from totes.star.model import Model
 
 NAME_BYTES_MAX = 63
+# Tables that every warehouse has for itself.
+LEDGER = "totes_batches"
+KEPT = "totes_kept"
 _NO_KEYS = {
     "INTERVAL": "of which a month and 30 days are equal",
     "JSON": "which PostgreSQL cannot compare",

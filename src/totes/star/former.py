@@ -7,7 +7,8 @@ from pathlib import Path
 from sqlglot import exp
 
 from totes.lake.manifest import ModelChanges
-from totes.star.model import HISTORY_COLUMNS, Column, Model
+from totes.star.column import Column
+from totes.star.model import HISTORY_COLUMNS, Model
 
 
 def former_model(name: str, changes: ModelChanges) -> Model:

@@ -150,16 +150,12 @@ def _check_function(model: Model, function: exp.Func) -> None:
 @cache
 def _known_functions() -> tuple[frozenset[str], frozenset[str]]:
     """DuckDB's aggregate and window functions, and those whose value is not decided by their arguments."""
-    rows = (
-        duckdb.connect()
-        .execute(
-            "SELECT function_name, function_type, stability, bool_or(function_type = 'scalar') OVER (PARTITION BY function_name)"
-            " FROM duckdb_functions()"
-        )
-        .fetchall()
-    )
-    aggregates = {name for name, kind, _, scalar in rows if kind in ("aggregate", "window") and not scalar}
-    varying = {name for name, _, stability, _ in rows if stability in ("VOLATILE", "CONSISTENT_WITHIN_QUERY")}
+    with duckdb.connect() as engine:
+        query = "SELECT DISTINCT function_name, function_type, stability FROM duckdb_functions()"
+        rows = engine.execute(query).fetchall()
+    scalars = {name for name, kind, _ in rows if kind == "scalar"}
+    aggregates = {name for name, kind, _ in rows if kind in ("aggregate", "window")} - scalars
+    varying = {name for name, _, stability in rows if stability in ("VOLATILE", "CONSISTENT_WITHIN_QUERY")}
     return frozenset(aggregates), frozenset(
         varying | {"current_time", "current_timestamp", "localtime", "localtimestamp"}
     )

@@ -19,6 +19,7 @@ from sqlglot.parsers.duckdb import DuckDBParser
 
 from totes.errors import ModelError
 from totes.lake.manifest import OutputColumn
+from totes.star.column import Column
 
 HISTORY_COLUMNS = {
     "valid_from": "TIMESTAMP",
@@ -65,23 +66,6 @@ class _Dialect(DuckDB):
             found = self._curr.text if self._curr else "the end"
             self.raise_error(f"'{found}' was not expected")
             return exp.Command(this=start.text)
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a warehouse table.
-
-    `type` is DuckDB's; `unbounded` says that it was declared NUMERIC without a precision, and `length_max` is the
-    declared one of a VARCHAR(n). `references` names the table whose primary key the column refers to.
-    """
-
-    name: str
-    type: str
-    not_null: bool
-    unbounded: bool = False
-    length_max: int | None = None
-    references: str | None = None
-    description: str | None = None
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,13 @@ from importlib import resources
 from pathlib import Path
 
 from totes.errors import ConfigurationError, ModelError
-from totes.star.declaration import check_declaration
+from totes.star.declaration import KEPT, LEDGER, check_declaration
 from totes.star.maintainable import check_maintainable
 from totes.star.model import Model, check_columns, parse_model
 
 CALENDAR = "calendar"
 CALENDAR_COLUMN = "date"
 BUILT_IN = "terrifictotes"
-LEDGER = "totes_batches"
-KEPT = "totes_kept"
 
 
 @dataclass(frozen=True)

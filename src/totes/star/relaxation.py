@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from totes.lake.manifest import ModelChanges
-from totes.star.former import former_model
-from totes.star.model import Column, Model
+from totes.star.column import Column
+
+if TYPE_CHECKING:
+    from totes.star.model import Model
 
 _WHOLE_DIGITS = {"TINYINT": 3, "SMALLINT": 5, "INTEGER": 10, "BIGINT": 19}
 
@@ -16,6 +19,8 @@ def relaxes(model: Model, before: ModelChanges) -> bool:
 
     NOT NULL may be dropped and types may be widened; names, their order, keys and references stay.
     """
+    from totes.star.former import former_model
+
     former = former_model(model.name, before)
     return (
         former.table_sha256() == before.table_sha256  # else the manifest does not say all of the declaration

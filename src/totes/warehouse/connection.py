@@ -9,11 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from totes.errors import ConfigurationError
 from totes.warehouse.adapter import Warehouse
-from totes.warehouse.ddl import Dialect
-from totes.warehouse.duckdb_file import SCHEMA as DUCKDB_SCHEMA
-from totes.warehouse.duckdb_file import open_duckdb
-from totes.warehouse.postgresql import SCHEMA as POSTGRESQL_SCHEMA
-from totes.warehouse.postgresql import open_postgresql
+from totes.warehouse.ddl import OWN_SCHEMAS, Dialect
 
 
 def open_warehouse(url: str, schema: str, *, base: Path, memory: str) -> AbstractContextManager[Warehouse]:
@@ -30,7 +26,11 @@ def open_warehouse(url: str, schema: str, *, base: Path, memory: str) -> Abstrac
         WarehouseError: it cannot be opened.
     """
     if dialect_of(url) == "duckdb":
+        from totes.warehouse.duckdb_file import open_duckdb
+
         return open_duckdb(duckdb_file(url, base), schema, memory)
+    from totes.warehouse.postgresql import open_postgresql
+
     return open_postgresql(url, schema, memory)
 
 
@@ -54,4 +54,4 @@ def duckdb_file(url: str, base: Path) -> Path:
 
 def schema_of(url: str, schema: str) -> str:
     """The schema of the warehouse's tables."""
-    return schema or (DUCKDB_SCHEMA if dialect_of(url) == "duckdb" else POSTGRESQL_SCHEMA)
+    return schema or OWN_SCHEMAS[dialect_of(url)]

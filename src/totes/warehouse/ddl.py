@@ -7,8 +7,8 @@ from hashlib import sha256
 from typing import Literal
 
 from totes import engine
-from totes.star.model import Column
-from totes.star.project import KEPT, LEDGER
+from totes.star.column import Column
+from totes.star.declaration import KEPT, LEDGER
 from totes.warehouse.table import WarehouseTable
 
 Dialect = Literal["duckdb", "postgresql"]

@@ -15,7 +15,7 @@ from totes import engine
 from totes.errors import WarehouseError, WarehouseRefused
 from totes.failpoint import reach
 from totes.lake.manifest import OutputColumn
-from totes.star.project import KEPT, LEDGER
+from totes.star.declaration import KEPT, LEDGER
 from totes.warehouse import ddl
 from totes.warehouse.adapter import LoadedBatch
 from totes.warehouse.copies import take_in

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from totes import engine
-from totes.star.project import KEPT
+from totes.star.declaration import KEPT
 from totes.warehouse import ddl
 from totes.warehouse.table import Referrer, WarehouseTable
 

@@ -19,9 +19,8 @@ from totes.failpoint import reach
 from totes.lake.manifest import OutputColumn
 from totes.libpq import with_limits
 from totes.redaction import redact
-from totes.star.declaration import NAME_BYTES_MAX
-from totes.star.model import Column
-from totes.star.project import KEPT, LEDGER
+from totes.star.column import Column
+from totes.star.declaration import KEPT, LEDGER, NAME_BYTES_MAX
 from totes.warehouse import ddl
 from totes.warehouse.adapter import LoadedBatch
 from totes.warehouse.copies import take_in

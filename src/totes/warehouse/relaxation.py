@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from totes import engine
 from totes.errors import WarehouseRefused
-from totes.star.model import Column
+from totes.star.column import Column
 from totes.star.relaxation import holds
 from totes.warehouse import ddl
 from totes.warehouse.kept import Statements

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from totes import engine
-from totes.star.model import Model
+
+if TYPE_CHECKING:
+    from totes.star.model import Model
 
 
 class Referrer(NamedTuple):

@@ -8,7 +8,8 @@ from totes.lake.manifest import SourceColumn, TableChanges
 from totes.processing.query import BoundQuery
 from totes.processing.relation import Relations, typed_name
 from totes.processing.scope import Binder, Leaf, origin
-from totes.star.model import WIDEST_DECIMAL, Column
+from totes.star.column import Column
+from totes.star.model import WIDEST_DECIMAL
 
 _DIGITS = {"TINYINT": 2, "SMALLINT": 4, "INTEGER": 9, "BIGINT": 18}  # of which every number is held
 _INTEGER_DIGITS = {"smallint": 5, "integer": 10, "bigint": 19}  # that the longest has

@@ -15,8 +15,9 @@ from totes.lake.journal import processed_journal
 from totes.monitoring.diagnosis.check import Area, count, some
 from totes.monitoring.diagnosis.settings import existing
 from totes.pipeline import Pipeline
+from totes.star.declaration import KEPT, LEDGER
 from totes.star.model import Model
-from totes.star.project import KEPT, LEDGER, Project
+from totes.star.project import Project
 from totes.warehouse.adapter import Warehouse
 from totes.warehouse.connection import dialect_of, duckdb_file, schema_of
 from totes.warehouse.ddl import OWN_SCHEMAS, Dialect, column_type
