@@ -14,7 +14,7 @@ help:
 	@echo 'make test      all tests (TESTS=tests/processing for some)'
 	@echo 'make coverage  all tests, and which lines and branches they reach'
 	@echo 'make check     lint, types, structure, docs up to date, security'
-	@echo 'make soak      random histories beside an oracle, until stopped (MINUTES=60 for so long)'
+	@echo 'make soak      tests that make test has a spread of, then random histories beside an oracle, until stopped (MINUTES=60)'
 	@echo 'make bench     the benchmarks (ORDERS=5000000, ONLY=full-load,steps, REPEAT=5; make bench-peers for peers too)'
 	@echo 'make docs      write docs/reference/ anew'
 	@echo 'make package   wheel and source archive, into dist/'
@@ -25,10 +25,10 @@ demo: .venv/demo.stamp
 	@$(BIN)/totes demo --orders $(ORDERS)
 
 test: .venv/dev.stamp
-	@$(BIN)/python -m pytest -n 2 $(TESTS)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS)
 
 coverage: .venv/dev.stamp
-	@$(BIN)/python -m pytest -n 2 --cov --cov-report=term-missing:skip-covered tests
+	@$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term-missing:skip-covered tests
 
 check: lint types structure security audit
 
@@ -58,6 +58,7 @@ audit: .venv/dev.stamp
 	fi
 
 soak: .venv/dev.stamp
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m sweep tests
 	@$(BIN)/python -m tests.oracle.soak $(if $(MINUTES),--minutes $(MINUTES))
 
 bench: .venv/dev.stamp

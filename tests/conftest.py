@@ -116,8 +116,8 @@ def _own_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[LocalServer]:
-    """One PostgreSQL for the whole run."""
-    with LocalServer.start() as running:
+    """One PostgreSQL for the whole run; its hundreds of small databases are not worth being vacuumed in turn."""
+    with LocalServer.start(settings={"autovacuum": "off"}) as running:
         yield running
 
 

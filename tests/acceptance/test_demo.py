@@ -113,33 +113,51 @@ def test_every_command_that_it_says_to_type_next_works(made: tuple[Path, Command
         assert part in ran.stdout
 
 
-def test_run_again_it_starts_afresh_and_touches_nothing_of_others(
-    made: tuple[Path, Command], tmp_path: Path, totes: Callable[..., Command]
-) -> None:
-    shutil.copytree(made[0] / "demo", tmp_path / "demo")
-    (tmp_path / "demo" / "lake" / "ingestion" / "batches" / "000000000003.json").write_text("stale")
-    (tmp_path / "demo" / "warehouse.duckdb").write_text("stale")
-    (tmp_path / "demo" / "notes.txt").write_text("mine")
-    (tmp_path / "demo" / "own.duckdb").write_text("mine")
-
+@pytest.fixture(scope="module")
+def again(made: tuple[Path, Command], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Command]:
+    """A demo that was run with --json where there was one, beside files of others: its folder, and what it printed."""
+    folder = tmp_path_factory.mktemp("again") / "else where" / "here"
+    shutil.copytree(made[0] / "demo", folder)
+    (folder / "lake" / "ingestion" / "batches" / "000000000003.json").write_text("stale")
+    (folder / "warehouse.duckdb").write_text("stale")
+    (folder / "notes.txt").write_text("mine")
+    (folder / "own.duckdb").write_text("mine")
     # Settings for another pipeline are not the demo's.
-    done = totes(
-        "demo", "--orders", ORDERS, "--json", TOTES_SOURCE__URL="postgresql://user:secret@localhost:1/none",
-        TOTES_WAREHOUSE__URL="duckdb:///elsewhere.duckdb", PGSSLMODE="require", PGOPTIONS="-c nonsense=1",
+    others = {
+        "TOTES_SOURCE__URL": "postgresql://user:secret@localhost:1/none", "PGSSLMODE": "require",
+        "TOTES_WAREHOUSE__URL": "duckdb:///elsewhere.duckdb", "PGOPTIONS": "-c nonsense=1",
+    }  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "totes",
+        "demo",
+        "--dir",
+        "else where/here",
+        "--orders",
+        ORDERS,
+        "--json",
+    ]
+    done = subprocess.run(
+        command, cwd=folder.parents[1], env={**os.environ, **others},
+        capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120, check=False,
     )  # fmt: skip
+    return folder, Command(done.returncode, done.stdout, done.stderr)
+
+
+def test_run_again_it_starts_afresh_and_touches_nothing_of_others(again: tuple[Path, Command]) -> None:
+    folder, done = again
 
     assert (done.code, done.err) == (0, "")
     document = json.loads(done.out)
     assert [batch["batch"] for batch in document["batches"]] == [1, 2]
-    assert (tmp_path / "demo" / "notes.txt").read_text() == "mine"
-    assert (tmp_path / "demo" / "own.duckdb").read_text() == "mine"
-    assert len(list((tmp_path / "demo" / "lake" / "ingestion" / "batches").iterdir())) == 2
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert (folder / "own.duckdb").read_text() == "mine"
+    assert len(list((folder / "lake" / "ingestion" / "batches").iterdir())) == 2
 
 
-def test_with_json_it_prints_one_object_with_the_same_facts(
-    tmp_path: Path, totes: Callable[..., Command]
-) -> None:
-    done = totes("demo", "--dir", "else where/here", "--orders", ORDERS, "--json")
+def test_with_json_it_prints_one_object_with_the_same_facts(again: tuple[Path, Command]) -> None:
+    folder, done = again
 
     assert (done.code, done.err, done.out.count("\n")) == (0, "", 1)
     document = json.loads(done.out)
@@ -160,7 +178,7 @@ def test_with_json_it_prints_one_object_with_the_same_facts(
     assert len(document["checked"]["tables"]) == 11
     assert "cd 'else where/here'" in document["next"]
     for file in document["files"]:
-        assert (tmp_path / "else where/here" / file["path"]).exists()
+        assert (folder / file["path"]).exists()
 
 
 @pytest.mark.parametrize(
@@ -195,30 +213,13 @@ def test_what_cannot_be_is_refused_and_nothing_is_touched(
         (signal.SIGINT, "TerrificTotes"),  # PostgreSQL starts
         (signal.SIGTERM, "a server for this demo"),  # the source is being created
         (signal.SIGINT, "totesys created"),  # the first batch
-        (signal.SIGTERM, "Batch 1"),
         (signal.SIGINT, "questions asked"),  # PostgreSQL stops
     ],
 )
 def test_stopped_in_the_middle_it_leaves_no_process_behind(
     number: signal.Signals, after: str, tmp_path: Path
 ) -> None:
-    with start(tmp_path, "--orders", "20000") as demo:
-        assert demo.stdout is not None
-        assert demo.stderr is not None
-        for line in demo.stdout:
-            if after in line:
-                break
-        time.sleep(0.05)
-        children = descendants(demo.pid)
-        demo.send_signal(number)
-        demo.send_signal(number)
-        code = demo.wait(timeout=60)
-        said = demo.stderr.read()
-
-    assert (code, said) == (128 + number, "stopped\n")
-    assert {process: what for process, what in processes().items() if process in children} == {}
-    assert not [folder for what in children.values() for folder in re.findall(r"/\S+/totes-server-\w+", what)
-                if Path(folder).exists()]  # fmt: skip
+    stop(tmp_path, number, after)
 
 
 def test_killed_it_leaves_no_process_behind_either(tmp_path: Path) -> None:
@@ -237,21 +238,20 @@ def test_killed_it_leaves_no_process_behind_either(tmp_path: Path) -> None:
     assert not children.keys() & processes().keys()
 
 
-def test_after_it_was_stopped_it_can_be_run_again(tmp_path: Path, totes: Callable[..., Command]) -> None:
-    with start(tmp_path, "--orders", "20000") as demo:
-        assert demo.stdout is not None
-        for line in demo.stdout:
-            if "Batch 1" in line:
-                break
-        demo.terminate()
-    assert (tmp_path / "demo" / "lake" / "ingestion" / "batches" / "000000000001.json").exists()
-
-    assert totes("demo", "--orders", ORDERS).code == 0
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What a demo shows on a terminal of ninety columns, run where one was stopped after its first batch."""
+    place = tmp_path_factory.mktemp("stopped")
+    stop(place, signal.SIGTERM, "Batch 1")
+    assert (place / "demo" / "lake" / "ingestion" / "batches" / "000000000001.json").exists()
+    return on_a_terminal(place, columns=90)
 
 
-def test_on_a_terminal_it_moves_while_it_works_and_fits_the_window(tmp_path: Path) -> None:
-    shown = on_a_terminal(tmp_path, columns=90)
+def test_after_it_was_stopped_it_can_be_run_again(shown: str) -> None:
+    assert SECTIONS[-1] in shown
 
+
+def test_on_a_terminal_it_moves_while_it_works_and_fits_the_window(shown: str) -> None:
     assert "\x1b[?25l" in shown
     assert shown.rfind("\x1b[?25h") > shown.rfind("\x1b[?25l")  # the cursor is there again
     assert re.search(r"Batch 1: all that is there .*0:00:0", shown)
@@ -259,6 +259,26 @@ def test_on_a_terminal_it_moves_while_it_works_and_fits_the_window(tmp_path: Pat
     assert any(re.match(r"✓ totesys created, with 200 sales orders +\d\.\d s$", line) for line in still)
     assert [line for line in still if len(line.rstrip()) > 90] == []
     assert "\x1b[1;33mSheffield" in shown
+
+
+def stop(place: Path, number: signal.Signals, after: str) -> None:
+    """Stops a demo after it has said something, and makes sure that nothing of it is left running."""
+    with start(place, "--orders", "20000") as demo:
+        assert demo.stdout is not None
+        assert demo.stderr is not None
+        for line in demo.stdout:
+            if after in line:
+                break
+        time.sleep(0.05)
+        children = descendants(demo.pid)
+        demo.send_signal(number)
+        demo.send_signal(number)
+        code = demo.wait(timeout=60)
+        said = demo.stderr.read()
+    assert (code, said) == (128 + number, "stopped\n")
+    assert {process: what for process, what in processes().items() if process in children} == {}
+    assert not [folder for what in children.values() for folder in re.findall(r"/\S+/totes-server-\w+", what)
+                if Path(folder).exists()]  # fmt: skip
 
 
 def start(place: Path, *arguments: str) -> subprocess.Popen[str]:

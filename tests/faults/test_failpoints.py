@@ -25,8 +25,13 @@ from tests.plain_lake import manifests_of, objects_of, rows_of_lake, rows_of_sou
 SOURCE = Path(totes.__file__).parent
 KINDS = ("duckdb", "postgresql")
 # At which of the times that a cycle reaches a point it is killed: one in the first batch, one in the batch of changes.
-# The stages before it know nothing of the warehouse, so that two kinds of it are two times to kill them.
-MOMENTS = {"duckdb": (("first", "last"),), "postgresql": (("last", "middle"),)}
+MOMENTS = {"duckdb": ("first", "last"), "postgresql": ("last", "middle")}
+# Of a lake on S3, in each of its batches: in the stages' order, so that each stage goes on from where it was killed.
+S3_KILLS = (
+    ("store.put.before:3", "journal.commit.before:1", "journal.commit.after:1", "store.put.after:4"),
+    ("store.put.after:5", "journal.commit.after:1", "journal.commit.before:1", "journal.commit.after:1"),
+    ("journal.commit.before:1", "journal.commit.after:1", "duckdb.commit.before:1"),
+)
 LEDGER = "SELECT batch_id FROM totes_batches ORDER BY batch_id"
 VERSIONS = """
 SELECT id, customer_id, region, CAST(amount AS VARCHAR), valid_from, is_deleted, batch_id, valid_to, sale_record
@@ -190,31 +195,41 @@ def test_every_failpoint_is_reached_in_the_first_batch_and_in_a_batch_of_changes
         assert sorted(reached) == [point for point in POINTS if reached_with(point, kind)]
 
 
-def pairs_of_moments(kind: str, point: str) -> list[tuple[str, str]]:
-    """When to kill in the first batch and in the batch of changes; the warehouse's own points have one kind to do it."""
-    return [pair for other in KINDS for pair in MOMENTS[other] if other == kind or point.startswith(kind)]
+def kills() -> list[Any]:
+    """Over which kind of warehouse a point's kills are, and when: once for each point, and the others in the sweep.
+
+    The stages before it know nothing of the warehouse, so that either kind will do for them, and both have their turn.
+    """
+    chosen = []
+    for number, point in enumerate(POINTS):
+        kinds = [kind for kind in KINDS if reached_with(point, kind)]
+        usual = kinds[number % len(kinds)]
+        for moments_of in KINDS:
+            kind = moments_of if moments_of in kinds else usual
+            marks = () if moments_of == usual else pytest.mark.sweep
+            name = f"{kind}-{point}-{'-'.join(MOMENTS[moments_of])}"
+            chosen.append(pytest.param(kind, point, MOMENTS[moments_of], id=name, marks=marks))
+    return chosen
 
 
-@pytest.mark.parametrize(
-    ("kind", "point"),
-    [(kind, point) for kind in KINDS for point in POINTS if reached_with(point, kind)],
-)
+@pytest.mark.parametrize(("kind", "point", "moments"), kills())
 def test_a_run_killed_at_a_failpoint_ends_as_one_that_was_not(
-    kind: str, point: str, make_kiosk: Callable[..., Kiosk], undisturbed: Callable[[str], Undisturbed]
+    kind: str,
+    point: str,
+    moments: tuple[str, str],
+    make_kiosk: Callable[..., Kiosk],
+    undisturbed: Callable[[str], Undisturbed],
 ) -> None:
-    calm = undisturbed(kind)
-    pairs = pairs_of_moments(kind, point)
-    for turns in {(calm.turn(0, point, one), calm.turn(1, point, other)) for one, other in pairs}:
-        made = make_kiosk(kind)
-        for state, turn in enumerate(turns):
-            if state:
-                made.change(state)
-            run_killed_and_again(made, point, turn)
-            made.check(state + 1)
-        made.change(2)
-        assert report_of(processes.run(made.folder)) == calm.reports[2]
-        made.check(3)
-        made.check_end()
+    calm, made = undisturbed(kind), make_kiosk(kind)
+    for state, moment in enumerate(moments):
+        if state:
+            made.change(state)
+        run_killed_and_again(made, point, calm.turn(state, point, moment))
+        made.check(state + 1)
+    made.change(2)
+    assert report_of(processes.run(made.folder)) == calm.reports[2]
+    made.check(3)
+    made.check_end()
 
 
 def test_a_lake_on_s3_stands_it_to_be_killed_around_every_commit(
@@ -224,8 +239,7 @@ def test_a_lake_on_s3_stands_it_to_be_killed_around_every_commit(
     for state in range(3):
         if state:
             made.change(state)
-        for failpoint in ("store.put.before:3", "store.put.after:5", "journal.commit.before:1", "journal.commit.after:1",
-                          "store.put.after:4", "journal.commit.before:1", "journal.commit.after:1", "duckdb.commit.before:1"):  # fmt: skip
+        for failpoint in S3_KILLS[state]:
             assert processes.run(made.folder, failpoint=failpoint).code == processes.KILLED, failpoint
         assert processes.run(made.folder).failures == {}
         made.check(state + 1)

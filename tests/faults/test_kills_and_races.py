@@ -1,17 +1,16 @@
-"""Promise 4 with the whole command: killed at any time, again and again, it leaves one history."""
+"""Promise 4 at any time: killed again and again, wherever it just is, the pipeline leaves one history."""
 
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Command, Database, rows_of
+from tests.conftest import Database, rows_of
+from tests.processes import Runner, run
 from tests.terrifictotes.independent import compare
 from totes.lake.journal import ingestion_journal, processed_journal
 from totes.pipeline import Pipeline
@@ -25,13 +24,6 @@ ONE_OPEN_VERSION = """SELECT count(*) FROM (
 def pipeline(totesys: Database, tmp_path: Path, make_pipeline: Callable[..., Pipeline]) -> Pipeline:
     (tmp_path / "totes.toml").write_text(f'[source]\nurl = "{totesys.url}"\n', encoding="utf-8")
     return make_pipeline(totesys.url)
-
-
-def start(folder: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "totes", "run", "--json"], cwd=folder, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
 
 
 def check(pipeline: Pipeline, totesys: Database, tmp_path: Path, batches: int) -> None:
@@ -51,19 +43,18 @@ def check(pipeline: Pipeline, totesys: Database, tmp_path: Path, batches: int) -
 
 
 def test_a_pipeline_killed_again_and_again_ends_where_an_undisturbed_one_does(
-    pipeline: Pipeline, totesys: Database, tmp_path: Path, totes: Callable[..., Command]
+    pipeline: Pipeline, totesys: Database, tmp_path: Path
 ) -> None:
     moments, batches, killed = random.Random(7), 1, 0
     for trial in range(12):
-        runner = start(tmp_path)
-        time.sleep(moments.uniform(0.4, 2.0))
-        killed += runner.poll() is None
-        runner.kill()
-        runner.communicate()
+        runner = Runner(tmp_path)
+        time.sleep(moments.uniform(0.0, 1.0))
+        killed += runner.process.is_alive()
+        runner.end()
         if trial in (3, 7):
-            assert totes("run").code == 0
+            assert run(tmp_path).failures == {}
             demo_source.trade(totesys.url)
             batches += 1
-    assert totes("run").code == 0
+    assert run(tmp_path).failures == {}
     assert killed > 0
     check(pipeline, totesys, tmp_path, batches)

@@ -68,8 +68,15 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Runner]]:
             runner.end()
 
 
-@pytest.mark.parametrize("kind", ["duckdb", "postgresql"])
-@pytest.mark.parametrize("store", ["folder", "s3"])
+@pytest.mark.parametrize(
+    ("store", "kind"),
+    [
+        ("folder", "duckdb"),
+        ("s3", "postgresql"),
+        pytest.param("folder", "postgresql", marks=pytest.mark.sweep),
+        pytest.param("s3", "duckdb", marks=pytest.mark.sweep),
+    ],
+)
 def test_of_eight_runners_at_once_one_makes_each_batch(
     open_shop: Callable[[str, str], Shop], start: Callable[..., Runner], store: str, kind: str
 ) -> None:
@@ -103,7 +110,7 @@ def test_a_runner_that_wakes_up_long_after_others_went_on_does_no_harm(
     shop.change()
     sleeper = start(failpoint=f"{point}=stop")
     assert sleeper.wait_until_stopped()
-    for _ in range(3):
+    for _ in range(2):
         shop.change()
         for stage in others_do:
             cycle = shop.pipeline().run(stage)
@@ -113,6 +120,6 @@ def test_a_runner_that_wakes_up_long_after_others_went_on_does_no_harm(
     assert (outcome.code, outcome.failures) == (0, {})
     shop.run()
     batches = len(list(shop.pipeline().ingestion_store.list("batches/")))
-    assert batches >= 4
+    assert batches >= 3
     shop.check(batches)
     assert shop.pipeline().run().ingested.batch is None  # type: ignore[union-attr]
