@@ -27,6 +27,8 @@ from aiosmtpd.smtp import AuthResult
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
+from tests import processes
+from tests.processes import Command
 from totes import log, redaction
 from totes.config import Settings
 from totes.pipeline import Pipeline
@@ -56,15 +58,6 @@ class Database:
     def connect(self) -> psycopg.Connection:
         """A session that commits when it is told to."""
         return psycopg.connect(self.url)
-
-
-@dataclass
-class Command:
-    """What a run of `totes` gave."""
-
-    code: int
-    out: str
-    err: str
 
 
 @dataclass
@@ -309,11 +302,7 @@ def totes(tmp_path: Path) -> Callable[..., Command]:
     """Runs the command as a user does, in the test's folder."""
 
     def run(*arguments: str, cwd: Path | None = None, timeout: float = 120, **environment: str) -> Command:
-        done = subprocess.run(
-            [sys.executable, "-m", "totes", *arguments], cwd=cwd or tmp_path, env={**os.environ, **environment},
-            capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False,
-        )  # fmt: skip
-        return Command(done.returncode, done.stdout, done.stderr)
+        return processes.command(arguments, cwd or tmp_path, {**os.environ, **environment}, timeout)
 
     return run
 

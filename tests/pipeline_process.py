@@ -9,11 +9,15 @@ from typing import Any
 
 import structlog
 
+import totes.cli.app
+import totes.demo.story
 import totes.ingestion.stage
+import totes.monitoring.quarantine
+import totes.monitoring.status
 import totes.processing.stage
 import totes.warehouse.duckdb_file
 import totes.warehouse.postgresql
-import totes.warehouse.stage  # noqa: F401  a pipeline imports its stages when it runs them, and here once for all
+import totes.warehouse.stage  # noqa: F401  commands import what they need, and here it is imported once for all
 from totes.config import load_settings
 from totes.monitoring.alerts import watch
 from totes.monitoring.health import health_file

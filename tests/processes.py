@@ -1,7 +1,8 @@
-"""Runners as real processes that cost a tenth of a second each, and that can be killed or stopped at a failpoint.
+"""Commands and runners as real processes that cost no start-up, and that can be killed or stopped at a failpoint.
 
 A process is forked from a server (`multiprocessing`'s forkserver) that has imported the pipeline and nothing else: it
-has run no query, holds no connection and has one thread. What such a process does is what `totes run` does.
+has run no query, holds no connection and has one thread. What such a process does is what the command `totes` does; that
+Python starts it as well is what tests show that start it by themselves: acceptance/ does.
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import tempfile
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -22,6 +26,15 @@ KILLED = -signal.SIGKILL
 _PATIENCE_SECONDS = 120.0
 _servers = multiprocessing.get_context("forkserver")
 _servers.set_forkserver_preload(["tests.pipeline_process"])
+
+
+@dataclass
+class Command:
+    """What a run of `totes` gave."""
+
+    code: int
+    out: str
+    err: str
 
 
 @dataclass(frozen=True)
@@ -95,6 +108,24 @@ def run(folder: Path, only: str | None = None, *, failpoint: str = "", **environ
     return Runner(folder, only, failpoint=failpoint, environment=environment).wait()
 
 
+def command(
+    arguments: Sequence[str], folder: Path, environment: Mapping[str, str], seconds_max: float
+) -> Command:
+    """Runs `totes` in a folder, with nothing on standard input and no variables but these."""
+    with tempfile.TemporaryDirectory(prefix="totes-command-") as place:
+        out, err = Path(place, "out"), Path(place, "err")
+        process = _servers.Process(
+            target=_command, args=(list(arguments), str(folder), dict(environment), str(out), str(err)), daemon=True
+        )  # fmt: skip
+        process.start()
+        process.join(seconds_max)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            raise subprocess.TimeoutExpired(["totes", *arguments], seconds_max)
+        return Command(process.exitcode, out.read_text("utf-8"), err.read_text("utf-8"))
+
+
 def _state(process: int | None) -> str:
     """The state of a process as the kernel has it: T for stopped, Z for ended, nothing for gone."""
     try:
@@ -112,3 +143,22 @@ def _run(folder: str, only: str | None, environment: dict[str, str], report: Con
     except BaseException:
         report.send(({}, {"process": traceback.format_exc()}))
         raise
+
+
+def _command(arguments: list[str], folder: str, environment: dict[str, str], out: str, err: str) -> None:
+    for number, place, flags in ((0, os.devnull, os.O_RDONLY), (1, out, os.O_WRONLY), (2, err, os.O_WRONLY)):
+        os.dup2(os.open(place, flags | os.O_CREAT), number)
+    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
+    sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False, buffering=1, errors="backslashreplace")
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    sys.argv = ["totes", *arguments]
+    from totes.cli.app import main
+
+    try:
+        main()
+    except Exception:
+        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        sys.exit(1)
