@@ -120,7 +120,16 @@ class Traders:
         return "UPDATE shipment SET number = number + 1000 WHERE (series, number) IN (SELECT series, number FROM shipment LIMIT 1)"
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize(
+    ("warehouse_url", "seed"),
+    [
+        ("duckdb", 0),
+        ("postgresql", 1),
+        pytest.param("duckdb", 1, marks=pytest.mark.sweep),
+        pytest.param("postgresql", 0, marks=pytest.mark.sweep),
+    ],
+    indirect=["warehouse_url"],
+)
 def test_current_rows_equal_the_models_applied_to_the_source_after_any_changes(
     seed: int, database: Database, warehouse_url: str, make_pipeline: Any, write_project: Any
 ) -> None:
