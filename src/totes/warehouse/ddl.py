@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from hashlib import sha256
 from typing import Literal
 
 from totes import engine
+from totes.lake.manifest import OutputColumn
 from totes.star.model import Column
 from totes.star.project import KEPT, LEDGER
 from totes.warehouse.table import WarehouseTable
@@ -88,6 +90,12 @@ def create_foreign_keys(table: WarehouseTable, schema: str, dialect: Dialect) ->
     ]
 
 
+def create_staged(name: str, columns: Iterable[OutputColumn]) -> str:
+    """A temporary table of PostgreSQL that rows are sent to on their way into another."""
+    typed = ", ".join(f"{engine.name(column.name)} {column_type(column, 'postgresql')}" for column in columns)
+    return f"CREATE TEMPORARY TABLE {name} ({typed})"
+
+
 def create_reference_index(table: str, column: str, schema: str) -> str:
     """The index by which PostgreSQL finds the rows that refer to one which is to be removed."""
     target = engine.name(schema, table)
@@ -134,7 +142,7 @@ def statements(tables: tuple[WarehouseTable, ...], schema: str, dialect: Dialect
     return made
 
 
-def column_type(column: Column, dialect: Dialect) -> str:
+def column_type(column: Column | OutputColumn, dialect: Dialect) -> str:
     """The column's type in a dialect."""
     if dialect == "duckdb":
         return column.type

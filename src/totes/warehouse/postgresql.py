@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -20,9 +20,8 @@ from totes.lake.manifest import OutputColumn
 from totes.libpq import with_limits
 from totes.redaction import redact
 from totes.star.declaration import NAME_BYTES_MAX
-from totes.star.model import Column
 from totes.star.project import KEPT, LEDGER
-from totes.warehouse import ddl
+from totes.warehouse import binary_form, ddl
 from totes.warehouse.adapter import LoadedBatch
 from totes.warehouse.copies import take_in
 from totes.warehouse.kept import Removal
@@ -33,21 +32,6 @@ from totes.warehouse.table import BatchLoad, Referrer, TableLoad, WarehouseTable
 
 SCHEMA = ddl.OWN_SCHEMAS["postgresql"]
 _STAGED_ROWS, _STAGED_KEYS = "totes_staged_rows", "totes_staged_keys"
-# What ADBC writes exactly as it is; all else goes as text that PostgreSQL reads.
-_NATIVE = {
-    "BOOLEAN",
-    "SMALLINT",
-    "INTEGER",
-    "BIGINT",
-    "FLOAT",
-    "DOUBLE",
-    "DATE",
-    "TIME",
-    "TIMESTAMP",
-    "VARCHAR",
-    "BLOB",
-}
-_WITH_INFINITY = {"DATE", "TIMESTAMP"}
 
 
 class PostgreSQLWarehouse:
@@ -214,91 +198,52 @@ class PostgreSQLWarehouse:
         if not load.rows:
             return
         table, target = load.table, self._name(load.table.name)
-        rows = load.relation
-        sent, received = self._conversions(table, rows)
-        columns = engine.names(table.columns)
-        if fresh and all(sent[column] == received[column] == engine.name(column) for column in table.columns):
-            relation = self._engine.sql(f"SELECT {columns} FROM {rows}")
-            self._cursor.adbc_ingest(table.name, relation, mode="append", db_schema_name=self._schema)
+        if fresh:
+            self._send(table.name, table.model.output, load.relation, db_schema_name=self._schema)
+            if not table.model.versioned:
+                removal.take_back(table, target)
             return
-        selected = ", ".join(f"{sent[column]} AS {engine.name(column)}" for column in table.columns)
-        self._stage(_STAGED_ROWS, f"SELECT {selected} FROM {rows}")
-        staged = f"pg_temp.{_STAGED_ROWS}"
-        values = ", ".join(received[column] for column in table.columns)
+        staged = self._stage(_STAGED_ROWS, table.model.output, load.relation)
+        columns = engine.names(table.columns)
+        insert = f"INSERT INTO {target} ({columns}) SELECT {columns} FROM {staged}"
         if table.model.versioned:
-            if not fresh:
-                self._execute(
-                    f"UPDATE {target} AS old SET valid_to = {self._of('new', received['valid_from'], 'valid_from')}"
-                    f" FROM {staged} AS new WHERE old.valid_to IS NULL AND {self._keys_equal(table, received)}"
-                )
-            self._execute(f"INSERT INTO {target} ({columns}) SELECT {values} FROM {staged}")
+            self._execute(
+                f"UPDATE {target} AS old SET valid_to = new.valid_from FROM {staged} AS new"
+                f" WHERE old.valid_to IS NULL AND {_equal('old', 'new', table.key)}"
+            )
+            self._execute(insert)
         else:
             keys = table.model.primary_key
             others = [column for column in table.columns if column not in keys]
             replaced = ", ".join(f"{engine.name(c)} = excluded.{engine.name(c)}" for c in others)
-            conflict = (
-                f" ON CONFLICT ({engine.names(keys)}) DO {f'UPDATE SET {replaced}' if others else 'NOTHING'}"
-            )
             self._execute(
-                f"INSERT INTO {target} ({columns}) SELECT {values} FROM {staged}{'' if fresh else conflict}"
+                f"{insert} ON CONFLICT ({engine.names(keys)}) DO {f'UPDATE SET {replaced}' if others else 'NOTHING'}"
             )
-            written = ", ".join(f"{received[key]} AS {engine.name(key)}" for key in keys)
-            removal.take_back(table, f"(SELECT {written} FROM {staged}) AS written")
+            removal.take_back(table, staged)
         self._execute(f"DROP TABLE {staged}")
 
     def _remove(self, load: TableLoad, removal: Removal) -> None:
         if not load.removed:
             removal.remove(load.table, None)
             return
-        keys, rows = load.table.key, engine.parquet(load.removed)
-        sent, received = self._conversions(load.table, rows, keys)
-        self._stage(
-            _STAGED_KEYS,
-            f"SELECT {', '.join(f'{sent[key]} AS {engine.name(key)}' for key in keys)} FROM {rows}",
-        )
-        typed = ", ".join(f"{received[key]} AS {engine.name(key)}" for key in keys)
-        removal.remove(load.table, f"(SELECT {typed} FROM pg_temp.{_STAGED_KEYS})")
-        self._execute(f"DROP TABLE pg_temp.{_STAGED_KEYS}")
+        keys = [column for column in load.table.model.output if column.name in load.table.key]
+        staged = self._stage(_STAGED_KEYS, keys, engine.parquet(load.removed))
+        removal.remove(load.table, staged)
+        self._execute(f"DROP TABLE {staged}")
 
-    def _stage(self, table: str, rows: str) -> None:
-        self._cursor.adbc_ingest(table, self._engine.sql(rows), mode="create", temporary=True)
+    def _stage(self, name: str, columns: Iterable[OutputColumn], rows: str) -> str:
+        """Puts rows into a temporary table, and gives its quoted name."""
+        staged = f"pg_temp.{name}"
+        self._execute(ddl.create_staged(name, columns))
+        self._send(name, columns, rows, temporary=True)
         # Without statistics a few rows are taken for many, and joined by reading all history.
-        self._execute(f"ANALYZE pg_temp.{table}")
+        self._execute(f"ANALYZE {staged}")
+        return staged
 
-    def _conversions(
-        self, table: WarehouseTable, rows: str, columns: tuple[str, ...] | None = None
-    ) -> tuple[dict[str, str], dict[str, str]]:
-        """For each column, the engine's SQL for what is sent, and PostgreSQL's for what becomes of it."""
-        declared = {column.name: column for column in table.model.columns}
-        sent, received = {}, {}
-        for name in columns or table.columns:
-            kind = next(output.type for output in table.model.output if output.name == name)
-            column = declared.get(name) or Column(name, kind, not_null=False)
-            quoted = engine.name(name)
-            sent[name] = received[name] = quoted
-            if column.unbounded:
-                received[name] = f"pg_catalog.trim_scale({quoted})"
-            elif kind not in _NATIVE and not kind.startswith("DECIMAL"):
-                sent[name] = f"{quoted}::VARCHAR"
-                received[name] = f"{quoted}::{ddl.column_type(column, 'postgresql')}"
-            elif kind in _WITH_INFINITY and self._has_infinity(rows, quoted):
-                # ADBC would write an infinity as a date 292,000 years away.
-                era = f"regexp_replace({quoted}::VARCHAR, '^(\\S+) \\(BC\\)(.*)$', '\\1\\2 BC')"
-                sent[name], received[name] = era, f"{quoted}::{kind}"
-        return sent, received
-
-    def _has_infinity(self, rows: str, quoted: str) -> bool:
-        return bool(
-            engine.scalar(self._engine, f"SELECT coalesce(bool_or(isinf({quoted})), false) FROM {rows}")
-        )
-
-    def _keys_equal(self, table: WarehouseTable, received: dict[str, str]) -> str:
-        return " AND ".join(
-            f"old.{engine.name(key)} = {self._of('new', received[key], key)}" for key in table.key
-        )
-
-    def _of(self, alias: str, received: str, column: str) -> str:
-        return received.replace(engine.name(column), engine.name(alias, column))
+    def _send(self, table: str, columns: Iterable[OutputColumn], rows: str, **where: Any) -> None:
+        """Copies rows of the engine into a table whose columns have the types that they are declared with."""
+        sent = self._engine.sql(binary_form.select(columns, rows))
+        self._cursor.adbc_ingest(table, sent, mode="append", **where)
 
     def _present(self) -> set[str]:
         _, rows = self._query(
@@ -355,6 +300,10 @@ class PostgreSQLWarehouse:
             self._connection.rollback()
         except adbc_driver_manager.Error:
             return  # the connection is gone, and the transaction with it
+
+
+def _equal(left: str, right: str, columns: Iterable[str]) -> str:
+    return " AND ".join(f"{engine.name(left, column)} = {engine.name(right, column)}" for column in columns)
 
 
 @contextmanager
