@@ -64,7 +64,8 @@ def create_table(table: WarehouseTable, schema: str, dialect: Dialect) -> str:
 def create_keys(table: WarehouseTable, schema: str, dialect: Dialect) -> list[str]:
     """Primary key and indexes, in an order and at a time at which they cost least: after the first rows.
 
-    One index finds a row's history, and one, over newest versions only, also makes sure that there is one of each.
+    One index finds a row's history, and one, over newest versions only, also makes sure that there is one of each. The
+    first date that refers to another table is what people ask for a month or a day of: of newest versions it has an index.
     """
     target = engine.name(schema, table.name)
     statements = []
@@ -75,6 +76,12 @@ def create_keys(table: WarehouseTable, schema: str, dialect: Dialect) -> list[st
             statements += [
                 f"CREATE UNIQUE INDEX {_name(table.name, 'history')} ON {target} ({keys}, valid_from)",
                 f"CREATE UNIQUE INDEX {_name(table.name, 'newest')} ON {target} ({keys}) WHERE valid_to IS NULL",
+            ]
+            dates = [column for column in table.model.columns if column.type == "DATE" and column.references]
+            statements += [
+                f"CREATE INDEX {_name(table.name, column.name, 'newest')} ON {target} ({engine.name(column.name)})"
+                " WHERE valid_to IS NULL"
+                for column in dates[:1]
             ]
     return statements
 

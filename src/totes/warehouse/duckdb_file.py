@@ -44,20 +44,18 @@ class DuckDBWarehouse:
     def newest(self) -> LoadedBatch | None:
         """See Warehouse."""
         with _warehouse_errors("reading the ledger"):
-            if LEDGER not in self._present():
-                return None
-            rows = self._engine.execute(
-                "SELECT batch_id, manifest_sha256, loaded_at, rows"
-                f" FROM {self._name(LEDGER)} ORDER BY batch_id DESC LIMIT 1"
-            ).fetchall()
-            return LoadedBatch(*rows[0]) if rows else None
+            try:
+                return self._newest()
+            except duckdb.CatalogException:
+                return None  # there is no ledger yet; to list the tables takes longer than all of the rest
 
     def load(self, tables: tuple[WarehouseTable, ...], batch: BatchLoad) -> bool:
         """See Warehouse."""
         with _warehouse_errors(f"loading batch {batch.batch}"):
             self._engine.execute("BEGIN")
             try:
-                newest = self.newest()
+                present = self._present()
+                newest = self._newest() if LEDGER in present else None
                 if newest and newest.batch >= batch.batch:
                     self._engine.execute("ROLLBACK")
                     return False
@@ -65,7 +63,7 @@ class DuckDBWarehouse:
                     raise WarehouseRefused(
                         f"batch {batch.batch - 1} must be loaded before batch {batch.batch}"
                     )
-                created = self._create(tables)
+                created = self._create(tables, present)
                 for table in batch.relaxed:
                     relax(self, self._schema, table)
                 removal = Removal(self)
@@ -151,9 +149,15 @@ class DuckDBWarehouse:
             # A failed COMMIT has ended the transaction itself, and a fault of the disk all that was open in the file.
             return
 
-    def _create(self, tables: tuple[WarehouseTable, ...]) -> set[str]:
+    def _newest(self) -> LoadedBatch | None:
+        rows = self._engine.execute(
+            "SELECT batch_id, manifest_sha256, loaded_at, rows"
+            f" FROM {self._name(LEDGER)} ORDER BY batch_id DESC LIMIT 1"
+        ).fetchall()
+        return LoadedBatch(*rows[0]) if rows else None
+
+    def _create(self, tables: tuple[WarehouseTable, ...], present: set[str]) -> set[str]:
         """Creates what is missing, and gives the names of the new tables."""
-        present = self._present()
         if self._schema != SCHEMA:
             self._engine.execute(f"CREATE SCHEMA IF NOT EXISTS {engine.name(self._schema)}")
         if LEDGER not in present:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 from zlib import crc32
 
 import adbc_driver_manager
 import adbc_driver_postgresql
 import duckdb
+import psycopg
 from adbc_driver_manager import dbapi
 
 from totes import engine
@@ -31,6 +33,10 @@ from totes.warehouse.relaxation import relax
 from totes.warehouse.table import BatchLoad, Referrer, TableLoad, WarehouseTable
 
 SCHEMA = ddl.OWN_SCHEMAS["postgresql"]
+_FIND_TABLE = (
+    "SELECT 1 FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace ON pg_namespace.oid = relnamespace"
+    " WHERE nspname = %s AND relname = %s AND relkind IN ('r', 'p')"
+)
 _STAGED_ROWS, _STAGED_KEYS = "totes_staged_rows", "totes_staged_keys"
 
 
@@ -39,23 +45,37 @@ class PostgreSQLWarehouse:
 
     dialect: ddl.Dialect = "postgresql"
 
-    def __init__(self, connection: Any, schema: str, memory: str) -> None:
-        self._connection = connection
-        self._cursor = connection.cursor()
+    def __init__(self, control: psycopg.Connection, url: str, schema: str, memory: str) -> None:
+        self._control = control
+        self._url = url
         self._schema = schema
-        self._engine = engine.connect(None, memory=memory)
+        self._memory = memory
+        self._opened = ExitStack()
         self._depth = 0
 
+    @cached_property
+    def _connection(self) -> Any:
+        # That rows go through takes many times as long to open as the other, and an idle cycle never needs it.
+        return self._opened.enter_context(closing(_connect_bulk(self._url)))
+
+    @cached_property
+    def _cursor(self) -> Any:
+        return self._opened.enter_context(self._connection.cursor())
+
+    @cached_property
+    def _engine(self) -> engine.Engine:
+        return self._opened.enter_context(closing(engine.connect(None, memory=self._memory)))
+
     def close(self) -> None:
-        """Ends the connection, and what was not committed on it."""
-        self._cursor.close()
-        self._connection.close()
-        self._engine.close()
+        """Ends the connection that rows went through, and what was not committed on it."""
+        self._opened.close()
 
     def newest(self) -> LoadedBatch | None:
         """See Warehouse."""
-        with self._transaction("reading the ledger"):
-            return self._newest()
+        with _warehouse_errors("reading the ledger"):
+            row = self._control.execute(_FIND_TABLE, [self._schema, LEDGER]).fetchone()
+            row = row and self._control.execute(self._newest_sql().encode()).fetchone()
+            return LoadedBatch(*row) if row else None
 
     def load(self, tables: tuple[WarehouseTable, ...], batch: BatchLoad) -> bool:
         """See Warehouse."""
@@ -65,13 +85,14 @@ class PostgreSQLWarehouse:
             self._execute(
                 f"SELECT pg_catalog.pg_advisory_xact_lock({crc32(f'totes.{self._schema}'.encode())}::bigint)"
             )
-            newest = self._newest()
+            present = self._present()
+            newest = self._newest(present)
             if newest and newest.batch >= batch.batch:
                 return False
             if (newest.batch if newest else 0) != batch.batch - 1:
                 raise WarehouseRefused(f"batch {batch.batch - 1} must be loaded before batch {batch.batch}")
             self._set_text_forms()
-            created = self._create(tables)
+            created = self._create(tables, present)
             for table in batch.relaxed:
                 relax(self, self._schema, table)
             removal = Removal(self)
@@ -151,17 +172,18 @@ class PostgreSQLWarehouse:
         """See Statements: without an index each gone row would cost a reading of all rows that may refer to it."""
         index_references(self, self._schema, referrers)
 
-    def _newest(self) -> LoadedBatch | None:
-        if LEDGER not in self._present():
-            return None
-        _, rows = self._query(
-            f"SELECT batch_id, manifest_sha256, loaded_at, rows FROM {self._name(LEDGER)} ORDER BY batch_id DESC LIMIT 1"
-        )
+    def _newest(self, present: set[str]) -> LoadedBatch | None:
+        rows = self.rows(self._newest_sql()) if LEDGER in present else []
         return LoadedBatch(*rows[0]) if rows else None
 
-    def _create(self, tables: tuple[WarehouseTable, ...]) -> set[str]:
+    def _newest_sql(self) -> str:
+        return (
+            f"SELECT batch_id, manifest_sha256, loaded_at, rows FROM {self._name(LEDGER)}"
+            " ORDER BY batch_id DESC LIMIT 1"
+        )
+
+    def _create(self, tables: tuple[WarehouseTable, ...], present: set[str]) -> set[str]:
         """Creates what is missing, without keys, and gives the names of the new tables."""
-        present = self._present()
         missing = [table for table in tables if table.name not in present]
         if not missing and present >= {LEDGER, KEPT}:
             return set()
@@ -207,6 +229,8 @@ class PostgreSQLWarehouse:
         columns = engine.names(table.columns)
         insert = f"INSERT INTO {target} ({columns}) SELECT {columns} FROM {staged}"
         if table.model.versioned:
+            # Without statistics a few rows are taken for many, and joined by reading all history.
+            self._execute(f"ANALYZE {staged}")
             self._execute(
                 f"UPDATE {target} AS old SET valid_to = new.valid_from FROM {staged} AS new"
                 f" WHERE old.valid_to IS NULL AND {_equal('old', 'new', table.key)}"
@@ -228,17 +252,15 @@ class PostgreSQLWarehouse:
             return
         keys = [column for column in load.table.model.output if column.name in load.table.key]
         staged = self._stage(_STAGED_KEYS, keys, engine.parquet(load.removed))
+        self._execute(f"ANALYZE {staged}")
         removal.remove(load.table, staged)
         self._execute(f"DROP TABLE {staged}")
 
     def _stage(self, name: str, columns: Iterable[OutputColumn], rows: str) -> str:
         """Puts rows into a temporary table, and gives its quoted name."""
-        staged = f"pg_temp.{name}"
         self._execute(ddl.create_staged(name, columns))
         self._send(name, columns, rows, temporary=True)
-        # Without statistics a few rows are taken for many, and joined by reading all history.
-        self._execute(f"ANALYZE {staged}")
-        return staged
+        return f"pg_temp.{name}"
 
     def _send(self, table: str, columns: Iterable[OutputColumn], rows: str, **where: Any) -> None:
         """Copies rows of the engine into a table whose columns have the types that they are declared with."""
@@ -275,20 +297,13 @@ class PostgreSQLWarehouse:
     @contextmanager
     def _transaction(self, doing: str) -> Iterator[None]:
         """One transaction; within another one, a part of it."""
+        connection = self._connection
         self._depth += 1
         try:
-            yield
-            if self._depth == 1:
-                self._connection.commit()
-        except (adbc_driver_manager.Error, duckdb.Error) as error:
-            self._roll_back()
-            denied = getattr(error, "sqlstate", None) == "42501" or "permission denied" in str(error)
-            hint = (
-                "Grant it: docs/how-to/warehouse-in-postgresql.md lists what the role needs"
-                if denied
-                else None
-            )
-            raise WarehouseError(f"{doing} failed: {_message(error)}", hint=hint) from error
+            with _warehouse_errors(doing):
+                yield
+                if self._depth == 1:
+                    connection.commit()
         except BaseException:
             self._roll_back()
             raise
@@ -313,7 +328,14 @@ def open_postgresql(url: str, schema: str, memory: str) -> Iterator[PostgreSQLWa
     Raises:
         WarehouseError: it cannot be reached.
     """
-    try:
+    with _connection_errors():
+        control = psycopg.connect(with_limits(url), autocommit=True)
+    with closing(control), closing(PostgreSQLWarehouse(control, url, schema or SCHEMA, memory)) as warehouse:
+        yield warehouse
+
+
+def _connect_bulk(url: str) -> Any:
+    with _connection_errors():
         connection = dbapi.connect(
             driver=adbc_driver_postgresql._driver_path(),
             db_kwargs={"uri": with_limits(url)},
@@ -322,16 +344,30 @@ def open_postgresql(url: str, schema: str, memory: str) -> Iterator[PostgreSQLWa
         with connection.cursor() as cursor:  # engine.text() relies on it, whatever the role's default is
             cursor.execute("SET standard_conforming_strings = on")
         connection.commit()
-    except adbc_driver_manager.Error as error:
+        return connection
+
+
+@contextmanager
+def _connection_errors() -> Iterator[None]:
+    try:
+        yield
+    except (psycopg.Error, adbc_driver_manager.Error) as error:
         raise WarehouseError(
             f"connecting to the warehouse failed: {_message(error)}",
             hint="Check warehouse.url and that the server is up",
         ) from error
-    warehouse = PostgreSQLWarehouse(connection, schema or SCHEMA, memory)
+
+
+@contextmanager
+def _warehouse_errors(doing: str) -> Iterator[None]:
     try:
-        yield warehouse
-    finally:
-        warehouse.close()
+        yield
+    except (psycopg.Error, adbc_driver_manager.Error, duckdb.Error) as error:
+        denied = getattr(error, "sqlstate", None) == "42501" or "permission denied" in str(error)
+        hint = (
+            "Grant it: docs/how-to/warehouse-in-postgresql.md lists what the role needs" if denied else None
+        )
+        raise WarehouseError(f"{doing} failed: {_message(error)}", hint=hint) from error
 
 
 def _message(error: Exception) -> str:
