@@ -74,3 +74,18 @@ def test_names_of_constraints_stay_apart_and_within_what_postgresql_keeps(tables
     names += [s.split('INDEX "')[1].split('"')[0] for s in made if "INDEX" in s]
     assert len(names) == len(set(names)) == 7
     assert max(len(name) for name in names) <= 63
+
+
+def test_the_first_date_that_refers_to_another_table_has_an_index_of_newest_versions(
+    tables: Callable[..., Any],
+) -> None:
+    model = (
+        "CREATE TABLE fact_visit (record_id BIGINT PRIMARY KEY, id INTEGER NOT NULL, born DATE,"
+        " seen DATE REFERENCES dim_day, left_on DATE REFERENCES dim_day) AS SELECT id, born, seen, left_on FROM t"
+    )
+    day = "CREATE TABLE dim_day (day DATE PRIMARY KEY) AS SELECT day FROM days"
+    models = tables({"fact_visit": model, "dim_day": day}, {"fact_visit": ("id",)})
+    assert [made for made in statements(models, "public", "postgresql") if "INDEX" in made][2:] == [
+        'CREATE INDEX "fact_visit_seen_newest" ON "public"."fact_visit" ("seen") WHERE valid_to IS NULL'
+    ]
+    assert not [made for made in statements(models, "main", "duckdb") if "INDEX" in made]

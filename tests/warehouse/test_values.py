@@ -93,3 +93,20 @@ def test_values_of_versions_arrive_exact(
     for column, *pair in zip(TYPES, zip(*found, strict=True), zip(*texts, strict=True), strict=True):
         assert (column, pair[0][:-1]) == (column, pair[1])
     assert found[-1] == (None,) * len(TYPES)
+
+
+def test_numbers_without_limits_show_no_zeros_at_their_end(
+    database: Database, new_database: Callable[[], Database], make_pipeline: Callable[..., Pipeline],
+    write_project: Callable[..., dict[str, Any]],
+) -> None:  # fmt: skip
+    database.execute(
+        "CREATE TABLE thing (id integer PRIMARY KEY, n numeric NOT NULL)",
+        """INSERT INTO thing SELECT i, (i % 2 * 2 - 1) * (i * 7919 % 10007) * power(10::numeric, i % 29 - 10)
+           FROM generate_series(1, 2000) AS i""",
+    )
+    model = "CREATE TABLE things (id INTEGER PRIMARY KEY, n NUMERIC NOT NULL) AS SELECT id, n FROM thing"
+    pipeline = make_pipeline(database.url, new_database().url, project=write_project({"things": model}))
+    assert run_cleanly(pipeline).quarantined == 0
+    with database.connect() as connection:
+        expected = connection.execute("SELECT id, trim_scale(n)::text FROM thing ORDER BY id").fetchall()
+    assert rows_of(pipeline, "SELECT id, n::text FROM things ORDER BY id") == expected

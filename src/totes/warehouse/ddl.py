@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from hashlib import sha256
 from typing import Literal
 
 from totes import engine
+from totes.lake.manifest import OutputColumn
 from totes.star.column import Column
 from totes.star.declaration import KEPT, LEDGER
 from totes.warehouse.table import WarehouseTable
@@ -62,7 +64,8 @@ def create_table(table: WarehouseTable, schema: str, dialect: Dialect) -> str:
 def create_keys(table: WarehouseTable, schema: str, dialect: Dialect) -> list[str]:
     """Primary key and indexes, in an order and at a time at which they cost least: after the first rows.
 
-    One index finds a row's history, and one, over newest versions only, also makes sure that there is one of each.
+    One index finds a row's history, and one, over newest versions only, also makes sure that there is one of each. The
+    first date that refers to another table is what people ask for a month or a day of: of newest versions it has an index.
     """
     target = engine.name(schema, table.name)
     statements = []
@@ -73,6 +76,12 @@ def create_keys(table: WarehouseTable, schema: str, dialect: Dialect) -> list[st
             statements += [
                 f"CREATE UNIQUE INDEX {_name(table.name, 'history')} ON {target} ({keys}, valid_from)",
                 f"CREATE UNIQUE INDEX {_name(table.name, 'newest')} ON {target} ({keys}) WHERE valid_to IS NULL",
+            ]
+            dates = [column for column in table.model.columns if column.type == "DATE" and column.references]
+            statements += [
+                f"CREATE INDEX {_name(table.name, column.name, 'newest')} ON {target} ({engine.name(column.name)})"
+                " WHERE valid_to IS NULL"
+                for column in dates[:1]
             ]
     return statements
 
@@ -86,6 +95,12 @@ def create_foreign_keys(table: WarehouseTable, schema: str, dialect: Dialect) ->
         f" FOREIGN KEY ({engine.name(column)}) REFERENCES {engine.name(schema, target)}"
         for column, target in table.model.references.items()
     ]
+
+
+def create_staged(name: str, columns: Iterable[OutputColumn]) -> str:
+    """A temporary table of PostgreSQL that rows are sent to on their way into another."""
+    typed = ", ".join(f"{engine.name(column.name)} {column_type(column, 'postgresql')}" for column in columns)
+    return f"CREATE TEMPORARY TABLE {name} ({typed})"
 
 
 def create_reference_index(table: str, column: str, schema: str) -> str:
@@ -134,7 +149,7 @@ def statements(tables: tuple[WarehouseTable, ...], schema: str, dialect: Dialect
     return made
 
 
-def column_type(column: Column, dialect: Dialect) -> str:
+def column_type(column: Column | OutputColumn, dialect: Dialect) -> str:
     """The column's type in a dialect."""
     if dialect == "duckdb":
         return column.type

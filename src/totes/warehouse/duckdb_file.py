@@ -44,20 +44,18 @@ class DuckDBWarehouse:
     def newest(self) -> LoadedBatch | None:
         """See Warehouse."""
         with _warehouse_errors("reading the ledger"):
-            if LEDGER not in self._present():
-                return None
-            rows = self._engine.execute(
-                "SELECT batch_id, manifest_sha256, loaded_at, rows"
-                f" FROM {self._name(LEDGER)} ORDER BY batch_id DESC LIMIT 1"
-            ).fetchall()
-            return LoadedBatch(*rows[0]) if rows else None
+            try:
+                return self._newest()
+            except duckdb.CatalogException:
+                return None  # there is no ledger yet; to list the tables takes longer than all of the rest
 
     def load(self, tables: tuple[WarehouseTable, ...], batch: BatchLoad) -> bool:
         """See Warehouse."""
         with _warehouse_errors(f"loading batch {batch.batch}"):
             self._engine.execute("BEGIN")
             try:
-                newest = self.newest()
+                present = self._present()
+                newest = self._newest() if LEDGER in present else None
                 if newest and newest.batch >= batch.batch:
                     self._engine.execute("ROLLBACK")
                     return False
@@ -65,12 +63,12 @@ class DuckDBWarehouse:
                     raise WarehouseRefused(
                         f"batch {batch.batch - 1} must be loaded before batch {batch.batch}"
                     )
-                self._create(tables)
+                created = self._create(tables, present)
                 for table in batch.relaxed:
                     relax(self, self._schema, table)
                 removal = Removal(self)
                 for load in batch.loads:
-                    self._write(load, removal)
+                    self._write(load, removal, fresh=load.table.name in created)
                     reach("duckdb.rows")
                 for load in reversed(batch.loads):
                     removal.remove(load.table, engine.parquet(load.removed) if load.removed else None)
@@ -151,43 +149,60 @@ class DuckDBWarehouse:
             # A failed COMMIT has ended the transaction itself, and a fault of the disk all that was open in the file.
             return
 
-    def _create(self, tables: tuple[WarehouseTable, ...]) -> None:
-        present = self._present()
+    def _newest(self) -> LoadedBatch | None:
+        rows = self._engine.execute(
+            "SELECT batch_id, manifest_sha256, loaded_at, rows"
+            f" FROM {self._name(LEDGER)} ORDER BY batch_id DESC LIMIT 1"
+        ).fetchall()
+        return LoadedBatch(*rows[0]) if rows else None
+
+    def _create(self, tables: tuple[WarehouseTable, ...], present: set[str]) -> set[str]:
+        """Creates what is missing, and gives the names of the new tables."""
         if self._schema != SCHEMA:
             self._engine.execute(f"CREATE SCHEMA IF NOT EXISTS {engine.name(self._schema)}")
         if LEDGER not in present:
             self._engine.execute(ddl.create_ledger(self._schema))
         if KEPT not in present:
             self._engine.execute(ddl.create_kept(self._schema))
-        for table in (table for table in tables if table.name not in present):
+        missing = [table for table in tables if table.name not in present]
+        for table in missing:
             for statement in (
                 ddl.create_table(table, self._schema, "duckdb"),
                 *ddl.create_view(table, self._schema),
                 *ddl.comments(table, self._schema),
             ):
                 self._engine.execute(statement)
+        return {table.name for table in missing}
 
-    def _write(self, load: TableLoad, removal: Removal) -> None:
+    def _write(self, load: TableLoad, removal: Removal, *, fresh: bool) -> None:
         if not load.rows:
             return
         table, target, rows = load.table, self._name(load.table.name), load.relation
         columns = engine.names(table.columns)
+        insert = f"INSERT INTO {target} ({columns}) SELECT {columns} FROM {rows}"
         if table.model.versioned:
-            self._engine.execute(
-                f"UPDATE {target} AS old SET valid_to = new.valid_from FROM {rows} AS new"
-                f" WHERE {_equal('old', 'new', table.key)} AND old.valid_to IS NULL"
-            )
-            self._engine.execute(f"INSERT INTO {target} ({columns}) SELECT {columns} FROM {rows}")
+            if not fresh:
+                self._engine.execute(
+                    f"UPDATE {target} AS old SET valid_to = new.valid_from FROM {rows} AS new"
+                    f" WHERE {_equal('old', 'new', table.key)} AND old.valid_to IS NULL"
+                )
+            self._engine.execute(insert)
             return
+        if fresh:
+            self._engine.execute(insert)
+        else:
+            self._replace(table, insert, rows)
+        removal.take_back(table, rows)
+
+    def _replace(self, table: WarehouseTable, insert: str, rows: str) -> None:
+        """Inserts rows of a latest table, each in the place of one with its key."""
         self._make_way(table, rows)
         keys = table.model.primary_key
         others = [column for column in table.columns if column not in keys]
         replaced = ", ".join(f"{engine.name(c)} = excluded.{engine.name(c)}" for c in others)
         self._engine.execute(
-            f"INSERT INTO {target} ({columns}) SELECT {columns} FROM {rows}"
-            f" ON CONFLICT ({engine.names(keys)}) DO {f'UPDATE SET {replaced}' if others else 'NOTHING'}"
+            f"{insert} ON CONFLICT ({engine.names(keys)}) DO {f'UPDATE SET {replaced}' if others else 'NOTHING'}"
         )
-        removal.take_back(table, rows)
 
     def _make_way(self, table: WarehouseTable, rows: str) -> None:
         """Changes values to which new ones are equal and not the same: DuckDB would not write these."""

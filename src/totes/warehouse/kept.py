@@ -77,6 +77,8 @@ class Removal:
             if gone:
                 self._delete(table, gone)
             return
+        if not gone and table.name not in self._kept_for:
+            return
         referrers = self._do.present_referrers(table)
         doubtful = self._doubtful(table, referrers, anything=bool(gone))
         if not gone and not doubtful:

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 from zlib import crc32
 
 import adbc_driver_manager
-import adbc_driver_postgresql
 import duckdb
-from adbc_driver_manager import dbapi
+import psycopg
 
 from totes import engine
 from totes.errors import WarehouseError, WarehouseRefused
 from totes.failpoint import reach
 from totes.lake.manifest import OutputColumn
-from totes.libpq import with_limits
+from totes.libpq import connect_arrow, with_limits
 from totes.redaction import redact
-from totes.star.column import Column
 from totes.star.declaration import KEPT, LEDGER, NAME_BYTES_MAX
-from totes.warehouse import ddl
+from totes.warehouse import binary_form, ddl
 from totes.warehouse.adapter import LoadedBatch
 from totes.warehouse.copies import take_in
 from totes.warehouse.kept import Removal
@@ -31,22 +30,11 @@ from totes.warehouse.relaxation import relax
 from totes.warehouse.table import BatchLoad, Referrer, TableLoad, WarehouseTable
 
 SCHEMA = ddl.OWN_SCHEMAS["postgresql"]
+_FIND_TABLE = (
+    "SELECT 1 FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace ON pg_namespace.oid = relnamespace"
+    " WHERE nspname = %s AND relname = %s AND relkind IN ('r', 'p')"
+)
 _STAGED_ROWS, _STAGED_KEYS = "totes_staged_rows", "totes_staged_keys"
-# What ADBC writes exactly as it is; all else goes as text that PostgreSQL reads.
-_NATIVE = {
-    "BOOLEAN",
-    "SMALLINT",
-    "INTEGER",
-    "BIGINT",
-    "FLOAT",
-    "DOUBLE",
-    "DATE",
-    "TIME",
-    "TIMESTAMP",
-    "VARCHAR",
-    "BLOB",
-}
-_WITH_INFINITY = {"DATE", "TIMESTAMP"}
 
 
 class PostgreSQLWarehouse:
@@ -54,23 +42,37 @@ class PostgreSQLWarehouse:
 
     dialect: ddl.Dialect = "postgresql"
 
-    def __init__(self, connection: Any, schema: str, memory: str) -> None:
-        self._connection = connection
-        self._cursor = connection.cursor()
+    def __init__(self, control: psycopg.Connection, url: str, schema: str, memory: str) -> None:
+        self._control = control
+        self._url = url
         self._schema = schema
-        self._engine = engine.connect(None, memory=memory)
+        self._memory = memory
+        self._opened = ExitStack()
         self._depth = 0
 
+    @cached_property
+    def _connection(self) -> Any:
+        # That rows go through takes many times as long to open as the other, and an idle cycle never needs it.
+        return self._opened.enter_context(closing(_connect_bulk(self._url)))
+
+    @cached_property
+    def _cursor(self) -> Any:
+        return self._opened.enter_context(self._connection.cursor())
+
+    @cached_property
+    def _engine(self) -> engine.Engine:
+        return self._opened.enter_context(closing(engine.connect(None, memory=self._memory)))
+
     def close(self) -> None:
-        """Ends the connection, and what was not committed on it."""
-        self._cursor.close()
-        self._connection.close()
-        self._engine.close()
+        """Ends the connection that rows went through, and what was not committed on it."""
+        self._opened.close()
 
     def newest(self) -> LoadedBatch | None:
         """See Warehouse."""
-        with self._transaction("reading the ledger"):
-            return self._newest()
+        with _warehouse_errors("reading the ledger"):
+            row = self._control.execute(_FIND_TABLE, [self._schema, LEDGER]).fetchone()
+            row = row and self._control.execute(self._newest_sql().encode()).fetchone()
+            return LoadedBatch(*row) if row else None
 
     def load(self, tables: tuple[WarehouseTable, ...], batch: BatchLoad) -> bool:
         """See Warehouse."""
@@ -80,13 +82,14 @@ class PostgreSQLWarehouse:
             self._execute(
                 f"SELECT pg_catalog.pg_advisory_xact_lock({crc32(f'totes.{self._schema}'.encode())}::bigint)"
             )
-            newest = self._newest()
+            present = self._present()
+            newest = self._newest(present)
             if newest and newest.batch >= batch.batch:
                 return False
             if (newest.batch if newest else 0) != batch.batch - 1:
                 raise WarehouseRefused(f"batch {batch.batch - 1} must be loaded before batch {batch.batch}")
             self._set_text_forms()
-            created = self._create(tables)
+            created = self._create(tables, present)
             for table in batch.relaxed:
                 relax(self, self._schema, table)
             removal = Removal(self)
@@ -166,17 +169,18 @@ class PostgreSQLWarehouse:
         """See Statements: without an index each gone row would cost a reading of all rows that may refer to it."""
         index_references(self, self._schema, referrers)
 
-    def _newest(self) -> LoadedBatch | None:
-        if LEDGER not in self._present():
-            return None
-        _, rows = self._query(
-            f"SELECT batch_id, manifest_sha256, loaded_at, rows FROM {self._name(LEDGER)} ORDER BY batch_id DESC LIMIT 1"
-        )
+    def _newest(self, present: set[str]) -> LoadedBatch | None:
+        rows = self.rows(self._newest_sql()) if LEDGER in present else []
         return LoadedBatch(*rows[0]) if rows else None
 
-    def _create(self, tables: tuple[WarehouseTable, ...]) -> set[str]:
+    def _newest_sql(self) -> str:
+        return (
+            f"SELECT batch_id, manifest_sha256, loaded_at, rows FROM {self._name(LEDGER)}"
+            " ORDER BY batch_id DESC LIMIT 1"
+        )
+
+    def _create(self, tables: tuple[WarehouseTable, ...], present: set[str]) -> set[str]:
         """Creates what is missing, without keys, and gives the names of the new tables."""
-        present = self._present()
         missing = [table for table in tables if table.name not in present]
         if not missing and present >= {LEDGER, KEPT}:
             return set()
@@ -213,91 +217,52 @@ class PostgreSQLWarehouse:
         if not load.rows:
             return
         table, target = load.table, self._name(load.table.name)
-        rows = load.relation
-        sent, received = self._conversions(table, rows)
-        columns = engine.names(table.columns)
-        if fresh and all(sent[column] == received[column] == engine.name(column) for column in table.columns):
-            relation = self._engine.sql(f"SELECT {columns} FROM {rows}")
-            self._cursor.adbc_ingest(table.name, relation, mode="append", db_schema_name=self._schema)
+        if fresh:
+            self._send(table.name, table.model.output, load.relation, db_schema_name=self._schema)
+            if not table.model.versioned:
+                removal.take_back(table, target)
             return
-        selected = ", ".join(f"{sent[column]} AS {engine.name(column)}" for column in table.columns)
-        self._stage(_STAGED_ROWS, f"SELECT {selected} FROM {rows}")
-        staged = f"pg_temp.{_STAGED_ROWS}"
-        values = ", ".join(received[column] for column in table.columns)
+        staged = self._stage(_STAGED_ROWS, table.model.output, load.relation)
+        columns = engine.names(table.columns)
+        insert = f"INSERT INTO {target} ({columns}) SELECT {columns} FROM {staged}"
         if table.model.versioned:
-            if not fresh:
-                self._execute(
-                    f"UPDATE {target} AS old SET valid_to = {self._of('new', received['valid_from'], 'valid_from')}"
-                    f" FROM {staged} AS new WHERE old.valid_to IS NULL AND {self._keys_equal(table, received)}"
-                )
-            self._execute(f"INSERT INTO {target} ({columns}) SELECT {values} FROM {staged}")
+            # Without statistics a few rows are taken for many, and joined by reading all history.
+            self._execute(f"ANALYZE {staged}")
+            self._execute(
+                f"UPDATE {target} AS old SET valid_to = new.valid_from FROM {staged} AS new"
+                f" WHERE old.valid_to IS NULL AND {_equal('old', 'new', table.key)}"
+            )
+            self._execute(insert)
         else:
             keys = table.model.primary_key
             others = [column for column in table.columns if column not in keys]
             replaced = ", ".join(f"{engine.name(c)} = excluded.{engine.name(c)}" for c in others)
-            conflict = (
-                f" ON CONFLICT ({engine.names(keys)}) DO {f'UPDATE SET {replaced}' if others else 'NOTHING'}"
-            )
             self._execute(
-                f"INSERT INTO {target} ({columns}) SELECT {values} FROM {staged}{'' if fresh else conflict}"
+                f"{insert} ON CONFLICT ({engine.names(keys)}) DO {f'UPDATE SET {replaced}' if others else 'NOTHING'}"
             )
-            written = ", ".join(f"{received[key]} AS {engine.name(key)}" for key in keys)
-            removal.take_back(table, f"(SELECT {written} FROM {staged}) AS written")
+            removal.take_back(table, staged)
         self._execute(f"DROP TABLE {staged}")
 
     def _remove(self, load: TableLoad, removal: Removal) -> None:
         if not load.removed:
             removal.remove(load.table, None)
             return
-        keys, rows = load.table.key, engine.parquet(load.removed)
-        sent, received = self._conversions(load.table, rows, keys)
-        self._stage(
-            _STAGED_KEYS,
-            f"SELECT {', '.join(f'{sent[key]} AS {engine.name(key)}' for key in keys)} FROM {rows}",
-        )
-        typed = ", ".join(f"{received[key]} AS {engine.name(key)}" for key in keys)
-        removal.remove(load.table, f"(SELECT {typed} FROM pg_temp.{_STAGED_KEYS})")
-        self._execute(f"DROP TABLE pg_temp.{_STAGED_KEYS}")
+        keys = [column for column in load.table.model.output if column.name in load.table.key]
+        staged = self._stage(_STAGED_KEYS, keys, engine.parquet(load.removed))
+        self._execute(f"ANALYZE {staged}")
+        removal.remove(load.table, staged)
+        self._execute(f"DROP TABLE {staged}")
 
-    def _stage(self, table: str, rows: str) -> None:
-        self._cursor.adbc_ingest(table, self._engine.sql(rows), mode="create", temporary=True)
-        # Without statistics a few rows are taken for many, and joined by reading all history.
-        self._execute(f"ANALYZE pg_temp.{table}")
+    def _stage(self, name: str, columns: Iterable[OutputColumn], rows: str) -> str:
+        """Puts rows into a temporary table, and gives its quoted name."""
+        self._execute(ddl.create_staged(name, columns))
+        self._send(name, columns, rows, temporary=True)
+        return f"pg_temp.{name}"
 
-    def _conversions(
-        self, table: WarehouseTable, rows: str, columns: tuple[str, ...] | None = None
-    ) -> tuple[dict[str, str], dict[str, str]]:
-        """For each column, the engine's SQL for what is sent, and PostgreSQL's for what becomes of it."""
-        declared = {column.name: column for column in table.model.columns}
-        sent, received = {}, {}
-        for name in columns or table.columns:
-            kind = next(output.type for output in table.model.output if output.name == name)
-            column = declared.get(name) or Column(name, kind, not_null=False)
-            quoted = engine.name(name)
-            sent[name] = received[name] = quoted
-            if column.unbounded:
-                received[name] = f"pg_catalog.trim_scale({quoted})"
-            elif kind not in _NATIVE and not kind.startswith("DECIMAL"):
-                sent[name] = f"{quoted}::VARCHAR"
-                received[name] = f"{quoted}::{ddl.column_type(column, 'postgresql')}"
-            elif kind in _WITH_INFINITY and self._has_infinity(rows, quoted):
-                # ADBC would write an infinity as a date 292,000 years away.
-                era = f"regexp_replace({quoted}::VARCHAR, '^(\\S+) \\(BC\\)(.*)$', '\\1\\2 BC')"
-                sent[name], received[name] = era, f"{quoted}::{kind}"
-        return sent, received
-
-    def _has_infinity(self, rows: str, quoted: str) -> bool:
-        return bool(
-            engine.scalar(self._engine, f"SELECT coalesce(bool_or(isinf({quoted})), false) FROM {rows}")
-        )
-
-    def _keys_equal(self, table: WarehouseTable, received: dict[str, str]) -> str:
-        return " AND ".join(
-            f"old.{engine.name(key)} = {self._of('new', received[key], key)}" for key in table.key
-        )
-
-    def _of(self, alias: str, received: str, column: str) -> str:
-        return received.replace(engine.name(column), engine.name(alias, column))
+    def _send(self, table: str, columns: Iterable[OutputColumn], rows: str, **where: Any) -> None:
+        """Copies rows of the engine into a table whose columns have the types that they are declared with."""
+        sent = self._engine.sql(binary_form.select(columns, rows))
+        self._cursor.adbc_ingest(table, sent, mode="append", **where)
 
     def _present(self) -> set[str]:
         _, rows = self._query(
@@ -329,20 +294,13 @@ class PostgreSQLWarehouse:
     @contextmanager
     def _transaction(self, doing: str) -> Iterator[None]:
         """One transaction; within another one, a part of it."""
+        connection = self._connection
         self._depth += 1
         try:
-            yield
-            if self._depth == 1:
-                self._connection.commit()
-        except (adbc_driver_manager.Error, duckdb.Error) as error:
-            self._roll_back()
-            denied = getattr(error, "sqlstate", None) == "42501" or "permission denied" in str(error)
-            hint = (
-                "Grant it: docs/how-to/warehouse-in-postgresql.md lists what the role needs"
-                if denied
-                else None
-            )
-            raise WarehouseError(f"{doing} failed: {_message(error)}", hint=hint) from error
+            with _warehouse_errors(doing):
+                yield
+                if self._depth == 1:
+                    connection.commit()
         except BaseException:
             self._roll_back()
             raise
@@ -356,6 +314,10 @@ class PostgreSQLWarehouse:
             return  # the connection is gone, and the transaction with it
 
 
+def _equal(left: str, right: str, columns: Iterable[str]) -> str:
+    return " AND ".join(f"{engine.name(left, column)} = {engine.name(right, column)}" for column in columns)
+
+
 @contextmanager
 def open_postgresql(url: str, schema: str, memory: str) -> Iterator[PostgreSQLWarehouse]:
     """Connects to a PostgreSQL warehouse.
@@ -363,25 +325,42 @@ def open_postgresql(url: str, schema: str, memory: str) -> Iterator[PostgreSQLWa
     Raises:
         WarehouseError: it cannot be reached.
     """
-    try:
-        connection = dbapi.connect(
-            driver=adbc_driver_postgresql._driver_path(),
-            db_kwargs={"uri": with_limits(url)},
-            autocommit=False,
-        )
+    with _connection_errors():
+        control = psycopg.connect(with_limits(url), autocommit=True)
+    with closing(control), closing(PostgreSQLWarehouse(control, url, schema or SCHEMA, memory)) as warehouse:
+        yield warehouse
+
+
+def _connect_bulk(url: str) -> Any:
+    with _connection_errors():
+        connection = connect_arrow(with_limits(url), autocommit=False)
         with connection.cursor() as cursor:  # engine.text() relies on it, whatever the role's default is
             cursor.execute("SET standard_conforming_strings = on")
         connection.commit()
-    except adbc_driver_manager.Error as error:
+        return connection
+
+
+@contextmanager
+def _connection_errors() -> Iterator[None]:
+    try:
+        yield
+    except (psycopg.Error, adbc_driver_manager.Error) as error:
         raise WarehouseError(
             f"connecting to the warehouse failed: {_message(error)}",
             hint="Check warehouse.url and that the server is up",
         ) from error
-    warehouse = PostgreSQLWarehouse(connection, schema or SCHEMA, memory)
+
+
+@contextmanager
+def _warehouse_errors(doing: str) -> Iterator[None]:
     try:
-        yield warehouse
-    finally:
-        warehouse.close()
+        yield
+    except (psycopg.Error, adbc_driver_manager.Error, duckdb.Error) as error:
+        denied = getattr(error, "sqlstate", None) == "42501" or "permission denied" in str(error)
+        hint = (
+            "Grant it: docs/how-to/warehouse-in-postgresql.md lists what the role needs" if denied else None
+        )
+        raise WarehouseError(f"{doing} failed: {_message(error)}", hint=hint) from error
 
 
 def _message(error: Exception) -> str:
