@@ -124,7 +124,7 @@ class LakeSettings(Section):
         Path(".totes"), description="A local folder for what can be made again from the lake at any time."
     )
     memory: Annotated[str, AfterValidator(_memory)] = Field(
-        "1GB", description="The most memory that the engine's buffers take before they spill to disk."
+        "600MB", description="The most memory that the engine's buffers take before they spill to disk."
     )
 
 

@@ -227,7 +227,7 @@ def _column(row: tuple[object, ...]) -> TableColumn:
     column, type_with_modifiers, base_type, nullable = str(row[6]), str(row[7]), str(row[8]), bool(row[9])
     quoted = engine.name(column)
     if base_type in _NATIVE_INTEGERS:
-        kind, expression = "integer", f"{quoted}::int8"
+        kind, expression = "integer", f"{quoted}::{base_type}"
     elif base_type == "boolean":
         kind, expression = "boolean", f"{quoted}::bool"
     elif base_type in ("json", "jsonb"):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -42,11 +44,17 @@ class PacketWriter:
         self._batch = batch
         self._read_at = read_at
         self._compression = compression
+        self._numbers: defaultdict[str, Iterator[int]] = defaultdict(lambda: itertools.count(1))
+
+    def write_rows(self, table: SourceTable, relation: str, rows: int) -> list[StoredObject]:
+        """Writes new rows of a table, `rows` of them, in parts of at most a million lines; any number of threads may."""
+        line = self._upsert(table)
+        return [self._put(table, (line, *part)) for part in _parts(relation, rows)]
 
     def write(
         self, table: SourceTable, new: Sequence[tuple[str, int]], gone: tuple[str, int] | None
-    ) -> tuple[StoredObject, ...]:
-        """Writes the new rows and the gone keys of a table, in parts of at most a million lines.
+    ) -> list[StoredObject]:
+        """Writes new rows and gone keys of a table in such parts.
 
         Args:
             table: the table.
@@ -56,23 +64,25 @@ class PacketWriter:
         parts = [(self._upsert(table), *part) for relation, rows in new for part in _parts(relation, rows)]
         if gone:
             parts += [(self._delete(table), *part) for part in _parts(*gone)]
-        ending = _ENDINGS[self._compression]
+        return self._reader.each(lambda part: self._put(table, part), parts)
 
-        def put(numbered: tuple[int, tuple[str, str, int, int]]) -> StoredObject:
-            number, (line, relation, first, rows) = numbered
-            path = new_object_path(
-                table.name, batch=self._batch, part=number, read_at=self._read_at, ending=ending
-            )
-            connection = self._workspace.connect()
-            try:
-                with tempfile.TemporaryDirectory(prefix="totes-") as scratch:
-                    file = Path(scratch) / "part"
-                    lines.write(connection, line, relation, first, rows, file, self._compression)
-                    return self._store.put_file(path, file, rows)
-            finally:
-                connection.close()
-
-        return tuple(self._reader.each(put, enumerate(parts, start=1)))
+    def _put(self, table: SourceTable, part: tuple[str, str, int, int]) -> StoredObject:
+        line, relation, first, rows = part
+        path = new_object_path(
+            table.name,
+            batch=self._batch,
+            part=next(self._numbers[table.name]),
+            read_at=self._read_at,
+            ending=_ENDINGS[self._compression],
+        )
+        connection = self._workspace.connect()
+        try:
+            with tempfile.TemporaryDirectory(prefix="totes-") as scratch:
+                file = Path(scratch) / "part"
+                lines.write(connection, line, relation, first, rows, file, self._compression)
+                return self._store.put_file(path, file, rows)
+        finally:
+            connection.close()
 
     def write_marks(
         self, table: SourceTable, new: Sequence[tuple[str, int]], gone: tuple[str, int] | None

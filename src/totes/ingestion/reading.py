@@ -10,9 +10,17 @@ from typing import TypeVar
 
 import duckdb
 
+from totes import engine
 from totes.errors import SourceError
-from totes.ingestion.capture import MARK, mark_expression, position_column, select_keys, select_rows
-from totes.ingestion.catalog import SourceTable
+from totes.ingestion.capture import (
+    MARK,
+    key_column,
+    mark_expression,
+    position_column,
+    select_keys,
+    select_rows,
+)
+from totes.ingestion.catalog import SourceTable, TableColumn
 from totes.ingestion.source import Snapshot
 from totes.lake.workspace import Workspace
 from totes.redaction import redact
@@ -46,16 +54,31 @@ class TableReader:
         """Ends the threads."""
         self._pool.shutdown(cancel_futures=True)
 
-    def read_rows(self, table: SourceTable, condition: str | None) -> list[str]:
-        """Reads the rows that meet a condition, or all, in pieces."""
-        columns = ", ".join(position_column(number) for number in range(len(table.columns)))
-        select = f"{columns}, {mark_expression(table)} AS {MARK}"
-        conditions = [condition] if condition else self._snapshot.pieces(table, PIECE_BYTES)
-        return self.each(lambda part: self._fetch(table, select_rows(table, part), select), conditions)
+    def read_rows(
+        self, table: SourceTable, condition: str | None, use: Callable[[str, int], None] | None = None
+    ) -> list[tuple[str, int]]:
+        """Reads the rows that meet a condition, or all, in pieces; gives each with the number of its rows.
+
+        `use` is called with each piece that has rows while it is still in memory, in the piece's thread.
+        """
+        columns = [_widened(column, position_column(number)) for number, column in enumerate(table.columns)]
+        select = f"{', '.join(columns)}, {mark_expression(table)} AS {MARK}"
+
+        def read(part: str | None) -> tuple[str, int]:
+            name, rows = self._fetch(table, select_rows(table, part), select)
+            if use and rows:
+                use(name, rows)
+            return name, rows
+
+        return self.each(read, [condition] if condition else self._snapshot.pieces(table, PIECE_BYTES))
 
     def read_keys(self, table: SourceTable) -> str:
         """Reads the keys of all rows."""
-        return self._fetch(table, select_keys(table), "*")
+        keys = [
+            _widened(table.columns[position], key_column(number))
+            for number, position in enumerate(table.key_positions)
+        ]
+        return self._fetch(table, select_keys(table), ", ".join(keys))[0]
 
     def each(self, work: Callable[[Argument], Result], arguments: Iterable[Argument]) -> list[Result]:
         """Does the same for several arguments, in threads where there is more than one."""
@@ -75,12 +98,12 @@ class TableReader:
         self._workspace.drop(name for name in self._made if name not in kept)
         self._made = [name for name in self._made if name in kept]
 
-    def _fetch(self, table: SourceTable, query: str, select: str) -> str:
+    def _fetch(self, table: SourceTable, query: str, select: str) -> tuple[str, int]:
         target, connection = self.new_table(), self._workspace.connect()
         try:
             with self._snapshot.stream(query, table.name) as stream:
                 connection.register("incoming", stream)
-                connection.execute(f"CREATE TABLE {target} AS SELECT {select} FROM incoming")
+                rows = engine.scalar(connection, f"CREATE TABLE {target} AS SELECT {select} FROM incoming")
         except duckdb.Error as error:
             if "incoming" not in str(error):
                 raise
@@ -88,7 +111,12 @@ class TableReader:
             raise SourceError(f"reading {table.name} failed: {message}", hint="Run it again") from error
         finally:
             connection.close()
-        return target
+        return target, int(rows)
+
+
+def _widened(column: TableColumn, name: str) -> str:
+    """Integers come as narrow as they are at the source, and are kept as wide as they may become."""
+    return f"{name}::BIGINT AS {name}" if column.entry.kind == "integer" else name
 
 
 def union(tables: Iterable[str], columns: str = "*") -> str:

@@ -22,7 +22,7 @@ from totes.ingestion.reading import TableReader, union
 from totes.ingestion.source import Snapshot, open_snapshot
 from totes.lake.cache import Cache
 from totes.lake.journal import ingestion_journal
-from totes.lake.manifest import IngestionManifest, LeftOut, Position, TableChanges
+from totes.lake.manifest import IngestionManifest, LeftOut, Position, StoredObject, TableChanges
 from totes.lake.store import Store
 from totes.lake.workspace import Workspace
 from totes.log import logger
@@ -116,13 +116,15 @@ class Found:
     """What is new in one table: tables of the workspace, each with the number of its rows.
 
     `read` are the rows that were read, `new` those of them that are not known, `gone` the keys of known rows that are
-    not there any more. `added` is how many of the new rows have a key that is not known.
+    not there any more. `added` is how many of the new rows have a key that is not known, and `written` the objects that
+    hold the new rows, if these have been written already.
     """
 
     table: SourceTable
     read: list[tuple[str, int]]
     new: list[tuple[str, int]]
     added: int
+    written: tuple[StoredObject, ...] = ()
     gone: tuple[str, int] | None = None
 
     @property
@@ -269,7 +271,9 @@ class Capture:
         )
         if not found.upserts and not found.deletes:
             return changes
-        objects = self._writer.write(table, found.new, found.gone)
+        objects = found.written + tuple(
+            self._writer.write(table, [] if found.written else found.new, found.gone)
+        )
         marks = self._writer.write_marks(table, found.new, found.gone)
         self._found.append(found)
         reach("ingest.table")
@@ -287,7 +291,7 @@ class Capture:
     def learn(self) -> None:
         """Takes what the batch has captured into what is known; within the cache's transaction."""
         for found in self._found:
-            self._known.learn(found.table, [name for name, _ in found.new], found.gone and found.gone[0])
+            self._known.learn(found.table, _names(found.new), found.gone and found.gone[0])
 
     def at_hand(self) -> dict[str, str]:
         """By table, a query for the rows that the batch's objects hold."""
@@ -300,28 +304,36 @@ class Capture:
         self, table: SourceTable, condition: str | None, added: tuple[int, ...], *, everything: bool = False
     ) -> Found:
         """Reads the rows that meet a condition, or all, and keeps those that are not known; with `everything`, none is."""
-        known, names = self._known, self._reader.read_rows(table, condition)
+        known = self._known
+        if table.key_enforced and (everything or not known.captured(table)):
+            written: list[StoredObject] = []
+            read = self._reader.read_rows(
+                table,
+                condition,
+                lambda name, rows: written.extend(self._writer.write_rows(table, name, rows)),
+            )
+            return Found(table, read, _filled(read), known.added(table, _names(read)), tuple(written))
+        read = self._reader.read_rows(table, condition)
         if not table.key_enforced:
-            known.check_unique(table, names)
-        read = [(name, known.count(name)) for name in names]
+            known.check_unique(table, _names(read))
         if everything or not known.captured(table):
-            return Found(table, read, _filled(read), known.added(table, names))
+            return Found(table, read, _filled(read), known.added(table, _names(read)))
         target = self._reader.new_table()
-        unknown, new_keys = known.unknown(table, names, added, target)
+        unknown, new_keys = known.unknown(table, _names(read), added, target)
         return Found(table, read, _filled([(target, unknown)]), new_keys)
 
     def _find_gone(self, found: Found, rows: int, *, read_whole: bool) -> Found:
         known, table = self._known, found.table
         if rows >= known.rows(table) + found.added:
             return found
-        present = (
-            union([name for name, _ in found.read], key_list(table))
-            if read_whole
-            else self._reader.read_keys(table)
-        )
+        present = union(_names(found.read), key_list(table)) if read_whole else self._reader.read_keys(table)
         gone = known.find_gone(table, present, self._reader.new_table())
         rows_gone = known.count(gone)
         return replace(found, gone=(gone, rows_gone)) if rows_gone else found
+
+
+def _names(tables: list[tuple[str, int]]) -> list[str]:
+    return [name for name, _ in tables]
 
 
 def _filled(tables: list[tuple[str, int]]) -> list[tuple[str, int]]:

@@ -16,7 +16,7 @@ from totes.lake.manifest import IngestionManifest, ModelChanges, ProcessedManife
 from totes.lake.store import Store
 from totes.processing.binding import bind_or_defer
 from totes.processing.calendar import calendar_rows, covered_years
-from totes.processing.changes import changes_table, load_changes, load_rows
+from totes.processing.changes import add_changes, changes_table, load_changes, load_rows
 from totes.processing.output import RowWriter
 from totes.processing.quarantine import QuarantineChanges
 from totes.processing.query import PROBLEM, BoundQuery
@@ -143,14 +143,10 @@ class StarBatch:
             base = query.base.relation
             if not base.is_source or not base.key or not self._state.quarantined(query.model.name):
                 continue
-            changes = changes_table(base.name)
             if base.name not in self._incoming:
                 load_changes(self._state.reader, self._journal, self._manifest, base)
                 self._incoming.add(base.name)
-            self._engine.execute(
-                f"INSERT INTO {changes} BY NAME SELECT * FROM ({self._state.set_aside(query.model.name, base)}) AS old"
-                f" WHERE NOT EXISTS (SELECT 1 FROM {changes} AS new WHERE {engine.same('old', 'new', base.key)})"
-            )
+            add_changes(self._state.reader, base, self._state.set_aside(query.model.name, base))
 
     def _build_source(self, relation: Relation) -> None:
         """Makes the kept rows of a table that is joined for the first time, out of the lake."""

@@ -9,6 +9,8 @@ from totes.lake.manifest import IngestionManifest
 from totes.processing.packets import PacketReader
 from totes.processing.relation import Relation, RelationColumn, source_relation
 
+_COPIED_ROWS_MAX = 50_000
+
 
 def changes_table(relation: str) -> str:
     """The quoted name of the temporary table with a batch's changes of a relation."""
@@ -21,17 +23,40 @@ def load_changes(
     manifest: IngestionManifest,
     relation: Relation,
 ) -> int:
-    """Reads a batch's changes of a table into its temporary table: raw columns, `_op` and `_at`; gives their number."""
+    """Makes a batch's changes of a table its temporary table: raw columns, `_op` and `_at`; gives their number.
+
+    Many rows that are at hand are not copied: a view of that name is made.
+    """
     target = changes_table(relation.name)
-    reader.engine.execute(f"CREATE OR REPLACE TEMP TABLE {target} AS {_empty_rows(relation)}")
-    _append(reader, journal, manifest, relation, target)
     expected = sum(entry.rows for entry in manifest.tables[relation.name].objects)
+    at_hand = _at_hand(reader, manifest, relation) if expected > _COPIED_ROWS_MAX else None
+    _drop_view(reader, relation)
+    if at_hand:
+        reader.engine.execute(f"DROP TABLE IF EXISTS {target}")
+        reader.engine.execute(f"CREATE TEMP VIEW {target} AS {at_hand}")
+        reader.has_views = True
+    else:
+        reader.engine.execute(f"CREATE OR REPLACE TEMP TABLE {target} AS {_empty_rows(relation)}")
+        _append(reader, journal, manifest, relation, target)
     found = int(engine.scalar(reader.engine, f"SELECT count(_op) FROM {target}"))
     if found != expected:
         raise LakeDamaged(
             f"batch {manifest.batch} has {expected} changes of {relation.name}, but {found} were read"
         )
     return found
+
+
+def add_changes(reader: PacketReader, relation: Relation, rows: str) -> None:
+    """Adds the rows of a query to the loaded changes of a table, but for those whose keys are there."""
+    target = changes_table(relation.name)
+    if _is_view(reader, relation):
+        reader.engine.execute(f"CREATE OR REPLACE TEMP TABLE copied_changes AS FROM {target}")
+        _drop_view(reader, relation)
+        reader.engine.execute(f"ALTER TABLE copied_changes RENAME TO {target}")
+    reader.engine.execute(
+        f"INSERT INTO {target} BY NAME SELECT * FROM ({rows}) AS old"
+        f" WHERE NOT EXISTS (SELECT 1 FROM {target} AS new WHERE {engine.same('old', 'new', relation.key)})"
+    )
 
 
 def load_rows(
@@ -67,27 +92,48 @@ def _append(
     objects = manifest.tables[relation.name].objects
     if not objects:
         return
-    # The packets are read with the columns that the table had then, under the names that they had, and the values kept
-    # as far as they fit today's. Of another table that had this name, columns can be told by their names only.
-    then = source_relation(relation.name, manifest.tables[relation.name])
-    numbered = then.number == relation.number
-    former = {column.number if numbered else column.name: column for column in then.columns}
-    columns = ", ".join(
-        [
-            f"{_fitted(column, former.get(column.number if numbered else column.name))} AS {engine.name(column.name)}"
-            for column in relation.columns
-        ]
-        + ["_op", "_at"]
-    )
-    insert = f"INSERT INTO {target} SELECT {columns}, {manifest.batch} FROM"
-    at_hand = reader.at_hand(manifest.sha256(), relation.name)
+    at_hand = _at_hand(reader, manifest, relation)
     if at_hand:
-        reader.engine.execute(f"{insert} ({at_hand})")
+        reader.engine.execute(f"INSERT INTO {target} {at_hand}")
         return
+    then = source_relation(relation.name, manifest.tables[relation.name])
+    insert = f"INSERT INTO {target} SELECT {_columns(relation, then)}, {manifest.batch} FROM"
     with journal.store.local(list(objects)) as files:
         reader.read(
             then, files, manifest.compression, lambda rows: reader.engine.execute(f"{insert} ({rows})")
         )
+
+
+def _at_hand(reader: PacketReader, manifest: IngestionManifest, relation: Relation) -> str | None:
+    rows = reader.at_hand(manifest.sha256(), relation.name)
+    then = source_relation(relation.name, manifest.tables[relation.name])
+    return f'SELECT {_columns(relation, then)}, {manifest.batch} AS "~batch" FROM ({rows})' if rows else None
+
+
+def _is_view(reader: PacketReader, relation: Relation) -> bool:
+    name = engine.text(engine.case_safe("changes", relation.name))
+    views = f"SELECT count(*) FROM duckdb_views() WHERE temporary AND view_name = {name}"
+    return reader.has_views and bool(engine.scalar(reader.engine, views))
+
+
+def _drop_view(reader: PacketReader, relation: Relation) -> None:
+    if _is_view(reader, relation):
+        reader.engine.execute(f"DROP VIEW {changes_table(relation.name)}")
+
+
+def _columns(relation: Relation, then: Relation) -> str:
+    """The columns of a relation out of what it was then, with `_op` and `_at`.
+
+    Packets have the columns that the table had then, under the names that they had, and values are kept as far as they fit
+    today's. Of another table that had this name, columns can be told by their names only.
+    """
+    numbered = then.number == relation.number
+    former = {column.number if numbered else column.name: column for column in then.columns}
+    values = [
+        f"{_fitted(column, former.get(column.number if numbered else column.name))} AS {engine.name(column.name)}"
+        for column in relation.columns
+    ]
+    return ", ".join([*values, "_op", "_at"])
 
 
 def _fitted(column: RelationColumn, former: RelationColumn | None) -> str:

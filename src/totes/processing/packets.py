@@ -33,6 +33,7 @@ class PacketReader:
     def __init__(self, connection: engine.Engine, workspace: Workspace | None = None) -> None:
         self.engine = connection
         self._workspace = workspace
+        self.has_views = False  # whether rows at hand were ever taken as they are, by a view
         self._limits = iter(self._CHECKED_BYTES_MAX)
         self._limit = next(self._limits)
         self._as_text = False
