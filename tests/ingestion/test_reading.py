@@ -195,3 +195,56 @@ def test_what_changed_is_found_wherever_it_stands(
     assert {line[1:].partition(",")[0] for line in captured(pipeline, "stay", 3)} == expected
     assert done.changes["stay"].upserts == len(expected)
     assert pipeline.ingest().batch is None
+
+
+def test_what_was_looked_through_and_had_nothing_new_is_not_looked_through_again(
+    database: Database, pipelines: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(database, 50)
+    pipeline = pipelines(database)
+    pipeline.ingest()
+    surveyed: list[str] = []
+    survey = Snapshot.survey
+    monkeypatch.setattr(
+        Snapshot,
+        "survey",
+        lambda self, table, condition: surveyed.append(table.name) or survey(self, table, condition),
+    )
+    with database.connect() as late:
+        late.execute("UPDATE stay SET memo = 'late' WHERE stay_id = 1")
+        database.execute("CREATE SCHEMA elsewhere", "CREATE TABLE elsewhere.t ()")
+        assert pipeline.ingest().batch is None
+        assert surveyed == ["place", "stay"]
+    assert {name: c.upserts for name, c in pipeline.ingest().changes.items()} == {"stay": 1}
+    database.execute("DROP TABLE elsewhere.t")
+    surveyed.clear()
+    assert pipeline.ingest().batch is None
+    assert surveyed == ["place", "stay"]
+    assert pipeline.ingest().batch is None
+    assert surveyed == ["place", "stay"]
+    database.execute("UPDATE place SET name = 'new' WHERE place_id = 1")
+    assert {name: c.upserts for name, c in pipeline.ingest().changes.items()} == {"place": 1}
+    assert pipeline.ingest().batch is None
+
+
+def test_a_table_that_could_not_be_looked_at_is_when_it_can_be_again(
+    new_database: Callable[..., Database], server: Any, make_pipeline: Any, write_project: Any
+) -> None:
+    database = new_database()
+    fill(database, 20)
+    database.execute(
+        f"CREATE ROLE looks_{database.name} LOGIN PASSWORD 'p'",
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO looks_{database.name}",
+    )
+    url = server.url(database.name, f"looks_{database.name}", "p")
+    pipeline = make_pipeline(url, project=write_project(MODELS))
+    pipeline.ingest()
+    database.execute(
+        "UPDATE stay SET memo = 'unseen' WHERE stay_id = 2",
+        f"REVOKE SELECT ON stay FROM looks_{database.name}",
+    )
+    assert pipeline.ingest().failures
+    assert pipeline.ingest().failures
+    database.execute(f"GRANT SELECT ON stay TO looks_{database.name}")
+    done = pipeline.ingest()
+    assert done.changes["stay"].upserts == 1

@@ -9,9 +9,10 @@ from totes.ingestion.catalog import SourceTable
 from totes.ingestion.reading import union
 from totes.lake.cache import Cache
 from totes.lake.journal import Journal
-from totes.lake.manifest import IngestionManifest, TableChanges
+from totes.lake.manifest import IngestionManifest, Position, TableChanges
 
 _IS_ADDED = "is_added"
+_LOOKED_THROUGH = "looked_through"
 
 
 class KnownRows:
@@ -101,6 +102,29 @@ class KnownRows:
         """Takes new rows and gone keys of a table into what is known."""
         self._replace(
             table.name, key_names(table), union(new, f"{key_list(table)}, {MARK}") if new else None, gone
+        )
+
+    def looked_through(self, current: Position) -> Position | None:
+        """A position later than the newest batch's at which nothing was new either, if the source has gone on from there."""
+        if _LOOKED_THROUGH not in self._tables:
+            return None
+        rows = self._engine.execute(
+            f"SELECT position FROM {_LOOKED_THROUGH} WHERE batch = ?", [self._cache.batch]
+        ).fetchall()
+        position = Position.model_validate_json(rows[0][0]) if rows else None
+        if position and (position.timeline, position.system_identifier, position.database) == (
+            current.timeline,
+            current.system_identifier,
+            current.database,
+        ):
+            return position if position.next_transaction <= current.next_transaction else None
+        return None
+
+    def note_looked_through(self, position: Position) -> None:
+        """Remembers that since the newest batch nothing was new up to a position, so that it is not looked at again."""
+        self._engine.execute(
+            f"CREATE OR REPLACE TABLE {_LOOKED_THROUGH} AS SELECT {self._cache.batch} AS batch,"
+            f" {engine.text(position.model_dump_json())} AS position"
         )
 
     def count(self, relation: str) -> int:

@@ -99,6 +99,8 @@ def ingest(
                     capture.learn()
                     cache.commit(manifest.batch, manifest.sha256())
                     workspace.hand_on(manifest.sha256(), capture.at_hand())
+                elif capture.saw_all:
+                    known.note_looked_through(snapshot.position)
                 if inspect:
                     inspect(snapshot)
                 return Ingested(
@@ -169,6 +171,7 @@ class Capture:
         self.position = _advance_clock(previous.position if previous else None, snapshot.position)
         self._writer = PacketWriter(workspace, reader, store, self._batch, self.position.read_at, compression)
         self._found: list[Found] = []
+        self._since = known.looked_through(snapshot.position) if previous else None
         self.tables: dict[str, TableChanges] = {}
         self.left_out: dict[str, LeftOut] = {}
         self.failures: list[SourceRefused] = []
@@ -248,7 +251,9 @@ class Capture:
             and table.has_transaction_ids
             and table.name in previous.tables
         ):
-            condition = may_be_new(snapshot.changed_since(previous.position), before, table, added)
+            condition = may_be_new(
+                snapshot.changed_since(self._since or previous.position), before, table, added
+            )
             rows = known.rows(table)
             if condition:
                 rows, condition = snapshot.survey(table, condition)
@@ -287,6 +292,15 @@ class Capture:
             seconds=round(time.perf_counter() - began, 3),
         )
         return changes.model_copy(update={"objects": objects, "marks": marks})
+
+    @property
+    def saw_all(self) -> bool:
+        """Whether all tables of the batch before were looked at, later than when that was last remembered."""
+        before = self._previous
+        if before is None or self.failures or self.tables.keys() != before.tables.keys():
+            return False
+        since, now = self._since or before.position, self._snapshot.position
+        return (since.horizon, since.next_transaction) != (now.horizon, now.next_transaction)
 
     def learn(self) -> None:
         """Takes what the batch has captured into what is known; within the cache's transaction."""
