@@ -5,9 +5,12 @@ A stage never relies on it. What is not handed on is read from the lake, and is 
 
 from __future__ import annotations
 
+import fcntl
 import itertools
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import duckdb
@@ -18,6 +21,7 @@ from totes.log import logger
 
 _ONLY_NOT_TIDIED = "CHECKPOINT during DETACH failed"
 _log = logger()
+_LOCK = "lock"
 _CATALOG = "memory"  # what DuckDB calls a database without a file
 
 
@@ -42,18 +46,16 @@ class Workspace:
         Raises:
             StoreError: the folder cannot be made.
         """
-        scratch = folder / "scratch"
-        try:
-            scratch.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(
-                f"the cache folder {folder} cannot be made: {error}", hint="Set lake.cache"
-            ) from error
-        connection = engine.connect(None, memory=memory, scratch=scratch)
-        try:
-            yield cls(folder, connection)
-        finally:
-            connection.close()
+        with ExitStack() as opened:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                scratch = opened.enter_context(_own_folder(folder / "scratch"))
+            except OSError as error:
+                raise StoreError(
+                    f"the cache folder {folder} cannot be made: {error}", hint="Set lake.cache"
+                ) from error
+            connection = engine.connect(None, memory=memory, scratch=scratch)
+            yield cls(folder, opened.enter_context(closing(connection)))
 
     def connect(self) -> engine.Engine:
         """Another connection, for a thread or a transaction of its own."""
@@ -96,3 +98,35 @@ class Workspace:
     def handed(self, manifest_sha256: str, table: str) -> str | None:
         """The query for a table's rows of a batch, where these are at hand."""
         return self._handed.get(manifest_sha256, {}).get(table)
+
+
+@contextmanager
+def _own_folder(among: Path) -> Iterator[Path]:
+    """A new folder that no other process uses, while the context lasts; what killed processes left is removed.
+
+    Engines that spill into one folder would write over one another's files.
+    """
+    among.mkdir(exist_ok=True)
+    with ExitStack() as opened:
+        with among.with_suffix(".lock").open("wb") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            for left in among.iterdir():
+                _remove_if_left(left)
+            folder = Path(tempfile.mkdtemp(dir=among))
+            opened.callback(shutil.rmtree, folder, ignore_errors=True)
+            lock = opened.enter_context((folder / _LOCK).open("wb"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
+
+
+def _remove_if_left(found: Path) -> None:
+    """Removes what a process left that lives no more: as long as it lives, it holds its folder's lock."""
+    if not found.is_dir():  # of an earlier version
+        found.unlink(missing_ok=True)
+        return
+    with suppress(FileNotFoundError), (found / _LOCK).open("rb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+    shutil.rmtree(found, ignore_errors=True)
