@@ -104,7 +104,7 @@ class Workspace:
 def _own_folder(among: Path) -> Iterator[Path]:
     """A new folder that no other process uses, while the context lasts; what killed processes left is removed.
 
-    Engines that spill into one folder would write over one another's files.
+    DuckDB calls its files alike in every process; this way nobody's can be taken for another's, nor kept by a dead one.
     """
     among.mkdir(exist_ok=True)
     with ExitStack() as opened:
