@@ -94,6 +94,11 @@ def test_a_large_table_is_read_in_pieces_and_no_row_is_lost_or_doubled(
     assert lines == captured(whole, "stay", 1)
     assert len(set(lines)) == found.rows
     assert parts.ingest().batch is None
+    database.execute(
+        "DELETE FROM stay WHERE stay_id IN (-3, 1, 1500, 3000)"
+    )  # all keys are read, in pieces as well
+    assert parts.ingest().changes["stay"].deletes == 4
+    assert parts.ingest().batch is None
 
 
 def test_each_compression_holds_the_same_lines(database: Database, pipelines: Any) -> None:

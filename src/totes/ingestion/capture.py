@@ -176,13 +176,14 @@ def select_rows(table: SourceTable, condition: str | None) -> str:
     return f"SELECT {', '.join(columns)} FROM {table.reference}{where}"
 
 
-def select_keys(table: SourceTable) -> str:
-    """Reads the keys of all rows, as `k0`, `k1`, …."""
+def select_keys(table: SourceTable, condition: str | None) -> str:
+    """Reads the keys of the rows that meet a condition, as `k0`, `k1`, …."""
     columns = (
         f"{table.columns[position].expression} AS {key_column(number)}"
         for number, position in enumerate(table.key_positions)
     )
-    return f"SELECT {', '.join(columns)} FROM {table.reference}"
+    where = f" WHERE {condition}" if condition else ""
+    return f"SELECT {', '.join(columns)} FROM {table.reference}{where}"
 
 
 def mark_expression(table: SourceTable) -> str:

@@ -72,13 +72,16 @@ class TableReader:
 
         return self.each(read, [condition] if condition else self._snapshot.pieces(table, PIECE_BYTES))
 
-    def read_keys(self, table: SourceTable) -> str:
-        """Reads the keys of all rows."""
+    def read_keys(self, table: SourceTable) -> list[str]:
+        """Reads the keys of all rows, in pieces."""
         keys = [
             _widened(table.columns[position], key_column(number))
             for number, position in enumerate(table.key_positions)
         ]
-        return self._fetch(table, select_keys(table), ", ".join(keys))[0]
+        return self.each(
+            lambda part: self._fetch(table, select_keys(table, part), ", ".join(keys))[0],
+            self._snapshot.pieces(table, PIECE_BYTES),
+        )
 
     def each(self, work: Callable[[Argument], Result], arguments: Iterable[Argument]) -> list[Result]:
         """Does the same for several arguments, in threads where there is more than one."""

@@ -340,7 +340,9 @@ class Capture:
         known, table = self._known, found.table
         if rows >= known.rows(table) + found.added:
             return found
-        present = union(_names(found.read), key_list(table)) if read_whole else self._reader.read_keys(table)
+        present = (
+            union(_names(found.read), key_list(table)) if read_whole else union(self._reader.read_keys(table))
+        )
         gone = known.find_gone(table, present, self._reader.new_table())
         rows_gone = known.count(gone)
         return replace(found, gone=(gone, rows_gone)) if rows_gone else found
