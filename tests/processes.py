@@ -159,6 +159,8 @@ def _command(arguments: list[str], folder: str, environment: dict[str, str], out
 
     try:
         main()
-    except Exception:
+    except (
+        Exception
+    ):  # as the interpreter ends an uncaught one: this hook, which may mask, and 1; not multiprocessing's
         sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
         sys.exit(1)

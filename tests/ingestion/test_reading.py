@@ -19,6 +19,7 @@ from totes.ingestion import reading
 from totes.ingestion.source import Snapshot
 from totes.lake.journal import ingestion_journal, processed_journal
 from totes.pipeline import Pipeline
+from totes.processing import changes
 
 MODELS = {
     "dim_place": "CREATE TABLE dim_place (place_id INTEGER PRIMARY KEY, name VARCHAR NOT NULL) AS SELECT place_id, name FROM place",
@@ -38,6 +39,19 @@ def pipelines(make_pipeline: Any, write_project: Any, tmp_path: Path) -> Callabl
         return make_pipeline(database.url, folder=folder, project=write_project(MODELS), lake=lake)
 
     return make
+
+
+@pytest.fixture
+def surveyed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The tables that are looked through, in order."""
+    tables: list[str] = []
+    survey = Snapshot.survey
+    monkeypatch.setattr(
+        Snapshot,
+        "survey",
+        lambda self, table, condition: tables.append(table.name) or survey(self, table, condition),
+    )
+    return tables
 
 
 def fill(database: Database, rows: int) -> None:
@@ -123,8 +137,12 @@ def test_long_rows_are_written_a_few_at_a_time(
     assert len(set(captured(pipeline, "stay", 1))) == 303
 
 
-def test_rows_that_are_handed_on_are_those_that_the_lake_holds(database: Database, pipelines: Any) -> None:
+@pytest.mark.parametrize("copied_max", [0, 50_000], ids=["as they are", "copied"])
+def test_rows_that_are_handed_on_are_those_that_the_lake_holds(
+    database: Database, pipelines: Any, monkeypatch: pytest.MonkeyPatch, copied_max: int
+) -> None:
     """Processing takes a batch's rows from ingestion where it can: what it makes of them must not depend on that."""
+    monkeypatch.setattr(changes, "_COPIED_ROWS_MAX", copied_max)
     fill(database, 200)
     handed, read = pipelines(database), pipelines(database)
     for statement in (
@@ -154,18 +172,11 @@ def _without_read_times(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 
 
 def test_where_no_transaction_has_begun_no_table_is_looked_at(
-    database: Database, pipelines: Any, monkeypatch: pytest.MonkeyPatch
+    database: Database, pipelines: Any, surveyed: list[str]
 ) -> None:
     fill(database, 50)
     pipeline = pipelines(database)
     pipeline.ingest()
-    surveyed: list[str] = []
-    survey = Snapshot.survey
-    monkeypatch.setattr(
-        Snapshot,
-        "survey",
-        lambda self, table, condition: surveyed.append(table.name) or survey(self, table, condition),
-    )
     assert pipeline.ingest().batch is None
     assert surveyed == []
     database.execute("DELETE FROM stay WHERE stay_id = 7")
@@ -203,18 +214,11 @@ def test_what_changed_is_found_wherever_it_stands(
 
 
 def test_what_was_looked_through_and_had_nothing_new_is_not_looked_through_again(
-    database: Database, pipelines: Any, monkeypatch: pytest.MonkeyPatch
+    database: Database, pipelines: Any, surveyed: list[str]
 ) -> None:
     fill(database, 50)
     pipeline = pipelines(database)
     pipeline.ingest()
-    surveyed: list[str] = []
-    survey = Snapshot.survey
-    monkeypatch.setattr(
-        Snapshot,
-        "survey",
-        lambda self, table, condition: surveyed.append(table.name) or survey(self, table, condition),
-    )
     with database.connect() as late:
         late.execute("UPDATE stay SET memo = 'late' WHERE stay_id = 1")
         database.execute("CREATE SCHEMA elsewhere", "CREATE TABLE elsewhere.t ()")

@@ -16,10 +16,8 @@ from totes.lake.manifest import SourceColumn, TableChanges
 CATALOG_SQL = resources.files("totes.ingestion").joinpath("catalog.sql").read_text(encoding="utf-8")
 
 _NATIVE_INTEGERS = {"smallint", "integer", "bigint"}
-# Their text casts give what their output functions give; other types' casts need not (inet, bpchar, "char", …).
-_PLAIN_TEXT_CASTS = {
-    "text",
-    "character varying",
+# Types whose text form has nothing in it that JSON would have to escape.
+PLAIN_IN_JSON = {
     "numeric",
     "real",
     "double precision",
@@ -30,8 +28,9 @@ _PLAIN_TEXT_CASTS = {
     "timestamp with time zone",
     "interval",
     "uuid",
-    "bytea",
 }
+# Their text casts give what their output functions give; other types' casts need not (inet, bpchar, "char", …).
+_PLAIN_TEXT_CASTS = PLAIN_IN_JSON | {"text", "character varying", "bytea"}
 _RESERVED = ("_op", "_at")
 
 

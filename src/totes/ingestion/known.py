@@ -57,12 +57,12 @@ class KnownRows:
         ).fetchall()
         return int(rows), int(new)
 
-    def added(self, table: SourceTable, read: list[str]) -> int:
-        """How many rows that were read have a key that is not known."""
+    def added(self, table: SourceTable, read: list[tuple[str, int]]) -> int:
+        """How many rows that were read, in tables with so many rows each, have a key that is not known."""
         if not self.captured(table):
-            return sum(self.count(part) for part in read)
+            return sum(rows for _, rows in read)
         return self.count(
-            f"{union(read)} AS read WHERE NOT EXISTS (SELECT 1 FROM {_known(table.name)} AS known"
+            f"{union(name for name, _ in read)} AS read WHERE NOT EXISTS (SELECT 1 FROM {_known(table.name)} AS known"
             f" WHERE {_same_key(table)})"
         )
 

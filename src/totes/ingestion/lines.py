@@ -16,7 +16,7 @@ import nanoarrow
 
 from totes import engine
 from totes.errors import EngineFault, StoreError
-from totes.ingestion.catalog import TableColumn
+from totes.ingestion.catalog import PLAIN_IN_JSON, TableColumn
 
 if sys.version_info >= (3, 14):
     from compression.zstd import ZstdCompressor
@@ -27,19 +27,6 @@ else:
 _ZSTD_LEVEL, _GZIP_LEVEL = 1, 6
 # The engine gives as many lines at once as a query has: the first few tell how many of them make a good buffer.
 _FIRST_ROWS, _BUFFER_BYTES = 2_048, 16 << 20
-# Types whose text form has nothing in it that JSON would have to escape.
-_PLAIN = {
-    "numeric",
-    "real",
-    "double precision",
-    "date",
-    "time without time zone",
-    "time with time zone",
-    "timestamp without time zone",
-    "timestamp with time zone",
-    "interval",
-    "uuid",
-}
 
 
 class Compressor(Protocol):
@@ -164,7 +151,7 @@ def _member(column: TableColumn, value: str) -> str:
     base = column.entry.type.partition("(")[0].rstrip()
     if column.entry.kind in ("integer", "boolean"):
         return f"coalesce({value}::VARCHAR, 'null')"
-    if base in _PLAIN or column.entry.type in _PLAIN:
+    if base in PLAIN_IN_JSON or column.entry.type in PLAIN_IN_JSON:
         return f"coalesce('\"' || {value} || '\"', 'null')"
     return f"coalesce(to_json({value})::VARCHAR, 'null')"
 

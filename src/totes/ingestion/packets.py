@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
@@ -22,7 +23,6 @@ from totes.lake.workspace import Workspace
 
 PART_ROWS_MAX = 1_000_000
 MARKS_FOLDER = "marks"
-_FORMS = {"integer": "BIGINT", "boolean": "BOOLEAN", "text": "VARCHAR", "json": "VARCHAR"}
 _ENDINGS = {"zstd": "jsonl.zst", "gzip": "jsonl.gz", "none": "jsonl"}
 
 
@@ -75,14 +75,13 @@ class PacketWriter:
             read_at=self._read_at,
             ending=_ENDINGS[self._compression],
         )
-        connection = self._workspace.connect()
-        try:
-            with tempfile.TemporaryDirectory(prefix="totes-") as scratch:
-                file = Path(scratch) / "part"
-                lines.write(connection, line, relation, first, rows, file, self._compression)
-                return self._store.put_file(path, file, rows)
-        finally:
-            connection.close()
+        return self._store_file(
+            path,
+            rows,
+            lambda connection, file: lines.write(
+                connection, line, relation, first, rows, file, self._compression
+            ),
+        )
 
     def write_marks(
         self, table: SourceTable, new: Sequence[tuple[str, int]], gone: tuple[str, int] | None
@@ -97,19 +96,23 @@ class PacketWriter:
         path = new_object_path(
             MARKS_FOLDER, table.name, batch=self._batch, part=1, read_at=self._read_at, ending="parquet"
         )
-        connection = self._workspace.connect()
-        try:
-            with tempfile.TemporaryDirectory(prefix="totes-") as scratch:
-                file = Path(scratch) / "part"
-                engine.copy_out(
-                    connection,
-                    f"COPY ({' UNION ALL '.join(f'FROM {relation}' for relation in relations)})"
-                    f" TO {engine.text(str(file))} (FORMAT parquet, COMPRESSION zstd)",
-                    count,
-                )
-                return (self._store.put_file(path, file, count),)
-        finally:
-            connection.close()
+        rows = " UNION ALL ".join(f"FROM {relation}" for relation in relations)
+
+        def write(connection: engine.Engine, file: Path) -> None:
+            to = f"{engine.text(str(file))} (FORMAT parquet, COMPRESSION zstd)"
+            engine.copy_out(connection, f"COPY ({rows}) TO {to}", count)
+
+        return (self._store_file(path, count, write),)
+
+    def _store_file(self, path: str, rows: int, write: Callable[[engine.Engine, Path], None]) -> StoredObject:
+        """Stores a file that is written on a connection of its own."""
+        with (
+            closing(self._workspace.connect()) as connection,
+            tempfile.TemporaryDirectory(prefix="totes-") as scratch,
+        ):
+            file = Path(scratch) / "part"
+            write(connection, file)
+            return self._store.put_file(path, file, rows)
 
     def at_hand(
         self, table: SourceTable, new: Sequence[tuple[str, int]], gone: tuple[str, int] | None
@@ -150,7 +153,7 @@ def _selected(table: SourceTable, values: dict[int, str]) -> str:
     """All columns by name, in the form that they have when they are read from lines; NULL where there is no value."""
     selected = []
     for number, column in enumerate(table.columns):
-        value = values.get(number, f"NULL::{_FORMS[column.entry.kind]}")
+        value = values.get(number, f"NULL::{column.entry.raw_type}")
         if column.entry.kind == "json":
             value = lines.on_one_line(value)
         selected.append(f"{value} AS {engine.name(column.name)}")

@@ -40,8 +40,8 @@ class TableReader:
     def __init__(self, snapshot: Snapshot, workspace: Workspace) -> None:
         self._snapshot = snapshot
         self._workspace = workspace
-        self._workers = min(os.cpu_count() or 1, _WORKERS_MAX)
-        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="totes-read")
+        workers = min(os.cpu_count() or 1, _WORKERS_MAX)
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="totes-read")
         self._made: list[str] = []
 
     def __enter__(self) -> TableReader:

@@ -318,20 +318,17 @@ class Capture:
         self, table: SourceTable, condition: str | None, added: tuple[int, ...], *, everything: bool = False
     ) -> Found:
         """Reads the rows that meet a condition, or all, and keeps those that are not known; with `everything`, none is."""
-        known = self._known
-        if table.key_enforced and (everything or not known.captured(table)):
-            written: list[StoredObject] = []
-            read = self._reader.read_rows(
-                table,
-                condition,
-                lambda name, rows: written.extend(self._writer.write_rows(table, name, rows)),
-            )
-            return Found(table, read, _filled(read), known.added(table, _names(read)), tuple(written))
-        read = self._reader.read_rows(table, condition)
+        known, written = self._known, list[StoredObject]()
+        all_new = everything or not known.captured(table)
+
+        def write(name: str, rows: int) -> None:
+            written.extend(self._writer.write_rows(table, name, rows))
+
+        read = self._reader.read_rows(table, condition, write if all_new and table.key_enforced else None)
         if not table.key_enforced:
             known.check_unique(table, _names(read))
-        if everything or not known.captured(table):
-            return Found(table, read, _filled(read), known.added(table, _names(read)))
+        if all_new:
+            return Found(table, read, _filled(read), known.added(table, read), tuple(written))
         target = self._reader.new_table()
         unknown, new_keys = known.unknown(table, _names(read), added, target)
         return Found(table, read, _filled([(target, unknown)]), new_keys)

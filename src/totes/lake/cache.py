@@ -6,12 +6,11 @@ manifests. When another process has it open, a private one is made for this run.
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,6 +23,7 @@ from totes.errors import LakeDamaged, StoreError
 from totes.failpoint import reach
 from totes.lake.journal import Journal
 from totes.lake.layout import manifest_path
+from totes.lake.lock import lock_if_free
 from totes.lake.workspace import Workspace
 from totes.log import logger
 
@@ -167,7 +167,8 @@ def _connect_patiently(workspace: Workspace, file: Path, stage: str) -> Engine |
     deadline = time.monotonic() + _LOCK_PATIENCE_SECONDS
     unreadable: duckdb.Error | None = None
     while time.monotonic() < deadline:
-        with _turn(file) as mine:
+        # A file that another process is just making cannot be read yet, and is not to be taken for a damaged one.
+        with lock_if_free(file.with_suffix(".lock")) as mine:
             try:
                 if mine:
                     return workspace.attach(file, stage)
@@ -191,21 +192,6 @@ def _is_taken(error: duckdb.Error) -> bool:
     return "file handle conflict" in told or (
         isinstance(error, duckdb.IOException) and "lock" in told.lower()
     )
-
-
-@contextmanager
-def _turn(file: Path) -> Iterator[bool]:
-    """Whether it is this process's turn to open the file.
-
-    A file that another process is just making cannot be read yet, and is not to be taken for a damaged one.
-    """
-    with file.with_suffix(".lock").open("wb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
 
 
 def _remove(file: Path) -> None:

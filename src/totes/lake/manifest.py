@@ -51,6 +51,11 @@ class SourceColumn(Document):
     nullable: bool
     labels: tuple[str, ...] = ()
 
+    @property
+    def raw_type(self) -> str:
+        """The engine's type that holds the column's values as they stand in the lines."""
+        return {"integer": "BIGINT", "boolean": "BOOLEAN"}.get(self.kind, "VARCHAR")
+
 
 class Position(Document):
     """Where in the source's history a batch stands.

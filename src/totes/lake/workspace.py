@@ -10,13 +10,14 @@ import itertools
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import duckdb
 
 from totes import engine
 from totes.errors import StoreError
+from totes.lake.lock import lock_if_free
 from totes.log import logger
 
 _ONLY_NOT_TIDIED = "CHECKPOINT during DETACH failed"
@@ -124,9 +125,6 @@ def _remove_if_left(found: Path) -> None:
     if not found.is_dir():  # of an earlier version
         found.unlink(missing_ok=True)
         return
-    with suppress(FileNotFoundError), (found / _LOCK).open("rb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return
-    shutil.rmtree(found, ignore_errors=True)
+    with lock_if_free(found / _LOCK) as dead:
+        if dead:
+            shutil.rmtree(found, ignore_errors=True)

@@ -60,7 +60,7 @@ def copy_source(
     for number, table in enumerate(tables, start=1):
         progress(f"reading the source: {table.name} ({number} of {len(tables)}), {copied:,} rows so far")
         columns = ", ".join(
-            f"{position_column(position)}::{_raw(column.entry.kind)} AS {engine.name(column.name)}"
+            f"{position_column(position)}::{column.entry.raw_type} AS {engine.name(column.name)}"
             for position, column in enumerate(table.columns)
         )
         with snapshot.stream(select_rows(table, None), table.name) as stream:
@@ -176,7 +176,3 @@ def _rows(leaf: Leaf) -> str:
 
 def _source(relation: str) -> str:
     return engine.name(engine.case_safe("source", relation))
-
-
-def _raw(kind: str) -> str:
-    return {"integer": "BIGINT", "boolean": "BOOLEAN"}.get(kind, "VARCHAR")

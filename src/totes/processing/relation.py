@@ -16,7 +16,6 @@ from totes.processing.fitting import json_bends, loses_digits
 from totes.star.model import WIDEST_DECIMAL
 
 T = TypeVar("T")
-_RAW_TYPES = {"integer": "BIGINT", "boolean": "BOOLEAN", "json": "VARCHAR", "text": "VARCHAR"}
 _TYPED = {
     "smallint": "SMALLINT",
     "integer": "INTEGER",
@@ -112,7 +111,7 @@ def _by_name(entries: dict[str, T], name: str) -> T | None:
 def source_relation(name: str, changes: TableChanges) -> Relation:
     """The relation of a captured table, as a manifest describes it."""
     columns = tuple(
-        RelationColumn(column.name, _RAW_TYPES[column.kind], typed_name(column), column.number)
+        RelationColumn(column.name, column.raw_type, typed_name(column), column.number)
         for column in changes.columns
     )
     return Relation(name, columns, changes.key, is_source=True, number=changes.relation)
