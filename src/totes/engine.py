@@ -98,10 +98,20 @@ def text(value: str) -> str:
 
 def same(left: str, right: str, columns: Iterable[str], others: Iterable[str] | None = None) -> str:
     """The condition that two relations agree in key columns, NULL being equal to NULL."""
-    pairs = zip(columns, others if others is not None else columns, strict=True)
     return " AND ".join(
-        f"{name(left, one)} IS NOT DISTINCT FROM {name(right, other)}" for one, other in pairs
+        f"{name(left, one)} IS NOT DISTINCT FROM {name(right, other)}"
+        for one, other in _pairs(columns, others)
     )
+
+
+def equal(left: str, right: str, columns: Iterable[str], others: Iterable[str] | None = None) -> str:
+    """The condition that two relations agree in key columns, NULL being equal to nothing."""
+    return " AND ".join(f"{name(left, one)} = {name(right, other)}" for one, other in _pairs(columns, others))
+
+
+def _pairs(columns: Iterable[str], others: Iterable[str] | None) -> list[tuple[str, str]]:
+    listed = list(columns)
+    return list(zip(listed, listed if others is None else others, strict=True))
 
 
 def parquet(files: Iterable[Path]) -> str:

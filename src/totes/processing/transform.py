@@ -194,7 +194,7 @@ class Transformation:
         """The condition that two rows have the same key; a plain one is far cheaper where no key can be NULL."""
         given = {column.name for column in self.model.produced if column.not_null}
         if given.issuperset(self.query.key):
-            return _equal(left, right, self.query.key, self.query.key)
+            return engine.equal(left, right, self.query.key)
         return engine.same(left, right, self.query.key)
 
     def base_rows(self) -> str:
@@ -233,7 +233,7 @@ class Transformation:
         if self.query.keeps_lineage:
             return (
                 f"{computed} UNION SELECT {engine.names(self.query.key, 'star')} FROM {star} AS star"
-                f" SEMI JOIN {source} AS touched ON {_equal('star', 'touched', self.query.key_of(base), columns)}"
+                f" SEMI JOIN {source} AS touched ON {engine.equal('star', 'touched', self.query.key_of(base), columns)}"
             )
         carried = dict(zip(self.query.key_of(base), columns, strict=True))
         types = {column.name: column.type for column in self.model.produced}
@@ -253,7 +253,8 @@ class Transformation:
         def rows(leaf: Leaf) -> str:
             if leaf is not chosen:
                 return self._rows(leaf)
-            return f"(SELECT r.* FROM {self._rows(leaf)} AS r SEMI JOIN {relation} AS o ON {_equal('r', 'o', columns, columns)})"
+            chosen_only = f"SEMI JOIN {relation} AS o ON {engine.equal('r', 'o', columns)}"
+            return f"(SELECT r.* FROM {self._rows(leaf)} AS r {chosen_only})"
 
         return rows
 
@@ -279,7 +280,7 @@ class Transformation:
             f"EXISTS (SELECT 1 FROM {star_table(self.model.name)} AS taken"
             f" WHERE {engine.same('row', 'taken', self.query.key)} AND NOT taken.{GONE}"
             f" AND NOT ({engine.same('row', 'taken', own)})"
-            f" AND NOT EXISTS (SELECT 1 FROM {source} AS again WHERE {_equal('taken', 'again', own, columns)}))",
+            f" AND NOT EXISTS (SELECT 1 FROM {source} AS again WHERE {engine.equal('taken', 'again', own, columns)}))",
             problem(None, kind, told=engine.text(kind)),
         )
 
@@ -318,14 +319,14 @@ class Transformation:
         base = self.query.base.relation
         return (
             f"LEFT JOIN {changes_table(base.name)} AS base_change"
-            f" ON {_equal(rows, 'base_change', columns, base.key)}"
+            f" ON {engine.equal(rows, 'base_change', columns, base.key)}"
         )
 
     def _same_base(self, new: str, old: str) -> str:
         base = self.query.base
         if not base.key:
             return "false"
-        return f"({new}.{engine.name(PROBLEM)} IS NOT NULL AND {_equal(new, old, base.key, self.query.key_of(base))})"
+        return f"({new}.{engine.name(PROBLEM)} IS NOT NULL AND {engine.equal(new, old, base.key, self.query.key_of(base))})"
 
     def _table(self, kind: str) -> str:
         return engine.name(engine.case_safe(kind, self.model.name))
@@ -350,10 +351,3 @@ def _no_keys(base: Leaf) -> str:
 def upserts(relation: str) -> str:
     """The present rows among a relation's changes."""
     return f"(SELECT * FROM {changes_table(relation)} WHERE _op = 'upsert')"
-
-
-def _equal(left: str, right: str, columns: tuple[str, ...], others: tuple[str, ...]) -> str:
-    return " AND ".join(
-        f"{engine.name(left, one)} = {engine.name(right, other)}"
-        for one, other in zip(columns, others, strict=True)
-    )

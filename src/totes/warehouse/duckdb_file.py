@@ -184,7 +184,7 @@ class DuckDBWarehouse:
             if not fresh:
                 self._engine.execute(
                     f"UPDATE {target} AS old SET valid_to = new.valid_from FROM {rows} AS new"
-                    f" WHERE {_equal('old', 'new', table.key)} AND old.valid_to IS NULL"
+                    f" WHERE {engine.equal('old', 'new', table.key)} AND old.valid_to IS NULL"
                 )
             self._engine.execute(insert)
             return
@@ -210,8 +210,8 @@ class DuckDBWarehouse:
             old, new = engine.name("old", column.name), engine.name("new", column.name)
             self._engine.execute(
                 f"UPDATE {self._name(table.name)} AS old SET {engine.name(column.name)} = {_OTHER_VALUES[column.type]}"
-                f" FROM {rows} AS new WHERE {_equal('old', 'new', table.model.primary_key)} AND {old} = {new}::{column.type}"
-                f" AND {old}::VARCHAR <> {new}::{column.type}::VARCHAR"
+                f" FROM {rows} AS new WHERE {engine.equal('old', 'new', table.model.primary_key)}"
+                f" AND {old} = {new}::{column.type} AND {old}::VARCHAR <> {new}::{column.type}::VARCHAR"
             )
 
     def _present(self) -> set[str]:
@@ -222,10 +222,6 @@ class DuckDBWarehouse:
 
     def _name(self, table: str) -> str:
         return engine.name(self._schema, table)
-
-
-def _equal(left: str, right: str, columns: tuple[str, ...]) -> str:
-    return " AND ".join(f"{engine.name(left, column)} = {engine.name(right, column)}" for column in columns)
 
 
 @contextmanager

@@ -156,9 +156,9 @@ class Removal:
         )
 
     def _delete(self, table: WarehouseTable, gone: str) -> None:
-        equal = " AND ".join(f"{engine.name('present', k)} = {engine.name('gone', k)}" for k in table.key)
         self._do.execute(
-            f"DELETE FROM {self._do.relation(table.name)} AS present USING {gone} AS gone WHERE {equal}"
+            f"DELETE FROM {self._do.relation(table.name)} AS present USING {gone} AS gone"
+            f" WHERE {engine.equal('present', 'gone', table.key)}"
         )
 
     def _typed(self, table: WarehouseTable) -> str:

@@ -230,7 +230,7 @@ class PostgreSQLWarehouse:
             self._execute(f"ANALYZE {staged}")
             self._execute(
                 f"UPDATE {target} AS old SET valid_to = new.valid_from FROM {staged} AS new"
-                f" WHERE old.valid_to IS NULL AND {_equal('old', 'new', table.key)}"
+                f" WHERE old.valid_to IS NULL AND {engine.equal('old', 'new', table.key)}"
             )
             self._execute(insert)
         else:
@@ -312,10 +312,6 @@ class PostgreSQLWarehouse:
             self._connection.rollback()
         except adbc_driver_manager.Error:
             return  # the connection is gone, and the transaction with it
-
-
-def _equal(left: str, right: str, columns: Iterable[str]) -> str:
-    return " AND ".join(f"{engine.name(left, column)} = {engine.name(right, column)}" for column in columns)
 
 
 @contextmanager
