@@ -16,6 +16,7 @@ import duckdb
 
 from totes import engine
 from totes.config import Settings
+from totes.deadline import NEVER, Deadline
 from totes.errors import EngineFault, StoreError, TotesError, WarehouseRefused
 from totes.lake.journal import ingestion_journal
 from totes.lake.store import Store
@@ -113,10 +114,12 @@ class Pipeline:
         *,
         always: bool = False,
         workspace: Workspace | None = None,
+        deadline: Deadline = NEVER,
     ) -> Ingested:
         """Captures what is new at the source as one batch, with `always` also when there is nothing.
 
         `inspect` sees the snapshot when all of it is captured. Without a workspace, the stage works in one of its own.
+        Each stage that nears its deadline stops at a committed point, and says that there is `more`.
         """
         from totes.ingestion.stage import ingest
 
@@ -130,21 +133,24 @@ class Pipeline:
                 compression=self.settings.lake.compression,
                 inspect=inspect,
                 always=always,
+                deadline=deadline,
             )
 
-    def process(self, workspace: Workspace | None = None) -> Processed:
+    def process(self, workspace: Workspace | None = None, deadline: Deadline = NEVER) -> Processed:
         """Processes every ingested batch that is not processed."""
         from totes.processing.stage import process
 
         with nullcontext(workspace) if workspace else self.workspace() as shared:
-            return process(self.project, self.ingestion_store, self.processed_store, shared)
+            return process(
+                self.project, self.ingestion_store, self.processed_store, shared, deadline=deadline
+            )
 
-    def load(self) -> Loaded:
+    def load(self, deadline: Deadline = NEVER) -> Loaded:
         """Loads every processed batch that is not in the warehouse."""
         from totes.warehouse.stage import load
 
         with self.warehouse() as warehouse:
-            return load(self.project, self.processed_store, warehouse)
+            return load(self.project, self.processed_store, warehouse, deadline=deadline)
 
     def replay(self, url: str, last: int | None = None) -> Loaded:
         """Loads processed batches into the warehouse at a URL, which is empty or holds the first batches of this lake.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from totes.config import SourceSettings
+from totes.deadline import NEVER, Deadline
 from totes.errors import BatchTaken, SourceRefused
 from totes.failpoint import reach
 from totes.ingestion.capture import (
@@ -36,7 +37,7 @@ class Ingested:
     """What a call of the stage did; `batch` is None when there was nothing new.
 
     `failures` are tables that should have been captured and could not be: the others were. `captured` is the batch up to
-    which all that the snapshot shows is in the lake.
+    which all that the snapshot shows is in the lake. `more` says that the source holds more, for which there was no time.
     """
 
     batch: int | None
@@ -44,6 +45,7 @@ class Ingested:
     changes: dict[str, TableChanges] = field(default_factory=dict)
     failures: tuple[SourceRefused, ...] = ()
     captured: int = 0
+    more: bool = False
 
 
 def ingest(
@@ -56,6 +58,7 @@ def ingest(
     compression: str,
     inspect: Callable[[Snapshot], None] | None = None,
     always: bool = False,
+    deadline: Deadline = NEVER,
 ) -> Ingested:
     """Captures what was committed since the last batch, as one batch, or nothing when there is nothing.
 
@@ -71,6 +74,7 @@ def ingest(
         compression: zstd, gzip or none.
         inspect: is called with the snapshot when all that it shows is captured, while it is still open.
         always: whether a batch is made also when there is nothing new, so that processing has one to work on.
+        deadline: after a quarter of its time no more rows are read; the rest is the next call's.
 
     Raises:
         SourceError, SourceRefused, StoreError, LakeDamaged: as they say.

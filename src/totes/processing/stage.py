@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import duckdb
 
+from totes.deadline import NEVER, Deadline
 from totes.errors import BatchTaken, LakeDamaged, ModelFailed
 from totes.lake.cache import Cache
 from totes.lake.journal import Journal, ingestion_journal, processed_journal
@@ -25,13 +26,24 @@ _log = logger(stage="process")
 
 @dataclass(frozen=True)
 class Processed:
-    """What one call of the stage did: the newest batch there is now, and what each batch changed, by batch."""
+    """What one call of the stage did: the newest batch there is now, and what each batch changed, by batch.
+
+    `more` says that there are batches left, for which there was no time.
+    """
 
     batch: int
     batches: dict[int, dict[str, ModelChanges]] = field(default_factory=dict)
+    more: bool = False
 
 
-def process(project: Project, ingestion: Store, processed: Store, workspace: Workspace) -> Processed:
+def process(
+    project: Project,
+    ingestion: Store,
+    processed: Store,
+    workspace: Workspace,
+    *,
+    deadline: Deadline = NEVER,
+) -> Processed:
     """Processes every ingestion batch that has not been processed, one after the other.
 
     Safe to be called by any number of runners at once, and to be killed at any moment. A stage that was away for
@@ -42,6 +54,7 @@ def process(project: Project, ingestion: Store, processed: Store, workspace: Wor
         ingestion: the ingestion lake.
         processed: the processed lake.
         workspace: where the stage works; rows that are at hand in it are not read from the lake again.
+        deadline: after half of its time no batch is begun, but for the first.
 
     Raises:
         ModelFailed: a model cannot be computed; batches before are processed, and this one is tried again next time.
@@ -63,6 +76,8 @@ def process(project: Project, ingestion: Store, processed: Store, workspace: Wor
             batch = opened.batch + 1
             if batch > last:
                 return Processed(opened.batch, done)
+            if done and deadline.half_over():
+                return Processed(opened.batch, done, more=True)
             started, began = datetime.now(UTC), time.perf_counter()
             manifest = source.read(batch)
             previous = target.read(batch - 1) if batch > 1 else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from totes.deadline import NEVER, Deadline
 from totes.errors import WarehouseRefused
 from totes.lake.journal import Journal, processed_journal
 from totes.lake.manifest import ProcessedManifest
@@ -21,14 +22,23 @@ _log = logger(stage="load")
 
 @dataclass(frozen=True)
 class Loaded:
-    """What one call of the stage did: the newest batch in the warehouse, and the rows of each batch by table."""
+    """What one call of the stage did: the newest batch in the warehouse, and the rows of each batch by table.
+
+    `more` says that there are batches left, for which there was no time.
+    """
 
     batch: int
     batches: dict[int, dict[str, int]] = field(default_factory=dict)
+    more: bool = False
 
 
 def load(
-    project: Project, processed: Store, warehouse: Warehouse, *, last_wanted: int | None = None
+    project: Project,
+    processed: Store,
+    warehouse: Warehouse,
+    *,
+    last_wanted: int | None = None,
+    deadline: Deadline = NEVER,
 ) -> Loaded:
     """Loads every processed batch that is not in the warehouse, one after the other.
 
@@ -40,6 +50,7 @@ def load(
         processed: the processed lake.
         warehouse: the warehouse.
         last_wanted: the batch to stop after; by default the newest.
+        deadline: after half of its time no batch is begun, but for the first.
 
     Raises:
         WarehouseError: the warehouse failed; batches before are loaded, and this one is tried again next time.
@@ -53,6 +64,8 @@ def load(
     before = journal.read(newest.batch) if newest else None
     last = last if last_wanted is None else min(last, last_wanted)
     for batch in range((newest.batch if newest else 0) + 1, last + 1):
+        if done and deadline.half_over():
+            return Loaded(batch - 1, done, more=True)
         began = time.perf_counter()
         manifest = journal.read(batch)
         rows = _load_batch(project, processed, warehouse, manifest, before)
