@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from types import TracebackType
 from typing import TypeVar
 
@@ -21,7 +22,7 @@ from totes.ingestion.capture import (
     select_rows,
 )
 from totes.ingestion.catalog import SourceTable, TableColumn
-from totes.ingestion.source import Snapshot
+from totes.ingestion.source import Piece, Snapshot
 from totes.lake.workspace import Workspace
 from totes.redaction import redact
 
@@ -55,22 +56,40 @@ class TableReader:
         self._pool.shutdown(cancel_futures=True)
 
     def read_rows(
-        self, table: SourceTable, condition: str | None, use: Callable[[str, int], None] | None = None
+        self,
+        table: SourceTable,
+        pieces: Sequence[Piece],
+        use: Callable[[str, int], None] | None = None,
+        take: Callable[[], bool] | None = None,
     ) -> list[tuple[str, int]]:
-        """Reads the rows that meet a condition, or all, in pieces; gives each with the number of its rows.
+        """Reads pieces of a table, as many as `take` allows; gives each of these, in order, with the number of its rows.
 
-        `use` is called with each piece that has rows while it is still in memory, in the piece's thread.
+        `use` is called with each piece that has rows while it is still in memory, in the piece's thread. `take` is called
+        before each, by one thread at a time.
         """
         columns = [_widened(column, position_column(number)) for number, column in enumerate(table.columns)]
         select = f"{', '.join(columns)}, {mark_expression(table)} AS {MARK}"
 
-        def read(part: str | None) -> tuple[str, int]:
-            name, rows = self._fetch(table, select_rows(table, part), select)
+        def read(number: int) -> tuple[str, int]:
+            name, rows = self._fetch(table, select_rows(table, pieces[number].condition), select)
             if use and rows:
                 use(name, rows)
             return name, rows
 
-        return self.each(read, [condition] if condition else self._snapshot.pieces(table, PIECE_BYTES))
+        following, taking, done = iter(range(len(pieces))), Lock(), dict[int, tuple[str, int]]()
+
+        def read_on(_: object) -> None:
+            with taking:
+                number = next(following) if take is None or take() else None
+            if number is not None:
+                done[number] = read(number)
+
+        self.each(read_on, pieces)
+        return [done[number] for number in sorted(done)]
+
+    def pieces(self, table: SourceTable, first: int = 0, condition: str | None = None) -> list[Piece]:
+        """The pieces of a table from a block on, of the rows that meet a condition."""
+        return self._snapshot.pieces(table, PIECE_BYTES, first, condition)
 
     def read_keys(self, table: SourceTable) -> list[str]:
         """Reads the keys of all rows, in pieces."""
@@ -79,8 +98,8 @@ class TableReader:
             for number, position in enumerate(table.key_positions)
         ]
         return self.each(
-            lambda part: self._fetch(table, select_keys(table, part), ", ".join(keys))[0],
-            self._snapshot.pieces(table, PIECE_BYTES),
+            lambda piece: self._fetch(table, select_keys(table, piece.condition), ", ".join(keys))[0],
+            self.pieces(table),
         )
 
     def each(self, work: Callable[[Argument], Result], arguments: Iterable[Argument]) -> list[Result]:

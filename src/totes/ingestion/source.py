@@ -5,10 +5,11 @@ Everything that a batch reads, it reads through one Snapshot; nothing here decid
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import adbc_driver_manager
 import psycopg
@@ -43,7 +44,12 @@ _SESSION = {
 _TRANSACTION_TIMEOUT_SINCE = 170000
 _BLOCK_RANGES_SINCE = _HASHED_LISTS_SINCE = 140000
 _SIZE_SQL = """
-    SELECT pg_relation_size(%(table)s::oid) / current_setting('block_size')::int8, pg_table_size(%(table)s::oid)
+    SELECT coalesce(pg_relation_size(%(table)s::oid), 0) / current_setting('block_size')::int8,
+           coalesce(pg_table_size(%(table)s::oid), 0),
+           coalesce(pg_relation_filenode(%(table)s::oid), 0)::int8
+"""
+_REFERENCES_SQL = """
+    SELECT conrelid::int8, confrelid::int8 FROM pg_constraint WHERE contype = 'f' AND conrelid = ANY (%s::oid[])
 """
 _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _POSITION_SQL = """
@@ -55,6 +61,21 @@ _POSITION_SQL = """
            (SELECT timeline_id FROM pg_control_checkpoint()),
            current_database()
 """
+
+
+class Piece(NamedTuple):
+    """A part of a table: the block that it begins at, and the condition that its rows meet; None where all do."""
+
+    first: int
+    condition: str | None
+
+
+class Survey(NamedTuple):
+    """How many rows a table has, how many meet a condition, and where the first of these stands (its ctid)."""
+
+    rows: int
+    met: int
+    first: str | None
 
 
 class Snapshot:
@@ -98,36 +119,70 @@ class Snapshot:
         yield rows
         self._idle.append(bulk)
 
-    def pieces(self, table: SourceTable, piece_bytes: int) -> list[str | None]:
-        """Conditions that part a table's rows into pieces of about so many bytes; [None] where it is one piece.
+    def pieces(
+        self, table: SourceTable, piece_bytes: int, first: int = 0, condition: str | None = None
+    ) -> list[Piece]:
+        """Parts a table's rows from block `first` on into pieces of about so many bytes, one where it cannot be parted.
 
         They are ranges of the table's blocks, which PostgreSQL 14 and later reads by itself.
         """
-        if not self._has_block_ranges(table):
-            return [None]
+        if not self.has_block_ranges(table):
+            return [Piece(0, condition)]
+        blocks, size, _ = self._measure(table)
+        step = max(1, blocks * piece_bytes // max(size, 1))
+        starts = list(range(first, blocks, step)) or [first]
+        meets = f"({condition}) AND " if condition else ""
+        ends = [f" AND ctid < '({end},0)'" for end in starts[1:]]
+        # The last has no end: blocks that have come since have no row that the snapshot sees.
+        parts = zip(starts, [*ends, ""], strict=True)
+        if not first and not ends:
+            return [Piece(0, condition)]
+        return [Piece(start, f"{meets}ctid >= '({start},0)'{end}") for start, end in parts]
+
+    def file(self, table: SourceTable) -> int:
+        """PostgreSQL's number of the file that a table's rows are in; 0 where it has none."""
+        return self._measure(table)[2]
+
+    def _measure(self, table: SourceTable) -> tuple[int, int, int]:
         with _source_errors(f"measuring {table.name}"):
             row = self._control.execute(_SIZE_SQL, {"table": table.relation}).fetchone()
         assert row is not None
-        blocks, size = int(row[0]), int(row[1])
-        step = max(1, blocks * piece_bytes // max(size, 1))
-        starts = [f"ctid >= '({first},0)'" for first in range(0, blocks, step)]
-        ends = [f" AND ctid < '({first},0)'" for first in range(step, blocks, step)]
-        # The last has no end: blocks that have come since have no row that the snapshot sees.
-        return [start + end for start, end in zip(starts, [*ends, ""], strict=True)] if ends else [None]
+        return int(row[0]), int(row[1]), int(row[2])
 
-    def survey(self, table: SourceTable, condition: str) -> tuple[int, str | None]:
-        """How many rows the table has, and a narrower condition for those that meet one, None where none does.
-
-        Both come from one pass over the table, in PostgreSQL; what has changed lately mostly stands at its end.
-        """
-        sql = f"SELECT count(*), min(CASE WHEN {condition} THEN ctid END)::text FROM {table.reference}"
+    def survey(self, table: SourceTable, condition: str = "true") -> Survey:
+        """Counts a table's rows and those that meet a condition, in one pass over the table, in PostgreSQL."""
+        sql = (
+            f"SELECT count(*), count(*) FILTER (WHERE {condition}), min(CASE WHEN {condition} THEN ctid END)::text"
+            f" FROM {table.reference}"
+        )
         with _source_errors(f"counting {table.name}"):
             row = self._control.execute(sql.encode()).fetchone()
         assert row is not None
-        rows, first = int(row[0]), row[1]
-        if first is None or not self._has_block_ranges(table):
-            return rows, first and condition
-        return rows, f"({condition}) AND ctid >= '{first}'"
+        return Survey(int(row[0]), int(row[1]), row[2])
+
+    def in_turn(self, tables: Iterable[SourceTable]) -> list[SourceTable]:
+        """The tables so that those which others refer to come before these, and otherwise the smaller ones first."""
+        by_number = {table.relation: table for table in tables}
+        with _source_errors("reading foreign keys"):
+            found = self._control.execute(_REFERENCES_SQL, [list(by_number)]).fetchall()
+        referred = defaultdict(set)
+        for table, other in found:
+            referred[table].add(other)
+        sizes = {number: self._measure(table)[1] for number, table in by_number.items()}
+        ordered: dict[int, SourceTable] = {}
+        waiting: set[int] = set()
+
+        def place(number: int) -> None:
+            if number in ordered or number in waiting or number not in by_number:
+                return
+            waiting.add(number)  # tables that refer to one another in a circle have no order
+            for other in sorted(referred[number], key=lambda known: sizes.get(known, 0)):
+                place(other)
+            ordered[number] = by_number[number]
+
+        for number in sorted(by_number, key=sizes.__getitem__):
+            place(number)
+        return list(ordered.values())
 
     def changed_since(self, previous: Position) -> str | None:
         """The condition that all rows written since another position meet; None where no transaction has begun since."""
@@ -135,7 +190,7 @@ class Snapshot:
             previous, self.position, listed=self._control.info.server_version >= _HASHED_LISTS_SINCE
         )
 
-    def _has_block_ranges(self, table: SourceTable) -> bool:
+    def has_block_ranges(self, table: SourceTable) -> bool:
         """Whether a range of places in the table is read without reading the rest."""
         one_heap = table.has_transaction_ids and not table.partitions
         return one_heap and self._control.info.server_version >= _BLOCK_RANGES_SINCE

@@ -72,8 +72,27 @@ class Position(Document):
     read_at: datetime
 
 
+class Rest(Document):
+    """The part of a table that batches have not read yet: its rows from a block on, to the end of the table.
+
+    `file` is PostgreSQL's number of the table's file (its filenode); rows stay in their blocks as long as it is the same.
+    With `since`, only rows are left that were written at that position or later. `compared` says that some of the rows
+    may be captured already.
+    """
+
+    block: int = 0
+    file: int = 0
+    since: Position | None = None
+    compared: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all rows of the table."""
+        return self.block == 0 and self.since is None
+
+
 class TableChanges(Document):
-    """What a batch found in one table; `rows` is how many the table then had.
+    """What a batch found in one table; `rows` is how many the table then had, or with a `rest`, how many are captured.
 
     `relation` and `partitions` are PostgreSQL's numbers of the table and of its leaf partitions (OIDs): another
     table that takes the name has another number.
@@ -87,6 +106,7 @@ class TableChanges(Document):
     upserts: int = 0
     deletes: int = 0
     rows: int = 0
+    rest: Rest | None = None
     objects: tuple[StoredObject, ...] = ()
     marks: tuple[StoredObject, ...] = ()
 
