@@ -18,6 +18,7 @@ from obstore.store import S3Store
 
 Objects = dict[str, bytes]
 Rows = dict[tuple[Any, ...], dict[str, Any]]
+_CHECKPOINT = re.compile(r"checkpoints/\w+/\d{12}(\.json|-[0-9a-f]{8}\.duckdb)")
 _DATA = re.compile(r"(.+/)?date=\d{4}-\d\d-\d\d/\d{12}-\d{4}-[0-9a-f]{8}\.(jsonl\.gz|parquet)")
 _MANIFEST = re.compile(r"batches/(\d{12})\.json")
 
@@ -58,7 +59,9 @@ def manifests_of(objects: Objects) -> list[dict[str, Any]]:
     whole = (
         re.sub(r"#\d+$", "", path) for path in objects
     )  # a folder's write that was cut short leaves `name#1`
-    strange = [path for path in whole if not _MANIFEST.fullmatch(path) and not _DATA.fullmatch(path)]
+    strange = [
+        path for path in whole if not any(kind.fullmatch(path) for kind in (_MANIFEST, _DATA, _CHECKPOINT))
+    ]
     assert strange == []
     return manifests
 

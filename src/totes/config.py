@@ -123,6 +123,10 @@ class LakeSettings(Section):
     cache: Path = Field(
         Path(".totes"), description="A local folder for what can be made again from the lake at any time."
     )
+    checkpoints: bool = Field(
+        False,
+        description="Store copies of the cache in the lake from time to time, for runners whose folder does not last.",
+    )
     memory: Annotated[str, AfterValidator(_memory)] = Field(
         "600MB", description="The most memory that the engine's buffers take before they spill to disk."
     )

@@ -106,7 +106,8 @@ class Pipeline:
 
     def workspace(self) -> AbstractContextManager[Workspace]:
         """Opens the engine that stages of one run share."""
-        return Workspace.open(self.settings.cache_folder, self.settings.lake.memory)
+        lake = self.settings.lake
+        return Workspace.open(self.settings.cache_folder, lake.memory, checkpoints=lake.checkpoints)
 
     def ingest(
         self,

@@ -121,7 +121,7 @@ def make_kiosk(
         (folder / "totes.toml").write_text(
             f'[project]\nname = "kiosk"\npath = "{folder}"\n[source]\nurl = "{made.database.url}"\n'
             f'[warehouse]\nurl = "{warehouse}"\n'
-            f'[lake]\ncompression = "gzip"\ningestion = "{made.store}/ingestion"\nprocessed = "{made.store}/processed"\n',
+            f'[lake]\ncompression = "gzip"\ncheckpoints = true\ningestion = "{made.store}/ingestion"\nprocessed = "{made.store}/processed"\n',
             encoding="utf-8",
         )
         made.change(0)

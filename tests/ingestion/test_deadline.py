@@ -14,6 +14,7 @@ from tests.ingestion.test_reading import captured
 from totes.deadline import Deadline
 from totes.ingestion import allowance, reading
 from totes.ingestion import batch as batch_module
+from totes.lake import cache as cache_module
 from totes.lake.journal import ingestion_journal
 from totes.monitoring.verification import verify
 from totes.pipeline import Pipeline
@@ -184,11 +185,19 @@ def test_a_batch_that_takes_too_much_room_leaves_the_rest(
     assert hotel.ingest().changes["venue"].upserts == ROWS - first.changes["venue"].upserts
 
 
-def test_a_part_of_a_load_goes_on_after_the_cache_is_lost(
-    database: Database, hotel: Pipeline, tmp_path: Path
+def test_a_load_in_parts_comes_to_its_end_where_no_cache_lasts(
+    database: Database, make_pipeline: Any, hotel: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(cache_module, "CHECKPOINT_BATCHES", 1)
+    forgetful = make_pipeline(
+        database.url,
+        folder=tmp_path / "other",
+        project=hotel.settings.project.model_dump(),
+        lake={"checkpoints": True},
+    )
     more = True
     while more:
-        more = ingest_a_piece(hotel)
-        (hotel.settings.cache_folder / "ingestion.duckdb").unlink()
-    assert len(set(all_lines(hotel, "stay"))) == len(all_lines(hotel, "stay")) == ROWS
+        more = ingest_a_piece(forgetful)
+        (forgetful.settings.cache_folder / "ingestion.duckdb").unlink()
+    lines = all_lines(forgetful, "stay")
+    assert len(lines) == len(set(lines)) == ROWS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from totes import engine
+from totes.deadline import Deadline
 from totes.errors import SourceRefused
 from totes.ingestion.capture import MARK, key_column, position_column
 from totes.ingestion.catalog import SourceTable
@@ -24,9 +25,9 @@ class KnownRows:
         self._journal = journal
         self._tables = cache.tables()
 
-    def catch_up(self) -> None:
-        """Learns what batches of other runners, or before the cache was lost, have captured."""
-        self._cache.advance(self._apply_batch)
+    def catch_up(self, deadline: Deadline) -> bool:
+        """Learns what batches of other runners, or before the cache was lost, have captured; whether there was time for all."""
+        return self._cache.advance(self._apply_batch, deadline)
 
     def captured(self, table: SourceTable) -> bool:
         """Whether rows of the table were ever captured."""

@@ -77,8 +77,10 @@ def ingest(
     for _ in range(_ATTEMPTS_MAX):
         with Cache.open(workspace, "ingestion", journal) as cache:
             known = KnownRows(cache, journal)
-            known.catch_up()
             started = datetime.now(UTC)
+            if not known.catch_up(deadline):
+                cache.store_checkpoint()
+                return Ingested(None, started, captured=cache.batch, more=True)
             with open_snapshot(url, source, needed) as snapshot, TableReader(snapshot, workspace) as reader:
                 reach("ingest.opened")
                 previous = journal.read(cache.batch) if cache.batch else None
@@ -102,12 +104,13 @@ def ingest(
                     known.note_looked_through(snapshot.position)
                 if inspect:
                     inspect(snapshot)
-                return Ingested(
-                    manifest.batch if manifest else None,
-                    capture.position.read_at if manifest else snapshot.position.read_at,
-                    {n: t for n, t in capture.tables.items() if t.upserts or t.deletes},
-                    tuple(capture.failures),
-                    captured=manifest.batch if manifest else cache.batch,
-                    more=capture.more,
-                )
+            cache.store_checkpoint()
+            return Ingested(
+                manifest.batch if manifest else None,
+                capture.position.read_at if manifest else snapshot.position.read_at,
+                {n: t for n, t in capture.tables.items() if t.upserts or t.deletes},
+                tuple(capture.failures),
+                captured=cache.batch,
+                more=capture.more,
+            )
     raise BatchTaken(f"other runners were first {_ATTEMPTS_MAX} times in a row", hint="Run it again")

@@ -1,7 +1,8 @@
 """A stage's local memory: a DuckDB file with what a batch must know of older ones.
 
 It holds nothing that the lake does not: when it is lost, damaged, or of another lake, it is made again from the
-manifests. When another process has it open, a private one is made for this run.
+manifests, beginning with a checkpoint where there is one. When another process has it open, a private one is made for
+this run.
 """
 
 from __future__ import annotations
@@ -18,16 +19,23 @@ from typing import Any
 import duckdb
 
 from totes import __version__, engine
+from totes.deadline import NEVER, Deadline
 from totes.engine import Engine
 from totes.errors import LakeDamaged, StoreError
 from totes.failpoint import reach
+from totes.lake.checkpoint import restore_checkpoint, save_checkpoint
 from totes.lake.journal import Journal
 from totes.lake.layout import manifest_path
 from totes.lake.lock import lock_if_free
+from totes.lake.store import Store
 from totes.lake.workspace import Workspace
 from totes.log import logger
 
 _LOCK_PATIENCE_SECONDS = 5.0
+# A checkpoint is stored when there are twice as many batches as at the last one, or so many more, or when the file has grown by
+# so much and this share: what is stored over time then grows with what is captured, and a lost cache is never far behind.
+CHECKPOINT_BATCHES = 16
+CHECKPOINT_BYTES, _CHECKPOINT_GROWTH = 16 << 20, 1.25
 _log = logger()
 
 
@@ -52,10 +60,12 @@ class Cache:
         """
         cache = cls(workspace, stage, journal)
         file = workspace.folder / f"{stage}.duckdb"
-        connection = _connect_patiently(workspace, file, stage)
+        connection = _connect_patiently(workspace, file, stage, journal.store)
         if connection is None:
             cache._private = Path(tempfile.mkdtemp(prefix="totes-cache-"))
-            connection = workspace.attach(cache._private / file.name, stage)
+            file = cache._private / file.name
+            restore_checkpoint(journal.store, stage, file)
+            connection = workspace.attach(file, stage)
         cache.engine = connection
         try:
             if not cache._belongs(file):
@@ -108,15 +118,19 @@ class Cache:
         """Ends the transaction with the cache standing where it stood."""
         self.engine.execute("ROLLBACK")
 
-    def advance(self, apply: Callable[[int], str]) -> None:
-        """Brings the cache to the journal's newest batch.
+    def advance(self, apply: Callable[[int], str], deadline: Deadline = NEVER) -> bool:
+        """Brings the cache to the journal's newest batch; False where half of the time until a deadline was too short.
 
         Args:
             apply: takes a batch number, applies that batch to the tables of the cache, and gives the digest of the
                 batch's manifest.
+            deadline: when the call should be over.
         """
-        last = self._journal.last()
-        for batch in range(self.batch + 1, last + 1):
+        last, first = self._journal.last(), self.batch + 1
+        for batch in range(first, last + 1):
+            if batch > first and deadline.half_over():
+                _log.info("caught up in part", stage=self._stage, batch=batch - 1, newest=last)
+                return False
             self.begin()
             try:
                 digest = apply(batch)
@@ -124,6 +138,43 @@ class Cache:
                 self.rollback()
                 raise
             self.commit(batch, digest)
+        return True
+
+    def store_checkpoint(self) -> None:
+        """Stores a checkpoint where one is due; outside of a transaction.
+
+        Raises:
+            StoreError: it cannot be stored; what was committed stays so.
+        """
+        [(batch, digest, stored_batch, stored_bytes)] = self.engine.execute(
+            "SELECT batch, manifest_sha256, checkpoint_batch, checkpoint_bytes FROM totes_position"
+        ).fetchall()
+        if not self._workspace.checkpoints or batch == stored_batch:
+            return
+        size = self._bytes()
+        due = size >= max(stored_bytes + CHECKPOINT_BYTES, stored_bytes * _CHECKPOINT_GROWTH)
+        if not due and batch - stored_batch < min(max(stored_batch, 1), CHECKPOINT_BATCHES):
+            return
+        self._note_checkpoint(batch, size)  # the copy is to know of itself
+        try:
+            with tempfile.TemporaryDirectory(prefix="totes-") as scratch:
+                file = Path(scratch) / "copy.duckdb"
+                self._workspace.copy(self._stage, file)
+                save_checkpoint(self._journal.store, self._stage, batch, digest, file)
+        except BaseException:
+            self._note_checkpoint(stored_batch, stored_bytes)
+            raise
+
+    def _note_checkpoint(self, batch: int, size: int) -> None:
+        self.engine.execute(
+            "UPDATE totes_position SET checkpoint_batch = ?, checkpoint_bytes = ?", [batch, size]
+        )
+
+    def _bytes(self) -> int:
+        """How much room the tables take in the file."""
+        used = "(total_blocks - free_blocks) * block_size"
+        sql = f"SELECT {used} FROM pragma_database_size() WHERE database_name = {engine.text(self._stage)}"
+        return int(engine.scalar(self.engine, sql))
 
     def _empty(self) -> None:
         """Begins anew, without letting go of the file's lock."""
@@ -132,17 +183,18 @@ class Cache:
         for table in tables:
             self.engine.execute(f"DROP TABLE {engine.name(table)}")
         self.engine.execute(
-            "CREATE TABLE totes_position (store VARCHAR, version VARCHAR, batch BIGINT, manifest_sha256 VARCHAR)"
+            "CREATE TABLE totes_position (store VARCHAR, version VARCHAR, batch BIGINT, manifest_sha256 VARCHAR,"
+            " checkpoint_batch BIGINT, checkpoint_bytes BIGINT)"
         )
         self.engine.execute(
-            "INSERT INTO totes_position VALUES (?, ?, 0, NULL)", [self._journal.store.url, __version__]
+            "INSERT INTO totes_position VALUES (?, ?, 0, NULL, 0, 0)", [self._journal.store.url, __version__]
         )
         self.engine.execute("COMMIT")
 
     def _belongs(self, file: Path) -> bool:
         try:
-            [(store, version, batch, digest)] = self.engine.execute(
-                "SELECT store, version, batch, manifest_sha256 FROM totes_position"
+            [(store, version, batch, digest, _)] = self.engine.execute(
+                "SELECT store, version, batch, manifest_sha256, checkpoint_batch FROM totes_position"
             ).fetchall()
         except (duckdb.Error, ValueError):
             return False
@@ -162,7 +214,7 @@ class Cache:
         return bool(self._journal.read(batch).sha256() == digest)
 
 
-def _connect_patiently(workspace: Workspace, file: Path, stage: str) -> Engine | None:
+def _connect_patiently(workspace: Workspace, file: Path, stage: str, store: Store) -> Engine | None:
     """Opens the file, or gives None when somebody else keeps it for longer than a few seconds."""
     deadline = time.monotonic() + _LOCK_PATIENCE_SECONDS
     unreadable: duckdb.Error | None = None
@@ -171,6 +223,8 @@ def _connect_patiently(workspace: Workspace, file: Path, stage: str) -> Engine |
         with lock_if_free(file.with_suffix(".lock")) as mine:
             try:
                 if mine:
+                    if not file.exists():
+                        restore_checkpoint(store, stage, file)
                     return workspace.attach(file, stage)
             except duckdb.Error as error:
                 if not _is_taken(error):

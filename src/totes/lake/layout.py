@@ -8,6 +8,7 @@ from uuid import uuid4
 
 BATCH_DIGITS = 12
 MANIFESTS = "batches"
+CHECKPOINTS = "checkpoints"
 PROBE = ".doctor/put-if-absent"  # not data; no table's folder begins with a point
 _UNSAFE = re.compile(r'[\x00-\x1f/\\%*?\[\]"<>|:#]|^\.')
 
@@ -25,6 +26,27 @@ def manifest_path(batch: int) -> str:
 def manifest_batch(path: str) -> int | None:
     """The batch whose manifest is at `path`, or None if no manifest is."""
     match = re.fullmatch(rf"{MANIFESTS}/(\d{{{BATCH_DIGITS}}})\.json", path)
+    return int(match.group(1)) if match else None
+
+
+def checkpoints_folder(stage: str) -> str:
+    """Where a stage's checkpoints are. No table's packets are there: those have a date before the file's name."""
+    return f"{CHECKPOINTS}/{stage}"
+
+
+def checkpoint_path(stage: str, batch: int) -> str:
+    """`checkpoints/processing/000000000007.json`."""
+    return f"{checkpoints_folder(stage)}/{batch:0{BATCH_DIGITS}d}.json"
+
+
+def checkpoint_object_path(stage: str, batch: int) -> str:
+    """A path beside it that no other runner makes."""
+    return f"{checkpoints_folder(stage)}/{batch:0{BATCH_DIGITS}d}-{uuid4().hex[:8]}.duckdb"
+
+
+def checkpoint_batch(path: str) -> int | None:
+    """The batch whose checkpoint is described at `path`, or None if none is."""
+    match = re.search(rf"/(\d{{{BATCH_DIGITS}}})\.json$", path)
     return int(match.group(1)) if match else None
 
 

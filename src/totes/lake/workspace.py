@@ -29,20 +29,22 @@ _CATALOG = "memory"  # what DuckDB calls a database without a file
 class Workspace:
     """An engine in memory, which spills into `folder`; tables of its own outlive the stage that made them."""
 
-    def __init__(self, folder: Path, connection: engine.Engine) -> None:
+    def __init__(self, folder: Path, connection: engine.Engine, *, checkpoints: bool) -> None:
         self.folder = folder
+        self.checkpoints = checkpoints
         self._engine = connection
         self._numbers = itertools.count(1)
         self._handed: dict[str, dict[str, str]] = {}
 
     @classmethod
     @contextmanager
-    def open(cls, folder: Path, memory: str) -> Iterator[Workspace]:
+    def open(cls, folder: Path, memory: str, *, checkpoints: bool = False) -> Iterator[Workspace]:
         """Opens a workspace for as long as the context lasts.
 
         Args:
             folder: the folder of the caches, made if need be.
             memory: the most memory for the engine.
+            checkpoints: whether caches are stored in the lake from time to time.
 
         Raises:
             StoreError: the folder cannot be made.
@@ -56,7 +58,7 @@ class Workspace:
                     f"the cache folder {folder} cannot be made: {error}", hint="Set lake.cache"
                 ) from error
             connection = engine.connect(None, memory=memory, scratch=scratch)
-            yield cls(folder, opened.enter_context(closing(connection)))
+            yield cls(folder, opened.enter_context(closing(connection)), checkpoints=checkpoints)
 
     def connect(self) -> engine.Engine:
         """Another connection, for a thread or a transaction of its own."""
@@ -82,6 +84,15 @@ class Workspace:
                 raise
             # It is closed, and all that was committed stands in the log beside it.
             _log.warning(engine.first_line(error), file=name)
+
+    def copy(self, name: str, file: Path) -> None:
+        """Copies an attached file into a new one, without the room that is free in it."""
+        other = engine.name(f"copy of {name}")
+        self._engine.execute(f"ATTACH {engine.text(str(file.absolute()))} AS {other}")
+        try:
+            self._engine.execute(f"COPY FROM DATABASE {engine.name(name)} TO {other}")
+        finally:
+            self._engine.execute(f"DETACH {other}")
 
     def new_table(self) -> str:
         """The quoted name of a table that is not there yet, which every connection sees."""

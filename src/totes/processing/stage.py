@@ -70,14 +70,14 @@ def process(
         state = StarState(opened, workspace, project, source, target)
         while True:
             try:
-                state.catch_up()
+                caught_up = state.catch_up(deadline)
             except ReadAnotherWay:
                 continue
             batch = opened.batch + 1
-            if batch > last:
-                return Processed(opened.batch, done)
-            if done and deadline.half_over():
-                return Processed(opened.batch, done, more=True)
+            more = batch <= last
+            if not more or not caught_up or (done and deadline.half_over()):
+                opened.store_checkpoint()
+                return Processed(opened.batch, done, more=more)
             started, began = datetime.now(UTC), time.perf_counter()
             manifest = source.read(batch)
             previous = target.read(batch - 1) if batch > 1 else None

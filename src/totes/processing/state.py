@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 
 from totes import engine
+from totes.deadline import Deadline
 from totes.lake.cache import Cache
 from totes.lake.journal import Journal
 from totes.lake.manifest import (
@@ -69,13 +70,13 @@ class StarState:
         self.engine.execute(f"CREATE TABLE IF NOT EXISTS {QUARANTINE} ({_QUARANTINE_COLUMNS})")
         self.engine.execute(_QUARANTINE_PROBLEMS)
 
-    def catch_up(self) -> None:
-        """Takes in batches that another runner has processed, or that were processed before the cache was lost."""
+    def catch_up(self, deadline: Deadline) -> bool:
+        """Takes in batches that others processed, or that were processed before the cache was lost; False if time was short."""
         rows = self.engine.execute(
             "SELECT table_name, comment FROM duckdb_tables() WHERE database_name = current_database()"
         )
         self._tables, self._quarantined = dict(rows.fetchall()), None
-        self._cache.advance(self._apply_batch)
+        return self._cache.advance(self._apply_batch, deadline)
 
     def keeps(self, table: str) -> bool:
         """Whether the rows of a source table are kept, because a model joins it."""
