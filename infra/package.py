@@ -47,12 +47,12 @@ def main() -> None:
         shutil.copytree(ROOT / "src" / "totes", tree / "totes")
         _prune(tree / "totes", (*NOT_OF_TOTES, "**/__pycache__", "py.typed"))
         if arguments.project:
-            _add_project(tree, arguments.project)
+            add_project(tree, arguments.project)
         unzipped = sum(file.stat().st_size for file in _files(tree))
         if unzipped > UNZIPPED_MIB_MAX * MIB:
             sys.exit(f"error: {unzipped / MIB:.1f} MiB unzipped, and Lambda takes {UNZIPPED_MIB_MAX}")
         target.parent.mkdir(parents=True, exist_ok=True)
-        _write(tree, target)
+        write(tree, target)
     try:
         shown = target.resolve().relative_to(Path.cwd())
     except ValueError:
@@ -114,7 +114,8 @@ def _prune(folder: Path, patterns: tuple[str, ...]) -> None:
                 found.unlink(missing_ok=True)
 
 
-def _add_project(tree: Path, project: Path) -> None:
+def add_project(tree: Path, project: Path) -> None:
+    """Puts a project's models and reference files into the folder, and nothing else that is beside them."""
     for part in ("models", "reference"):
         if (project / part).is_dir():
             shutil.copytree(project / part, tree / "project" / part)
@@ -124,7 +125,7 @@ def _files(tree: Path) -> Iterator[Path]:
     return (path for path in tree.rglob("*") if path.is_file())
 
 
-def _write(tree: Path, target: Path) -> None:
+def write(tree: Path, target: Path) -> None:
     """Writes the zip: files in order, all of one date and with the same rights."""
     unfinished = target.with_suffix(".part")
     with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:

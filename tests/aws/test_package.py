@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import re
@@ -101,15 +102,24 @@ def test_the_pins_are_those_of_the_other_files() -> None:
     assert pins("lambda") <= pins("runtime") | pins("dev")
 
 
-def test_a_project_is_put_in_and_a_wrong_one_is_refused(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        ROOT / "infra" / "package.py",
-        "--output",
-        tmp_path,
-        "--project",
-        tmp_path / "none",
-    ]
+def test_of_a_project_the_models_and_reference_files_are_put_in(tmp_path: Path) -> None:
+    for file in ("models/dim_x.sql", "reference/codes.csv", "lake/secret.txt", "totes.toml"):
+        (tmp_path / "project" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "project" / file).write_text(file)
+    specification = importlib.util.spec_from_file_location("package", ROOT / "infra" / "package.py")
+    assert specification is not None
+    assert specification.loader is not None
+    package = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(package)
+    package.add_project(tmp_path / "tree", tmp_path / "project")
+    package.write(tmp_path / "tree", tmp_path / "made.zip")
+    with zipfile.ZipFile(tmp_path / "made.zip") as archive:
+        assert archive.namelist() == ["project/models/dim_x.sql", "project/reference/codes.csv"]
+        assert archive.read("project/models/dim_x.sql") == b"models/dim_x.sql"
+
+
+def test_a_folder_that_is_no_project_is_refused(tmp_path: Path) -> None:
+    command = [sys.executable, ROOT / "infra" / "package.py", "--output", tmp_path, "--project", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "models/" in done.stderr
