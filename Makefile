@@ -4,10 +4,12 @@
 PYTHON ?= python3
 ORDERS ?= 20000
 TESTS ?= tests
+LAMBDA_PYTHON ?= 3.13
+LAMBDA_ARCHITECTURE ?= arm64
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 
-.PHONY: help demo test coverage check lint types structure security audit soak bench bench-peers docs package pins clean
+.PHONY: help demo test coverage check lint types structure security audit soak bench bench-peers docs package lambda pins clean
 
 help:
 	@echo 'make demo      the pipeline on a PostgreSQL of its own (ORDERS=20000)'
@@ -18,6 +20,7 @@ help:
 	@echo 'make bench     the benchmarks (ORDERS=5000000, ONLY=full-load,steps, REPEAT=5; make bench-peers for peers too)'
 	@echo 'make docs      write docs/reference/ anew'
 	@echo 'make package   wheel and source archive, into dist/'
+	@echo 'make lambda    the zip of the Lambda functions (LAMBDA_PYTHON=3.13, LAMBDA_ARCHITECTURE=arm64, PROJECT=folder)'
 	@echo 'make pins      choose the newest versions that pyproject.toml allows, into requirements/'
 	@echo 'make clean     remove what was made here, .venv too'
 
@@ -49,8 +52,9 @@ security: .venv/dev.stamp
 audit: .venv/dev.stamp
 	@mkdir -p build && rm -f build/audit.json
 	@if $(BIN)/pip-audit --progress-spinner off --disable-pip --no-deps --timeout 10 \
-	    --requirement requirements/runtime.txt --format json --output build/audit.json 2> build/audit.log; then \
-	    echo 'audit: no known vulnerability in requirements/runtime.txt'; \
+	    --requirement requirements/runtime.txt --requirement requirements/lambda.txt \
+	    --format json --output build/audit.json 2> build/audit.log; then \
+	    echo 'audit: no known vulnerability in requirements/runtime.txt and lambda.txt'; \
 	elif [ -s build/audit.json ]; then \
 	    cat build/audit.log build/audit.json; exit 1; \
 	else \
@@ -80,6 +84,10 @@ docs: .venv/dev.stamp
 package: .venv/dev.stamp
 	@rm -rf dist
 	@$(BIN)/hatchling build -d dist
+
+lambda: .venv/demo.stamp
+	@$(BIN)/python infra/package.py --python $(LAMBDA_PYTHON) --architecture $(LAMBDA_ARCHITECTURE) \
+	    $(if $(PROJECT),--project $(PROJECT))
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -111,9 +119,14 @@ pins:
 	build/pins/bin/python -m pip install --quiet '.[demo]'; freeze demo 'What `totes demo` needs besides' runtime.txt; \
 	build/pins/bin/python -m pip install --quiet '.[aws]' --group dev; \
 	freeze dev 'What tests and checks need besides' demo.txt; \
+	cp build/pins/known.txt build/chosen.txt; \
+	rm -rf build/pins; $(PYTHON) -m venv build/pins; : > build/pins/known.txt; \
+	build/pins/bin/python -m pip install --quiet --upgrade pip; \
+	build/pins/bin/python -m pip install --quiet --constraint build/chosen.txt --group lambda; \
+	freeze lambda 'What the Lambda functions need'; \
 	rm -rf build/pins; $(PYTHON) -m venv build/pins; : > build/pins/known.txt; \
 	build/pins/bin/python -m pip install --quiet hatchling editables; freeze build 'What builds the package'
-	@rm -rf build/pins
+	@rm -rf build/pins build/chosen.txt
 
 clean:
 	@rm -rf .venv .venv-peers build dist demo htmlcov .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis

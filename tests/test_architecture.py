@@ -16,7 +16,18 @@ SOURCE = ROOT / "src" / "totes"
 
 # A module may import what is in a layer below its own, and in its own part of its layer.
 LAYERS = (
-    ("config", "deadline", "engine", "errors", "failpoint", "libpq", "log", "redaction", "secrets"),
+    (
+        "config",
+        "deadline",
+        "engine",
+        "errors",
+        "failpoint",
+        "libpq",
+        "log",
+        "masking",
+        "redaction",
+        "secrets",
+    ),
     ("lake",),
     ("star",),
     ("ingestion", "processing", "warehouse", "terrifictotes"),

@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from totes.config import Settings, duration, load_settings
-from totes.errors import ConfigurationError
+from totes.errors import ConfigurationError, SecretUnavailable
 from totes.redaction import redact
 
 URL = "postgresql://reader:geheim-42@db.example:5432/totesys"
@@ -242,6 +242,14 @@ def test_a_secret_that_is_not_there_is_named(
         load('[source]\nurl = "secretsmanager:totes"\n').source_url()
     assert "secretsmanager:GetSecretValue" in (caught.value.hint or "")
     assert secrets == {}
+
+
+def test_a_secret_whose_service_does_not_answer_may_be_there_later(
+    load: Callable[[str], Settings], secrets: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    with pytest.raises(SecretUnavailable, match=r"source\.url: the secret totes could not be fetched"):
+        load('[source]\nurl = "secretsmanager:totes"\n').source_url()
 
 
 def test_a_variable_with_a_misspelt_section_is_an_error_with_the_nearest_one(

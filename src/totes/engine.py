@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -199,3 +200,16 @@ def copy_out(engine: Engine, statement: str, rows: int) -> None:
     written = scalar(engine, statement)
     if written != rows:
         raise EngineFault(f"the engine wrote {written} rows where there were {rows}")
+
+
+@contextmanager
+def faults() -> Iterator[None]:
+    """Tells what the engine or the machine under it raises as an error of totes.
+
+    Raises:
+        EngineFault: the engine failed, or a file could not be read or written.
+    """
+    try:
+        yield
+    except (duckdb.Error, OSError) as error:
+        raise EngineFault(first_line(error), hint="Check the free space on disk, and lake.memory") from error

@@ -42,6 +42,12 @@ class ModelError(ConfigurationError):
         self.line = line
 
 
+class SecretUnavailable(TotesError):
+    """A secret could not be fetched just now: its service did not answer, or asked for patience."""
+
+    retryable = True
+
+
 class SourceError(TotesError):
     """The source database could not be read; usually it can be again later."""
 

@@ -14,9 +14,8 @@ import structlog
 from totes.redaction import redact
 
 
-def _mask_secrets(
-    _logger: Any, _method: str, event: structlog.typing.EventDict
-) -> structlog.typing.EventDict:
+def mask_secrets(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Masks the secrets in all fields of a line: the last processor before the one that renders it."""
     return {name: _masked(value) for name, value in event.items()}
 
 
@@ -48,7 +47,7 @@ def configure(*, verbose: bool = False, terminal: bool | None = None) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="%H:%M:%S" if person else "iso", utc=not person),
             structlog.processors.format_exc_info,
-            _mask_secrets,
+            mask_secrets,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),

@@ -12,12 +12,10 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
 
-import duckdb
-
 from totes import engine
 from totes.config import Settings
 from totes.deadline import NEVER, Deadline
-from totes.errors import EngineFault, StoreError, TotesError, WarehouseRefused
+from totes.errors import StoreError, TotesError, WarehouseRefused
 from totes.lake.journal import ingestion_journal
 from totes.lake.store import Store
 from totes.lake.workspace import Workspace
@@ -231,14 +229,10 @@ class Pipeline:
 def _timed(cycle: Cycle, stage: str, work: Callable[[], T]) -> T | None:
     began = time.perf_counter()
     try:
-        return work()
+        with engine.faults():
+            return work()
     except TotesError as error:
         cycle.failures[stage] = error
-        return None
-    except (duckdb.Error, OSError) as error:
-        fault = EngineFault(engine.first_line(error), hint="Check the free space on disk, and lake.memory")
-        fault.__cause__ = error
-        cycle.failures[stage] = fault
         return None
     finally:
         cycle.seconds[stage] = round(time.perf_counter() - began, 3)

@@ -6,7 +6,7 @@ import json
 import re
 from urllib.parse import quote
 
-from totes.errors import ConfigurationError
+from totes.errors import ConfigurationError, SecretUnavailable
 from totes.redaction import register_secret, register_secrets_of_text
 
 PREFIX = "secretsmanager:"
@@ -23,20 +23,32 @@ def resolve_secret(value: str, setting: str) -> str:
 
     Raises:
         ConfigurationError: the secret cannot be fetched, or holds neither.
+        SecretUnavailable: its service does not answer, or not now.
     """
     if not value.startswith(PREFIX):
         return value
     secret_name = value.removeprefix(PREFIX)
     try:
         import boto3
+        from botocore.config import Config
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             f"{setting} names a secret of AWS Secrets Manager, and boto3 is not installed",
             hint="pip install 'totes[aws]'",
         ) from error
     try:
-        secret = boto3.client("secretsmanager").get_secret_value(SecretId=secret_name)["SecretString"]
+        # A network without a way there is noticed within a minute, not in five.
+        patience = Config(
+            connect_timeout=5, read_timeout=15, retries={"mode": "standard", "total_max_attempts": 3}
+        )
+        client = boto3.client("secretsmanager", config=patience)
+        secret = client.get_secret_value(SecretId=secret_name)["SecretString"]
     except Exception as error:
+        if _passes(error):
+            raise SecretUnavailable(
+                f"{setting}: the secret {secret_name} could not be fetched ({type(error).__name__}: {error})",
+                hint="Try again; if it lasts, check the network's way to AWS Secrets Manager",
+            ) from error
         raise ConfigurationError(
             f"{setting}: the secret {secret_name} could not be fetched ({type(error).__name__}: {error})",
             hint="Check its name, the region (AWS_DEFAULT_REGION) and that secretsmanager:GetSecretValue is allowed",
@@ -46,6 +58,16 @@ def resolve_secret(value: str, setting: str) -> str:
     url = secret if known else _url_from_parts(secret, setting, secret_name)
     register_secret(url)
     return url
+
+
+def _passes(error: Exception) -> bool:
+    """Whether the same call may succeed later: no answer came, a fault of the service, or too many calls."""
+    from botocore import exceptions
+
+    if not isinstance(error, exceptions.ClientError):
+        return isinstance(error, exceptions.HTTPClientError | exceptions.ConnectionError)
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status >= 500 or "Throttl" in error.response.get("Error", {}).get("Code", "")
 
 
 def _url_from_parts(secret: str, setting: str, secret_name: str) -> str:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
-import threading
-import traceback
-from types import TracebackType
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from totes.redaction import redact, register_secrets_of_environment, register_secrets_of_text
+from totes.masking import mask_python
+from totes.redaction import redact, register_secrets_of_text
 
 
 class MaskedGroup(TyperGroup):
@@ -33,28 +31,16 @@ def mask_process() -> None:
 
     Secrets of the arguments and the environment are known from here on, those of the settings when they are read.
     """
-    register_secrets_of_environment()
     for argument in sys.argv[1:]:
         register_secrets_of_text(argument)
     unheard = logging.StreamHandler()
     unheard.setFormatter(_MaskedFormatter())
     unheard.setLevel(logging.WARNING)
     logging.lastResort = unheard
-    logging.captureWarnings(True)
+    mask_python(lambda text: typer.echo(text, err=True, nl=False))
     logging.getLogger("py.warnings").addHandler(unheard)
-    sys.excepthook = _print_masked
-    threading.excepthook = lambda raised: _print_masked(
-        raised.exc_type, raised.exc_value, raised.exc_traceback
-    )
-    sys.unraisablehook = lambda raised: _print_masked(raised.exc_type, raised.exc_value, raised.exc_traceback)
 
 
 class _MaskedFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))
-
-
-def _print_masked(
-    kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
-) -> None:
-    typer.echo(redact("".join(traceback.format_exception(kind, error, trace))), err=True, nl=False)

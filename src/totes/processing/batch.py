@@ -32,7 +32,7 @@ from totes.star.relaxation import relaxes, retyped
 def load_reference(connection: engine.Engine, reference: Reference, table: str) -> None:
     """Makes a temporary table of a reference file's rows, as the file was when the project was loaded."""
     columns = ", ".join(f"{engine.text(column)}: 'VARCHAR'" for column in reference.columns)
-    with tempfile.NamedTemporaryFile(suffix=".csv") as file:
+    with tempfile.NamedTemporaryFile(prefix="totes-", suffix=".csv") as file:
         file.write(reference.content.removeprefix(b"\xef\xbb\xbf"))
         file.flush()
         try:

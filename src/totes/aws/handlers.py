@@ -1,0 +1,57 @@
+"""What Lambda calls: one function a stage, each a few lines over the same stages that the command runs.
+
+The event is `{"execution": name, "captured_at": moment}`, of which anything may be missing; `report.py` says what is given
+back. An error is raised, never returned: its class is what Step Functions decides by.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from totes.aws.invocation import Context, invoked
+from totes.aws.report import Report, added_up
+
+
+def ingest(event: dict[str, Any] | None, context: Context) -> dict[str, Any]:
+    """Captures what is new at the source as one batch. That a table could not be captured is told when the others are."""
+    with invoked("ingest", event, context) as call:
+        done = call.pipeline.ingest(deadline=call.deadline)
+        tables = {name: {"upserts": c.upserts, "deletes": c.deletes} for name, c in done.changes.items()}
+        rows = sum(sum(counts.values()) for counts in tables.values())
+        batches = 0 if done.batch is None else 1
+        result = call.end(
+            Report(done.batch, batches, added_up([tables]), rows, done.more, captured_at=done.read_at)
+        )
+        for failure in done.failures[:1]:
+            raise failure
+        return result
+
+
+def process(event: dict[str, Any] | None, context: Context) -> dict[str, Any]:
+    """Turns ingested batches into rows of the star schema."""
+    with invoked("process", event, context) as call:
+        done = call.pipeline.process(deadline=call.deadline)
+        tables = added_up(
+            {
+                name: {"written": c.written, "deleted": c.deleted, "quarantined": c.quarantined}
+                for name, c in models.items()
+            }
+            for models in done.batches.values()
+        )
+        rows, quarantined = (
+            sum(counts.get(kind, 0) for counts in tables.values()) for kind in ("written", "quarantined")
+        )
+        newest = max(done.batches, default=None)
+        return call.end(Report(newest, len(done.batches), tables, rows, done.more, quarantined=quarantined))
+
+
+def load(event: dict[str, Any] | None, context: Context) -> dict[str, Any]:
+    """Loads processed batches into the warehouse."""
+    with invoked("load", event, context) as call:
+        done = call.pipeline.load(deadline=call.deadline)
+        tables = sum(map(Counter, done.batches.values()), Counter[str]())
+        newest = max(done.batches, default=None)
+        fresh_as_of = None if done.more else call.captured_at
+        report = Report(newest, len(done.batches), tables, tables.total(), done.more, fresh_as_of=fresh_as_of)
+        return call.end(report)

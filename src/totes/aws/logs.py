@@ -1,0 +1,86 @@
+"""A Lambda function's log: one JSON object a line on standard output, with the keys that Powertools gives a line.
+
+The lines of the stages, of libraries and of Python itself come out alike, each with the execution that it belongs to.
+Powertools' own logger would be a second way beside structlog, which the stages use everywhere.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Any
+
+import structlog
+
+from totes import log
+from totes.masking import mask_python
+
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+# Fields of the present call. A context variable would not reach the threads that a stage starts.
+_fields: dict[str, object] = {}
+
+
+def configure() -> None:
+    """Sets up the log of this process, secrets masked; `POWERTOOLS_LOG_LEVEL` says how much is told, INFO by default."""
+    asked = os.environ.get("POWERTOOLS_LOG_LEVEL", "").upper()
+    threshold = logging.getLevelName(asked if asked in _LEVELS else "INFO")
+    structlog.configure(
+        processors=[
+            _add_fields,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.CallsiteParameterAdder(
+                {
+                    structlog.processors.CallsiteParameter.FUNC_NAME,
+                    structlog.processors.CallsiteParameter.LINENO,
+                }
+            ),
+            structlog.processors.format_exc_info,
+            _name_as_powertools,
+            log.mask_secrets,
+            structlog.processors.JSONRenderer(default=str),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=lambda *_: structlog.WriteLogger(sys.stdout),  # whatever it is by then
+        cache_logger_on_first_use=False,
+    )
+    # The runtime has put a handler there that masks nothing.
+    logging.getLogger().handlers = [_ToStructlog(logging.WARNING)]
+    mask_python(lambda text: log.logger().error("nothing caught an exception", exception=text))
+
+
+def begin_call(**fields: object) -> None:
+    """Puts these fields, where they are not None, into all lines from now on, instead of those of the call before."""
+    _fields.clear()
+    _fields.update({name: value for name, value in fields.items() if value is not None})
+
+
+class _ToStructlog(logging.Handler):
+    """Takes the lines of libraries, which use Python's own logging, the way of all others."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log.logger().log(
+            record.levelno,
+            record.getMessage(),
+            exc_info=record.exc_info,
+            location=f"{record.name}:{record.lineno}",
+        )
+
+
+def _add_fields(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    return {**_fields, **event}
+
+
+def _name_as_powertools(
+    _logger: Any, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    place = f"{event.pop('func_name', '')}:{event.pop('lineno', '')}"
+    head = {
+        "level": str(event.pop("level")).upper(),
+        "location": event.pop("location", place),
+        "message": event.pop("event"),
+        "timestamp": event.pop("timestamp"),
+        "service": os.environ.get("POWERTOOLS_SERVICE_NAME") or "totes",
+    }
+    return {**head, **event}

@@ -1,0 +1,89 @@
+"""What a call of a stage did: as its result, which the execution history shows, and as metrics for CloudWatch."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from aws_lambda_powertools.metrics import EphemeralMetrics
+
+# A state of Step Functions is 256 KiB at most, with the results of all stages in it.
+TABLES_MAX = 200
+Counts = dict[str, int]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a call did.
+
+    `batch` is the newest batch that it made, None if it made none, and `batches` how many it made. `tables` has what
+    changed, by table. `rows` is how many rows went on their way to the next stage. `captured_at` is when the source was
+    read, in UTC, and `fresh_as_of` when it was read that everything is loaded from. `quarantined` is None where no row can be
+    set aside.
+    """
+
+    batch: int | None
+    batches: int
+    tables: Mapping[str, int | Counts] = field(default_factory=dict)
+    rows: int = 0
+    more: bool = False
+    captured_at: datetime | None = None
+    fresh_as_of: datetime | None = None
+    quarantined: int | None = None
+
+    def as_json(self, seconds: float) -> dict[str, Any]:
+        """The result of the function: of very many tables only those with the most rows are named."""
+        biggest = sorted(self.tables, key=lambda name: (-_size(self.tables[name]), name))[:TABLES_MAX]
+        document: dict[str, Any] = {
+            "batch": self.batch,
+            "tables": {name: self.tables[name] for name in sorted(biggest)},
+            "more": self.more,
+            "seconds": round(seconds, 3),
+        }
+        if len(self.tables) > TABLES_MAX:
+            document["tables_not_named"] = len(self.tables) - TABLES_MAX
+        if self.captured_at:
+            document["captured_at"] = in_utc(self.captured_at).isoformat()
+        if self.quarantined is not None:
+            document["quarantined"] = self.quarantined
+        return document
+
+    def measure(self, stage: str, seconds: float) -> None:
+        """Writes the metrics of a call that took so long, with the stage as their one dimension."""
+        # Without a service, which Powertools would add to the dimensions: an alarm names all of them, or sees nothing.
+        namespace = os.environ.get("POWERTOOLS_METRICS_NAMESPACE") or "totes"
+        metrics = EphemeralMetrics(namespace=namespace, service="")
+        metrics.add_dimension("stage", stage)
+        metrics.add_metric("Batches", "Count", self.batches)
+        metrics.add_metric("Rows", "Count", self.rows)
+        metrics.add_metric("DurationSeconds", "Seconds", round(seconds, 3))
+        if self.quarantined is not None:
+            metrics.add_metric("Quarantined", "Count", self.quarantined)
+        if self.fresh_as_of:
+            # The source's clock may be a little ahead of this one.
+            lag = max(0.0, (datetime.now(UTC) - self.fresh_as_of).total_seconds())
+            metrics.add_metric("FreshnessSeconds", "Seconds", round(lag, 3))
+        metrics.flush_metrics()
+
+
+def added_up(batches: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, Counts]:
+    """The counts of some batches together, by table, without those that are zero."""
+    totals: dict[str, Counter[str]] = {}
+    for tables in batches:
+        for name, counts in tables.items():
+            totals.setdefault(name, Counter()).update(counts)
+    counted = {name: dict(+counts) for name, counts in totals.items()}
+    return {name: counts for name, counts in counted.items() if counts}
+
+
+def in_utc(moment: datetime) -> datetime:
+    """The moment with its time zone; one that names none is in UTC."""
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _size(entry: int | Counts) -> int:
+    return entry if isinstance(entry, int) else sum(entry.values())
