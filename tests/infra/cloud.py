@@ -1,0 +1,179 @@
+"""AWS as moto plays it, on loopback: real requests to a server, state machines that run, and functions as a test says."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from unittest.mock import patch
+
+import boto3
+import flask
+from moto.awslambda.models import LambdaFunction
+from moto.awslambda_simple.models import LambdaSimpleBackend
+from moto.backends import get_backend
+from moto.core.authorization import ActionAuthenticatorMixin
+from moto.core.config import default_user_config
+from moto.core.responses import ActionResult
+from moto.iam.access_control import PermissionResult
+from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+from moto.s3.models import FakeBucket
+from moto.stepfunctions.responses import StepFunctionResponse
+
+from tests.infra.policies import Request, decide
+
+ACCOUNT = "123456789012"
+REGION = "eu-west-2"
+_NEVER = float("inf")
+
+# What a function gives for an event; an error that it raises becomes the function's, with its class as the type.
+Function = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class Killed(Exception):
+    """Lambda ended the function; the text is the error type that Lambda says."""
+
+
+@dataclass
+class Cloud:
+    """A running moto. `functions` says what stands in for the deployed functions, by the end of their names."""
+
+    endpoint: str
+    functions: dict[str, Function] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes clients, Terraform and the deployed code come here, and nowhere else."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_MAX_ATTEMPTS": "1",
+        }
+
+    def client(self, service: str, credentials: Mapping[str, str] | None = None) -> Any:
+        """A client of a service, as an administrator or with other credentials."""
+        given = credentials or {"AccessKeyId": "testing", "SecretAccessKey": "testing"}
+        return boto3.client(
+            service,  # type: ignore[call-overload]
+            endpoint_url=self.endpoint,
+            region_name=REGION,
+            aws_access_key_id=given["AccessKeyId"],
+            aws_secret_access_key=given["SecretAccessKey"],
+            aws_session_token=given.get("SessionToken"),
+        )
+
+    def notifications(self, topic: str) -> list[tuple[str, str]]:
+        """Subject and text of all that was published to a topic, oldest first."""
+        sent = get_backend("sns")[ACCOUNT][REGION].topics[topic].sent_notifications
+        return [(subject, message) for _, message, subject, *_ in sent]
+
+    @contextmanager
+    def enforcing_iam(self) -> Iterator[None]:
+        """Each request needs a policy that allows it. Until then, and after, everyone may do everything."""
+        with patch.object(ActionAuthenticatorMixin, "request_count", _NEVER):
+            yield
+
+    def invoke(self, name: str, body: Any, headers: dict[str, str]) -> bytes:
+        """Answers as Lambda does: with the function's result, or with its error and a header that says that it is one."""
+        try:
+            function = self.functions[name.rpartition("-")[2]]
+            return json.dumps(function(json.loads(body))).encode()
+        except Exception as error:
+            headers["x-amz-function-error"] = "Unhandled"
+            kind = str(error) if isinstance(error, Killed) else type(error).__name__
+            return json.dumps({"errorMessage": str(error), "errorType": kind, "stackTrace": []}).encode()
+
+
+@contextmanager
+def started() -> Iterator[Cloud]:
+    """Starts moto, with what it lacks put in, and stops it."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
+    cloud = Cloud(f"http://127.0.0.1:{port}")
+    own = {
+        "stepfunctions": {"execute_state_machine": True},
+        "lambda": {"use_docker": False},
+    }
+    with (
+        patch.dict(os.environ, {**cloud.environment, "MOTO_PORT": str(port)}),
+        patch.dict(default_user_config, own),
+        patch.object(LambdaSimpleBackend, "invoke", _invoke(cloud)),
+        patch.object(FakeBucket, "get_permission", _permission),
+        patch.object(LambdaFunction, "__init__", _init_with_logging(LambdaFunction.__init__)),
+        patch.object(LambdaFunction, "get_configuration", _with_logging(LambdaFunction.get_configuration)),
+        patch.object(StepFunctionResponse, "validate_state_machine_definition", _valid, create=True),
+        patch.object(StepFunctionResponse, "list_state_machine_versions", _no_versions, create=True),
+    ):
+        server.start()
+        try:
+            yield cloud
+        finally:
+            server.stop()
+
+
+def _invoke(cloud: Cloud) -> Any:
+    def invoke(_: Any, name: str, _qualifier: Any, body: Any, _headers: Any, headers: dict[str, str]) -> bytes:
+        return cloud.invoke(name.rpartition(":")[2], body, headers)
+
+    return invoke
+
+
+def _permission(bucket: FakeBucket, action: str, resource: str) -> PermissionResult:
+    """What the bucket's policy says of the request that is being answered, conditions included."""
+    if bucket.policy is None:
+        return PermissionResult.NEUTRAL
+    headers = flask.request.headers
+    context = {
+        "aws:SecureTransport": "true",  # as it would be: no certificate is needed to talk to oneself
+        "aws:PrincipalArn": _principal(headers.get("Authorization", "")),
+        "s3:ObjectCreationOperation": str(action == "s3:PutObject" and "partNumber" not in flask.request.args).lower(),
+    }
+    if "If-None-Match" in headers:
+        context["s3:if-none-match"] = headers["If-None-Match"]
+    decision = decide(Request(action, resource, context), [json.loads(bucket.policy)])
+    return {"Allow": PermissionResult.PERMITTED, "Deny": PermissionResult.DENIED}.get(
+        decision, PermissionResult.NEUTRAL
+    )
+
+
+def _principal(authorization: str) -> str:
+    """The ARN of the role that has signed a request, or that of the account's owner."""
+    key = authorization.partition("Credential=")[2].partition("/")[0]
+    session = get_backend("sts")[ACCOUNT]["aws"].get_assumed_role_from_access_key(key)
+    return session.role_arn if session else f"arn:aws:iam::{ACCOUNT}:root"
+
+
+def _init_with_logging(original: Any) -> Any:
+    """Moto forgets how a function logs, and a plan would then always find it changed."""
+
+    def initialise(self: Any, account_id: str, spec: dict[str, Any], *arguments: Any, **named: Any) -> None:
+        self.logging = spec.get("LoggingConfig")
+        original(self, account_id, spec, *arguments, **named)
+
+    return initialise
+
+
+def _with_logging(original: Any) -> Any:
+    def get(self: Any, *arguments: Any, **named: Any) -> Any:
+        return original(self, *arguments, **named) | ({"LoggingConfig": self.logging} if self.logging else {})
+
+    return get
+
+
+def _valid(_: StepFunctionResponse) -> ActionResult:
+    """The provider asks before it makes a state machine. That the definition is sound is statelint's to say."""
+    return ActionResult({"result": "OK", "diagnostics": []})
+
+
+def _no_versions(_: StepFunctionResponse) -> ActionResult:
+    return ActionResult({"stateMachineVersions": []})
