@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from unittest.mock import patch
 
@@ -22,6 +23,9 @@ from moto.core.responses import ActionResult
 from moto.iam.access_control import PermissionResult
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 from moto.s3.models import FakeBucket
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_aws_sdk import (
+    StateTaskServiceAwsSdk,
+)
 from moto.stepfunctions.responses import StepFunctionResponse
 
 from tests.infra.policies import Request, decide
@@ -111,6 +115,8 @@ def started() -> Iterator[Cloud]:
         patch.object(FakeBucket, "get_permission", _permission),
         patch.object(LambdaFunction, "__init__", _init_with_logging(LambdaFunction.__init__)),
         patch.object(LambdaFunction, "get_configuration", _with_logging(LambdaFunction.get_configuration)),
+        patch.object(StateTaskServiceAwsSdk, "_normalise_parameters", _as_clients_take_it),
+        patch.object(StateTaskServiceAwsSdk, "_normalise_response", _as_states_give_it),
         patch.object(StepFunctionResponse, "validate_state_machine_definition", _valid, create=True),
         patch.object(StepFunctionResponse, "list_state_machine_versions", _no_versions, create=True),
     ):
@@ -122,7 +128,9 @@ def started() -> Iterator[Cloud]:
 
 
 def _invoke(cloud: Cloud) -> Any:
-    def invoke(_: Any, name: str, _qualifier: Any, body: Any, _headers: Any, headers: dict[str, str]) -> bytes:
+    def invoke(
+        _: Any, name: str, _qualifier: Any, body: Any, _headers: Any, headers: dict[str, str]
+    ) -> bytes:
         return cloud.invoke(name.rpartition(":")[2], body, headers)
 
     return invoke
@@ -136,7 +144,9 @@ def _permission(bucket: FakeBucket, action: str, resource: str) -> PermissionRes
     context = {
         "aws:SecureTransport": "true",  # as it would be: no certificate is needed to talk to oneself
         "aws:PrincipalArn": _principal(headers.get("Authorization", "")),
-        "s3:ObjectCreationOperation": str(action == "s3:PutObject" and "partNumber" not in flask.request.args).lower(),
+        "s3:ObjectCreationOperation": str(
+            action == "s3:PutObject" and "partNumber" not in flask.request.args
+        ).lower(),
     }
     if "If-None-Match" in headers:
         context["s3:if-none-match"] = headers["If-None-Match"]
@@ -168,6 +178,22 @@ def _with_logging(original: Any) -> Any:
         return original(self, *arguments, **named) | ({"LoggingConfig": self.logging} if self.logging else {})
 
     return get
+
+
+def _as_clients_take_it(_: Any, parameters: dict[str, Any], *_names: Any) -> None:
+    """A state names a call's parameters StateMachineArn, a client stateMachineArn. Moto does not turn one into the other."""
+    for name in list(parameters):
+        parameters[name[0].lower() + name[1:]] = parameters.pop(name)
+
+
+def _as_states_give_it(_: Any, response: dict[str, Any], *_names: Any) -> None:
+    """The same of what a call gives; times are texts."""
+    for name in list(response):
+        value = response.pop(name)
+        for entry in value if isinstance(value, list) else [value]:
+            if isinstance(entry, dict):
+                _as_states_give_it(_, entry)
+        response[name[0].upper() + name[1:]] = str(value) if isinstance(value, datetime) else value
 
 
 def _valid(_: StepFunctionResponse) -> ActionResult:

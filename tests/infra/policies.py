@@ -48,7 +48,10 @@ def _is_principal(principal: Any, request: Request) -> bool:
     if principal == "*":
         return True
     named = {name for kind in ("AWS", "Service") for name in _listed(principal.get(kind, []))}
-    return bool(named & {"*", request.context.get("aws:PrincipalArn"), request.context.get("aws:PrincipalServiceName")})
+    return bool(
+        named
+        & {"*", request.context.get("aws:PrincipalArn"), request.context.get("aws:PrincipalServiceName")}
+    )
 
 
 def _holds(operator: str, values: list[str], actual: str | None) -> bool:
