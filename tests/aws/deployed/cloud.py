@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -20,15 +21,16 @@ from moto.backends import get_backend
 from moto.core.authorization import ActionAuthenticatorMixin
 from moto.core.config import default_user_config
 from moto.core.responses import ActionResult
-from moto.iam.access_control import PermissionResult
+from moto.iam.access_control import IAMPolicy, IAMRequestBase, PermissionResult
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 from moto.s3.models import FakeBucket
+from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_aws_sdk import (
     StateTaskServiceAwsSdk,
 )
 from moto.stepfunctions.responses import StepFunctionResponse
 
-from tests.infra.policies import Request, decide
+from tests.aws.deployed.policies import Request, decide
 
 ACCOUNT = "123456789012"
 REGION = "eu-west-2"
@@ -48,6 +50,7 @@ class Cloud:
 
     endpoint: str
     functions: dict[str, Function] = field(default_factory=dict)
+    pauses: list[float] = field(default_factory=list)  # before retries, in seconds; nobody waits for them
 
     @property
     def environment(self) -> dict[str, str]:
@@ -85,6 +88,14 @@ class Cloud:
         with patch.object(ActionAuthenticatorMixin, "request_count", _NEVER):
             yield
 
+    def assume(self, role: str) -> dict[str, str]:
+        """Credentials of a role, as the service gets them that the role is for."""
+        arn = f"arn:aws:iam::{ACCOUNT}:role/{role}"
+        assumed: dict[str, str] = self.client("sts").assume_role(RoleArn=arn, RoleSessionName="test")[
+            "Credentials"
+        ]
+        return assumed
+
     def invoke(self, name: str, body: Any, headers: dict[str, str]) -> bytes:
         """Answers as Lambda does: with the function's result, or with its error and a header that says that it is one."""
         try:
@@ -113,6 +124,8 @@ def started() -> Iterator[Cloud]:
         patch.dict(default_user_config, own),
         patch.object(LambdaSimpleBackend, "invoke", _invoke(cloud)),
         patch.object(FakeBucket, "get_permission", _permission),
+        patch.object(IAMRequestBase, "check_action_permitted", _check_permission),
+        patch.object(retrier_decl, "time", SimpleNamespace(sleep=cloud.pauses.append)),
         patch.object(LambdaFunction, "__init__", _init_with_logging(LambdaFunction.__init__)),
         patch.object(LambdaFunction, "get_configuration", _with_logging(LambdaFunction.get_configuration)),
         patch.object(StateTaskServiceAwsSdk, "_normalise_parameters", _as_clients_take_it),
@@ -154,6 +167,34 @@ def _permission(bucket: FakeBucket, action: str, resource: str) -> PermissionRes
     return {"Allow": PermissionResult.PERMITTED, "Deny": PermissionResult.DENIED}.get(
         decision, PermissionResult.NEUTRAL
     )
+
+
+def _check_permission(request: IAMRequestBase, resource: str) -> None:
+    """Whether the policies of who asks allow it. Moto knows the resource in S3 only, and would take any other for `*`."""
+    known = resource if resource != "*" else _resource(request._action, request._body)
+    policies = [IAMPolicy(policy)._policy_json for policy in request._access_key.collect_policies()]
+    if (
+        request._action != "sts:GetCallerIdentity"
+        and decide(Request(request._action, known), policies) != "Allow"
+    ):
+        request._raise_access_denied()
+
+
+def _resource(action: str, body: Any) -> str:
+    """The ARN of what a request is about."""
+    service = action.partition(":")[0]
+    said = json.loads(body) if body and body[:1] in (b"{", "{") else {}
+    if service == "secretsmanager":
+        return str(get_backend("secretsmanager")[ACCOUNT][REGION].secrets[said["SecretId"]].arn)
+    if service == "lambda":
+        return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{flask.request.path.split('/')[3]}"
+    if service == "sns":
+        return str(flask.request.form["TopicArn"])
+    if service == "sqs":
+        return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{said['QueueUrl'].rpartition('/')[2]}"
+    if service == "states":
+        return str(said["stateMachineArn"])
+    return "*"
 
 
 def _principal(authorization: str) -> str:

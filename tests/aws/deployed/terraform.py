@@ -8,10 +8,11 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 INFRA = ROOT / "infra"
 
 # The lake's buckets refuse to go while there is something in them, and here something is.
@@ -86,8 +87,9 @@ class Deployment:
             if change["change"]["actions"] not in (["no-op"], ["read"])
         }
 
+    @cached_property
     def outputs(self) -> dict[str, Any]:
-        """The outputs' values."""
+        """The outputs' values, as they are after the first apply."""
         return {name: output["value"] for name, output in json.loads(self.run("output", "-json")).items()}
 
     def resources(self) -> list[str]:
