@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -40,8 +41,12 @@ _NEVER = float("inf")
 Function = Callable[[dict[str, Any]], dict[str, Any]]
 
 
-class Killed(Exception):
-    """Lambda ended the function; the text is the error type that Lambda says."""
+class FunctionFailed(Exception):
+    """A function ended otherwise than by an error of this process: its own process said so, or Lambda ended it."""
+
+    def __init__(self, kind: str, message: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 @dataclass
@@ -103,7 +108,7 @@ class Cloud:
             return json.dumps(function(json.loads(body))).encode()
         except Exception as error:
             headers["x-amz-function-error"] = "Unhandled"
-            kind = str(error) if isinstance(error, Killed) else type(error).__name__
+            kind = error.kind if isinstance(error, FunctionFailed) else type(error).__name__
             return json.dumps({"errorMessage": str(error), "errorType": kind, "stackTrace": []}).encode()
 
 
@@ -133,6 +138,7 @@ def started() -> Iterator[Cloud]:
         patch.object(StepFunctionResponse, "validate_state_machine_definition", _valid, create=True),
         patch.object(StepFunctionResponse, "list_state_machine_versions", _no_versions, create=True),
     ):
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
         server.start()
         try:
             yield cloud

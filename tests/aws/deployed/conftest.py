@@ -74,10 +74,11 @@ def what_is_left(cloud: Cloud) -> list[str]:
         "logs": ("describe_log_groups", "logGroups", "logGroupName"),
         "cloudwatch": ("describe_alarms", "MetricAlarms", "AlarmName"),
     }
-    found = []
-    for service, (call, key, name) in lists.items():
-        for entry in getattr(cloud.client(service), call)().get(key, []):
-            found.append(f"{service}: {entry[name] if name else entry}")
+    found = [
+        f"{service}: {entry[name] if name else entry}"
+        for service, (call, key, name) in lists.items()
+        for entry in getattr(cloud.client(service), call)().get(key, [])
+    ]
     return [entry for entry in found if "totes" in entry]
 
 

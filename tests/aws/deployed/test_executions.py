@@ -6,7 +6,7 @@ import json
 import threading
 from typing import Any
 
-from tests.aws.deployed.cloud import Cloud, Killed
+from tests.aws.deployed.cloud import Cloud, FunctionFailed
 from tests.aws.deployed.conftest import Pipeline, result
 from tests.aws.deployed.terraform import Deployment
 from totes.errors import ModelFailed, SourceError, WarehouseError
@@ -112,8 +112,8 @@ def test_what_is_not_transient_is_not_tried_again(
 
 def test_a_function_that_lambda_ended_is_called_once_more(cloud: Cloud, pipeline: Pipeline) -> None:
     calls = Calls()
-    cloud.functions["process"] = calls.function("process", Killed("Sandbox.Timedout"), result())
-    cloud.functions["load"] = calls.function("load", Killed("Runtime.ExitError"))
+    cloud.functions["process"] = calls.function("process", FunctionFailed("Sandbox.Timedout"), result())
+    cloud.functions["load"] = calls.function("load", FunctionFailed("Runtime.ExitError"))
     assert pipeline.run()["cause"] == "These stages failed: load. The topic has what they said."
     assert calls == ["process", "process", "load", "load"]
 

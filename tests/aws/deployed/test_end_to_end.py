@@ -1,0 +1,126 @@
+"""The deployed state machine runs the deployed zip, from a real PostgreSQL into a real PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.aws.deployed.cloud import Cloud, FunctionFailed
+from tests.aws.deployed.conftest import Pipeline
+from tests.aws.deployed.terraform import Deployment
+from tests.aws.runtime import Runtime
+from tests.conftest import Database
+
+NAME = "totes-terrifictotes"
+SECRETS = {"source": "totes/terrifictotes/source", "warehouse": "totes/terrifictotes/warehouse"}
+
+
+@pytest.fixture
+def runtimes(
+    cloud: Cloud, pipeline: Pipeline, deployment: Deployment, tmp_path: Path, lambda_folder: Path
+) -> Iterator[dict[str, Runtime]]:
+    """An execution environment a function, with the zip, the variables and the role that it was deployed with."""
+    client, made = cloud.client("lambda"), {}
+    [package] = cloud.client("s3").list_objects_v2(Bucket=deployment.outputs["buckets"]["code"])["Contents"]
+    zip_file = tmp_path / package["Key"]
+    cloud.client("s3").download_file(deployment.outputs["buckets"]["code"], package["Key"], str(zip_file))
+    for stage, name in deployment.outputs["functions"].items():
+        function = client.get_function_configuration(FunctionName=name)
+        role = cloud.assume(function["Role"].rpartition("/")[2])
+        variables = function["Environment"]["Variables"] | {
+            **cloud.environment,
+            "AWS_ACCESS_KEY_ID": role["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": role["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": role["SessionToken"],
+        }
+        made[stage] = Runtime(
+            zip_file, function["Handler"], variables, tmp_path, name=name, memory_mb=function["MemorySize"]
+        )
+        cloud.functions[stage] = calls(made[stage], function["Timeout"])
+    yield made
+    for runtime in made.values():
+        runtime.close()
+
+
+def calls(runtime: Runtime, seconds_max: float) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """The function, as Lambda calls it."""
+
+    def call(event: dict[str, Any]) -> dict[str, Any]:
+        outcome = runtime.invoke(event, seconds_max)
+        if outcome.error_type:
+            raise FunctionFailed(outcome.error_type, outcome.error_message)
+        return dict(outcome.result)
+
+    return call
+
+
+def put_secrets(cloud: Cloud, **urls: str) -> None:
+    for which, url in urls.items():
+        cloud.client("secretsmanager").put_secret_value(SecretId=SECRETS[which], SecretString=url)
+
+
+def test_rows_arrive_and_so_do_changes(
+    cloud: Cloud,
+    pipeline: Pipeline,
+    deployment: Deployment,
+    runtimes: dict[str, Runtime],
+    totesys: Database,
+    database: Database,
+) -> None:
+    put_secrets(cloud, source=totesys.url, warehouse=database.url)
+
+    first = pipeline.run()
+    assert first["status"] == "SUCCEEDED", cloud.notifications(deployment.outputs["topic_arn"])
+    said = json.loads(first["output"])
+    assert [said[stage]["batch"] for stage in ("ingest", "process", "load")] == [1, 1, 1]
+    assert said["ingest"]["tables"]["sales_order"] == {"upserts": 200, "deletes": 0}
+    assert said["load"]["tables"]["fact_sales_order"] == 200
+    assert database.execute("SELECT count(*) FROM fact_sales_order") == [(200,)]
+
+    totesys.execute(
+        "UPDATE sales_order SET units_sold = 4711, last_updated = now() WHERE sales_order_id = 1",
+        "UPDATE department SET location = 'Leeds', last_updated = now() WHERE department_id = 1",
+    )
+    second = pipeline.run()
+    assert second["status"] == "SUCCEEDED", second
+    said = json.loads(second["output"])
+    assert said["ingest"]["tables"] == {
+        "department": {"upserts": 1, "deletes": 0},
+        "sales_order": {"upserts": 1, "deletes": 0},
+    }
+    assert database.execute(
+        "SELECT count(*), count(valid_to), max(units_sold) = 4711 FROM fact_sales_order WHERE sales_order_id = 1"
+    ) == [(2, 1, True)]
+
+    third = json.loads(pipeline.run()["output"])
+    assert [third[stage]["batch"] for stage in ("ingest", "process", "load")] == [None, None, None]
+
+
+def test_the_warehouse_may_be_away_and_no_secret_is_told(
+    cloud: Cloud,
+    pipeline: Pipeline,
+    deployment: Deployment,
+    runtimes: dict[str, Runtime],
+    totesys: Database,
+    database: Database,
+) -> None:
+    secret = "opensesame4711"
+    put_secrets(cloud, source=totesys.url, warehouse=f"postgresql://totes:{secret}@127.0.0.1:1/warehouse")
+    execution = pipeline.start()
+    ended = pipeline.wait(execution)
+    assert (ended["status"], ended["error"]) == ("FAILED", "StageFailed")
+    assert ended["cause"] == "These stages failed: load. The topic has what they said."
+    assert pipeline.states(execution).count("Load") == 5  # once, and four times again
+    subject, message = cloud.notifications(deployment.outputs["topic_arn"])[-1]
+    assert subject == "totes terrifictotes: the load stage failed"
+    assert "WarehouseError" in message
+    history = cloud.client("stepfunctions").get_execution_history(executionArn=execution, maxResults=1000)
+    assert secret not in message + json.dumps(history["events"], default=str)
+
+    put_secrets(cloud, warehouse=database.url)
+    assert pipeline.run()["status"] == "SUCCEEDED"
+    assert database.execute("SELECT count(*) FROM fact_sales_order") == [(200,)]
