@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from tests.aws.deployed import cloud as emulated
-from tests.aws.deployed.cloud import ACCOUNT, Cloud
+from tests.aws.deployed.cloud import Cloud
+from tests.aws.deployed.names import MACHINE, STAGES
 from tests.aws.deployed.terraform import INFRA, Deployment, TerraformFailed
 
 _numbers = itertools.count(1)
@@ -32,10 +33,10 @@ def cloud() -> Iterator[Cloud]:
 
 
 @pytest.fixture(scope="session")
-def deployment(
+def deploying(
     cloud: Cloud, lambda_zip: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployment]:
-    """All that infra/ makes. That nothing of it is left in the end is seen to here, so that it is seen to once."""
+    """All that infra/ makes, under way. That nothing of it is left in the end is seen to here, once."""
     if shutil.which("terraform") is None:
         pytest.skip("there is no terraform on the PATH: nothing of infra/ was applied")
     folder = tmp_path_factory.mktemp("terraform")
@@ -47,7 +48,7 @@ def deployment(
         ):
             pytest.skip("the provider hashicorp/aws cannot be had: nothing of infra/ was applied")
         raise
-    made.apply(
+    made.begin(
         package=str(lambda_zip),
         python_version="{}.{}".format(*min(sys.version_info[:2], _PYTHON_MAX)),
         architecture="arm64" if os.uname().machine in ("arm64", "aarch64") else "x86_64",
@@ -55,9 +56,17 @@ def deployment(
         tags={"team": "data"},
     )
     yield made
+    made.finish()
     made.run("destroy", "-auto-approve", "-input=false")
     assert made.resources() == []
     assert what_is_left(cloud) == []
+
+
+@pytest.fixture(scope="session")
+def deployment(deploying: Deployment) -> Deployment:
+    """All that infra/ makes."""
+    deploying.finish()
+    return deploying
 
 
 def what_is_left(cloud: Cloud) -> list[str]:
@@ -87,12 +96,11 @@ class Pipeline:
     """The deployed state machine."""
 
     cloud: Cloud
-    arn: str
 
     def start(self) -> str:
         """Starts an execution and gives its ARN."""
         started = self.cloud.client("stepfunctions").start_execution(
-            stateMachineArn=self.arn, name=f"test-{next(_numbers)}", input='{"started_by": "test"}'
+            stateMachineArn=MACHINE, name=f"test-{next(_numbers)}", input='{"started_by": "test"}'
         )
         return str(started["executionArn"])
 
@@ -121,14 +129,26 @@ class Pipeline:
 
 
 @pytest.fixture
-def pipeline(cloud: Cloud, deployment: Deployment) -> Pipeline:
-    """The deployed state machine, with functions that have nothing to do until a test says otherwise."""
+def pipeline(cloud: Cloud, deploying: Deployment) -> Pipeline:
+    """The deployed state machine, with functions that have nothing to do until a test says otherwise.
+
+    It is made when all that it needs is. What the provider then still waits for, for most of a minute, is that the rules of
+    the buckets settle: no test of executions waits for them.
+    """
+    while deploying.under_way and not is_there(cloud):
+        time.sleep(0.1)
     cloud.pauses.clear()
-    for stage in ("ingest", "process", "load"):
+    for stage in STAGES:
         cloud.functions[stage] = (
             result(captured_at="2026-01-02T03:04:05+00:00") if stage == "ingest" else result()
         )
-    return Pipeline(cloud, deployment.outputs["state_machine_arn"])
+    return Pipeline(cloud)
+
+
+def is_there(cloud: Cloud) -> bool:
+    """Whether the state machine is made."""
+    machines = cloud.client("stepfunctions").list_state_machines()["stateMachines"]
+    return [machine["stateMachineArn"] for machine in machines] == [MACHINE]
 
 
 def result(**more: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
@@ -148,6 +168,3 @@ def bucket_policy(cloud: Cloud, bucket: str) -> dict[str, Any]:
     """The policy of a bucket, as it is in the account."""
     found: dict[str, Any] = json.loads(cloud.client("s3").get_bucket_policy(Bucket=bucket)["Policy"])
     return found
-
-
-BUCKETS = {store: f"totes-terrifictotes-{store}-{ACCOUNT}" for store in ("ingestion", "processed", "code")}

@@ -46,6 +46,7 @@ class Deployment:
 
     folder: Path
     environment: dict[str, str]
+    _applying: subprocess.Popen[bytes] | None = None
 
     @classmethod
     def prepared(
@@ -72,10 +73,26 @@ class Deployment:
             raise TerraformFailed(f"terraform {arguments[0]}: {done.stdout[-4000:]}{done.stderr[-6000:]}")
         return done.stdout
 
-    def apply(self, **variables: Any) -> None:
-        """Makes everything, with these variables from now on."""
+    def begin(self, **variables: Any) -> None:
+        """Begins to make everything, with these variables from now on."""
         (self.folder / "terraform.tfvars.json").write_text(json.dumps(variables), encoding="utf-8")
-        self.run("apply", "-auto-approve", "-input=false")
+        with (self.folder / "apply.log").open("wb") as log:
+            self._applying = subprocess.Popen(
+                ["terraform", f"-chdir={self.folder}", "apply", "-auto-approve", "-input=false", "-no-color"],
+                env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )  # fmt: skip
+
+    @property
+    def under_way(self) -> bool:
+        """Whether it is still being made."""
+        return self._applying is not None and self._applying.poll() is None
+
+    def finish(self) -> None:
+        """Waits until everything is made."""
+        assert self._applying is not None
+        if self._applying.wait(300):
+            log = (self.folder / "apply.log").read_text("utf-8")
+            raise TerraformFailed(log[max(log.find("Error:"), 0) :][:4000])
 
     def changes(self) -> dict[str, Any]:
         """What another apply would change, by address: nothing, as it should be."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.aws.deployed.cloud import Cloud, FunctionFailed
 from tests.aws.deployed.conftest import Pipeline, result
-from tests.aws.deployed.terraform import Deployment
+from tests.aws.deployed.names import TOPIC
 from totes.errors import ModelFailed, SourceError, WarehouseError
 
 
@@ -75,7 +75,7 @@ def test_what_is_transient_is_tried_again_with_growing_pauses(cloud: Cloud, pipe
 
 
 def test_a_stage_that_stays_away_ends_in_an_alert_while_the_others_go_on(
-    cloud: Cloud, pipeline: Pipeline, deployment: Deployment
+    cloud: Cloud, pipeline: Pipeline
 ) -> None:
     calls = Calls()
     cloud.functions["ingest"] = calls.function("ingest", SourceError("the source cannot be reached"))
@@ -86,24 +86,22 @@ def test_a_stage_that_stays_away_ends_in_an_alert_while_the_others_go_on(
     assert calls == ["ingest"] * 5 + ["process", "load"]
     assert (ended["status"], ended["error"]) == ("FAILED", "StageFailed")
     assert ended["cause"] == "These stages failed: ingest. The topic has what they said."
-    subject, message = cloud.notifications(deployment.outputs["topic_arn"])[-1]
+    subject, message = cloud.notifications(TOPIC)[-1]
     assert subject == "totes terrifictotes: the ingest stage failed"
     assert "SourceError" in message
     assert "the source cannot be reached" in message
     assert f"executions/details/{execution}" in message
 
 
-def test_what_is_not_transient_is_not_tried_again(
-    cloud: Cloud, pipeline: Pipeline, deployment: Deployment
-) -> None:
+def test_what_is_not_transient_is_not_tried_again(cloud: Cloud, pipeline: Pipeline) -> None:
     calls = Calls()
     cloud.functions["process"] = calls.function("process", ModelFailed('it\'s {odd}, and "quoted"\n'))
     cloud.functions["load"] = calls.function("load", ZeroDivisionError())
-    before = len(cloud.notifications(deployment.outputs["topic_arn"]))
+    before = len(cloud.notifications(TOPIC))
     ended = pipeline.run()
     assert calls == ["process", "load"]
     assert ended["cause"] == "These stages failed: process load. The topic has what they said."
-    told = cloud.notifications(deployment.outputs["topic_arn"])[before:]
+    told = cloud.notifications(TOPIC)[before:]
     assert [subject for subject, _ in told] == [
         "totes terrifictotes: the process stage failed",
         "totes terrifictotes: the load stage failed",

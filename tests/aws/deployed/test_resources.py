@@ -10,14 +10,11 @@ import json
 import tomllib
 from typing import Any
 
-from tests.aws.deployed.cloud import ACCOUNT, REGION, Cloud
-from tests.aws.deployed.conftest import BUCKETS
+from tests.aws.deployed.cloud import Cloud
+from tests.aws.deployed.names import BUCKETS, MACHINE, NAME, QUEUE, SECRETS, STAGES, TOPIC, role
 from tests.aws.deployed.terraform import Deployment
 from totes import errors
 from totes.config import Settings
-
-NAME = "totes-terrifictotes"
-STAGES = ("ingest", "process", "load")
 
 
 def test_a_second_apply_would_change_nothing(deployment: Deployment) -> None:
@@ -30,14 +27,14 @@ def test_the_state_machine_is_started_every_fifteen_minutes(cloud: Cloud, deploy
     assert schedule["State"] == "ENABLED"
     assert schedule["FlexibleTimeWindow"] == {"Mode": "OFF"}
     target = schedule["Target"]
-    assert target["Arn"] == deployment.outputs["state_machine_arn"]
-    assert target["RoleArn"] == f"arn:aws:iam::{ACCOUNT}:role/{NAME}-schedule"
+    assert target["Arn"] == MACHINE
+    assert target["RoleArn"] == role("schedule")
     assert target["RetryPolicy"] == {"MaximumEventAgeInSeconds": 900, "MaximumRetryAttempts": 10}
-    assert target["DeadLetterConfig"]["Arn"] == f"arn:aws:sqs:{REGION}:{ACCOUNT}:{NAME}-unstarted"
+    assert target["DeadLetterConfig"]["Arn"] == QUEUE
 
 
 def test_an_alarm_for_each_thing_that_can_be_wrong(cloud: Cloud, deployment: Deployment) -> None:
-    machine = {"StateMachineArn": deployment.outputs["state_machine_arn"]}
+    machine = {"StateMachineArn": MACHINE}
     own, functions = "Totes/terrifictotes", "AWS/Lambda"
     # Name: namespace, metric, dimensions, statistic, limit, what silence means.
     expected: dict[str, tuple[Any, ...]] = {
@@ -64,7 +61,7 @@ def test_an_alarm_for_each_thing_that_can_be_wrong(cloud: Cloud, deployment: Dep
         for alarm in alarms
     } == expected  # fmt: skip
     assert {alarm["ComparisonOperator"] for alarm in alarms} == {"GreaterThanThreshold"}
-    assert {tuple(alarm["AlarmActions"]) for alarm in alarms} == {(deployment.outputs["topic_arn"],)}
+    assert {tuple(alarm["AlarmActions"]) for alarm in alarms} == {(TOPIC,)}
     freshness = next(alarm for alarm in alarms if alarm["AlarmName"] == f"{NAME}-freshness")
     assert freshness["Period"] * freshness["EvaluationPeriods"] == 30 * 60
 
@@ -90,7 +87,7 @@ def test_logs_are_kept_for_as_long_as_was_said(cloud: Cloud, deployment: Deploym
 
 
 def test_everyone_who_is_to_be_told_has_a_subscription(cloud: Cloud, deployment: Deployment) -> None:
-    subscriptions = cloud.client("sns").list_subscriptions_by_topic(TopicArn=deployment.outputs["topic_arn"])
+    subscriptions = cloud.client("sns").list_subscriptions_by_topic(TopicArn=TOPIC)
     assert {(entry["Protocol"], entry["Endpoint"]) for entry in subscriptions["Subscriptions"]} == {
         ("email", "data@totes.example"),
         ("email", "night@totes.example"),
@@ -131,25 +128,33 @@ def test_each_function_is_configured_by_settings_that_totes_takes(
         function = client.get_function_configuration(FunctionName=f"{NAME}-{stage}")
         assert function["Handler"] == f"totes.aws.handlers.{stage}"
         assert (function["MemorySize"], function["Timeout"]) == (memory, 900)
-        assert function["Role"] == f"arn:aws:iam::{ACCOUNT}:role/{NAME}-{stage}"
+        assert function["Role"] == role(stage)
         variables = function["Environment"]["Variables"]
         assert variables["POWERTOOLS_METRICS_NAMESPACE"] == "Totes/terrifictotes"
         assert variables["TOTES_LAKE__MEMORY"] == f"{memory * 2 // 5}MB"
         assert variables["TOTES_LAKE__INGESTION"] == f"s3://{BUCKETS['ingestion']}"
-        assert variables["TOTES_SOURCE__URL"] == "secretsmanager:totes/terrifictotes/source"
-        assert variables["TOTES_WAREHOUSE__URL"] == "secretsmanager:totes/terrifictotes/warehouse"
+        assert variables["TOTES_SOURCE__URL"] == f"secretsmanager:{SECRETS['source']}"
+        assert variables["TOTES_WAREHOUSE__URL"] == f"secretsmanager:{SECRETS['warehouse']}"
+
+
+def test_the_outputs_say_what_there_is(deployment: Deployment) -> None:
+    outputs = deployment.outputs
+    assert outputs["buckets"] == BUCKETS
+    assert outputs["secrets"] == SECRETS
+    assert outputs["functions"] == {stage: f"{NAME}-{stage}" for stage in STAGES}
+    assert (outputs["state_machine_arn"], outputs["topic_arn"]) == (MACHINE, TOPIC)
+    assert set(outputs["links"]) == {"alarms", "dashboard", "executions", "logs"}
+    assert all(f"--secret-id {name} " in outputs["next_steps"] for name in SECRETS.values())
 
 
 def test_the_settings_for_a_laptop_are_valid(deployment: Deployment) -> None:
     settings = Settings(**tomllib.loads(deployment.outputs["settings"]))
     assert settings.lake.processed == f"s3://{BUCKETS['processed']}"
-    assert settings.warehouse.url.get_secret_value() == "secretsmanager:totes/terrifictotes/warehouse"
+    assert settings.warehouse.url.get_secret_value() == f"secretsmanager:{SECRETS['warehouse']}"
 
 
 def test_exactly_what_totes_calls_transient_is_retried(cloud: Cloud, deployment: Deployment) -> None:
-    described = cloud.client("stepfunctions").describe_state_machine(
-        stateMachineArn=deployment.outputs["state_machine_arn"]
-    )
+    described = cloud.client("stepfunctions").describe_state_machine(stateMachineArn=MACHINE)
     states = json.loads(described["definition"])["States"]
     transient = {
         name

@@ -7,27 +7,24 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.aws.deployed.cloud import ACCOUNT, REGION, Cloud
-from tests.aws.deployed.conftest import BUCKETS, bucket_policy, role_policies
+from tests.aws.deployed.cloud import ACCOUNT, Cloud
+from tests.aws.deployed.conftest import bucket_policy, role_policies
+from tests.aws.deployed.names import (
+    BUCKETS,
+    MACHINE,
+    NAME,
+    QUEUE,
+    SECRETS,
+    STAGES,
+    TOPIC,
+    arn,
+    bucket,
+    function,
+)
+from tests.aws.deployed.names import role as role_arn
 from tests.aws.deployed.policies import Request, decide
 from tests.aws.deployed.terraform import Deployment
 
-NAME = "totes-terrifictotes"
-STAGES = ("ingest", "process", "load")
-ARN = f"arn:aws:{{}}:{REGION}:{ACCOUNT}:{{}}"
-
-
-def bucket(store: str, key: str = "") -> str:
-    return f"arn:aws:s3:::{BUCKETS[store]}" + (f"/{key}" if key else "")
-
-
-def function(stage: str) -> str:
-    return ARN.format("lambda", f"function:{NAME}-{stage}")
-
-
-MACHINE = ARN.format("states", f"stateMachine:{NAME}")
-TOPIC = ARN.format("sns", f"{NAME}-alerts")
-QUEUE = ARN.format("sqs", f"{NAME}-unstarted")
 OBJECT = "batches/000000000001.json"
 
 # Everything that somebody in the pipeline needs, and things that nobody does.
@@ -45,9 +42,9 @@ WISHES = {
     "see executions": ("states:ListExecutions", MACHINE),
     "start an execution": ("states:StartExecution", MACHINE),
     "keep what was not started": ("sqs:SendMessage", QUEUE),
-    "write the log of ingest": ("logs:PutLogEvents", ARN.format("logs", f"log-group:/aws/lambda/{NAME}-ingest:log-stream:x")),
-    "write the log of process": ("logs:PutLogEvents", ARN.format("logs", f"log-group:/aws/lambda/{NAME}-process:log-stream:x")),
-    "write the log of load": ("logs:PutLogEvents", ARN.format("logs", f"log-group:/aws/lambda/{NAME}-load:log-stream:x")),
+    "write the log of ingest": ("logs:PutLogEvents", arn("logs", f"log-group:/aws/lambda/{NAME}-ingest:log-stream:x")),
+    "write the log of process": ("logs:PutLogEvents", arn("logs", f"log-group:/aws/lambda/{NAME}-process:log-stream:x")),
+    "write the log of load": ("logs:PutLogEvents", arn("logs", f"log-group:/aws/lambda/{NAME}-load:log-stream:x")),
     # Nobody:
     "delete from the lake": ("s3:DeleteObject", bucket("ingestion", OBJECT)),
     "delete versions": ("s3:DeleteObjectVersion", bucket("processed", OBJECT)),
@@ -58,7 +55,7 @@ WISHES = {
     "change a secret": ("secretsmanager:PutSecretValue", "source"),
     "change a function": ("lambda:UpdateFunctionCode", function("load")),
     "change the state machine": ("states:UpdateStateMachine", MACHINE),
-    "run another function": ("lambda:InvokeFunction", ARN.format("lambda", "function:other")),
+    "run another function": ("lambda:InvokeFunction", arn("lambda", "function:other")),
     "read another bucket": ("s3:GetObject", "arn:aws:s3:::other/object"),
     "make a role": ("iam:CreateRole", f"arn:aws:iam::{ACCOUNT}:role/other"),
 }  # fmt: skip
@@ -87,8 +84,7 @@ def test_a_role_may_do_what_it_is_for_and_nothing_else(
     may = set()
     for wish, (action, resource) in WISHES.items():
         if action.startswith("secretsmanager:"):
-            name = deployment.outputs["secrets"][resource]
-            resource = cloud.client("secretsmanager").describe_secret(SecretId=name)["ARN"]
+            resource = cloud.client("secretsmanager").describe_secret(SecretId=SECRETS[resource])["ARN"]
         if decide(Request(action, resource), policies) == "Allow":
             may.add(wish)
     assert may == MAY[role]
@@ -124,7 +120,7 @@ def test_no_policy_has_a_wildcard_where_a_name_can_stand(cloud: Cloud, deploymen
     [
         *((stage, "lambda.amazonaws.com", None) for stage in STAGES),
         ("pipeline", "states.amazonaws.com", MACHINE),
-        ("schedule", "scheduler.amazonaws.com", ARN.format("scheduler", f"schedule-group/{NAME}")),
+        ("schedule", "scheduler.amazonaws.com", arn("scheduler", f"schedule-group/{NAME}")),
     ],
 )
 def test_a_role_is_taken_by_its_service_only(
@@ -156,35 +152,32 @@ def refused(call: Any, **arguments: Any) -> bool:
 def test_with_iam_enforced_each_stage_reaches_its_own_and_no_more(
     cloud: Cloud, deployment: Deployment
 ) -> None:
+    cloud.client("secretsmanager").put_secret_value(SecretId=SECRETS["source"], SecretString="postgresql://s")
     cloud.client("secretsmanager").put_secret_value(
-        SecretId="totes/terrifictotes/source", SecretString="postgresql://s"
-    )
-    cloud.client("secretsmanager").put_secret_value(
-        SecretId="totes/terrifictotes/warehouse", SecretString="postgresql://w"
+        SecretId=SECRETS["warehouse"], SecretString="postgresql://w"
     )
     credentials = {role: cloud.assume(f"{NAME}-{role}") for role in MAY}
     tried = {}
-    with cloud.enforcing_iam():
-        for role, given in credentials.items():
-            s3, secrets = cloud.client("s3", given), cloud.client("secretsmanager", given)
-            states, sns = cloud.client("stepfunctions", given), cloud.client("sns", given)
-            new = {"Key": f"tried/{role}", "Body": b"{}", "IfNoneMatch": "*"}
-            tried[role] = {
-                wish
-                for wish, call, arguments in [
-                    ("list the ingestion lake", s3.list_objects_v2, {"Bucket": BUCKETS["ingestion"]}),
-                    ("add to the ingestion lake", s3.put_object, {"Bucket": BUCKETS["ingestion"], **new}),
-                    ("list the processed lake", s3.list_objects_v2, {"Bucket": BUCKETS["processed"]}),
-                    ("add to the processed lake", s3.put_object, {"Bucket": BUCKETS["processed"], **new}),
-                    ("replace the code", s3.put_object, {"Bucket": BUCKETS["code"], **new}),
-                    ("delete from the lake", s3.delete_object, {"Bucket": BUCKETS["ingestion"], "Key": "tried/ingest"}),
-                    ("know the source", secrets.get_secret_value, {"SecretId": "totes/terrifictotes/source"}),
-                    ("know the warehouse", secrets.get_secret_value, {"SecretId": "totes/terrifictotes/warehouse"}),
-                    ("see executions", states.list_executions, {"stateMachineArn": MACHINE}),
-                    ("publish", sns.publish, {"TopicArn": TOPIC, "Message": "tried"}),
-                ]
-                if not refused(call, **arguments)
-            }  # fmt: skip
+    for role, given in credentials.items():
+        s3, secrets = cloud.client("s3", given), cloud.client("secretsmanager", given)
+        states, sns = cloud.client("stepfunctions", given), cloud.client("sns", given)
+        new = {"Key": f"tried/{role}", "Body": b"{}", "IfNoneMatch": "*"}
+        tried[role] = {
+            wish
+            for wish, call, arguments in [
+                ("list the ingestion lake", s3.list_objects_v2, {"Bucket": BUCKETS["ingestion"]}),
+                ("add to the ingestion lake", s3.put_object, {"Bucket": BUCKETS["ingestion"], **new}),
+                ("list the processed lake", s3.list_objects_v2, {"Bucket": BUCKETS["processed"]}),
+                ("add to the processed lake", s3.put_object, {"Bucket": BUCKETS["processed"], **new}),
+                ("replace the code", s3.put_object, {"Bucket": BUCKETS["code"], **new}),
+                ("delete from the lake", s3.delete_object, {"Bucket": BUCKETS["ingestion"], "Key": "tried/ingest"}),
+                ("know the source", secrets.get_secret_value, {"SecretId": SECRETS["source"]}),
+                ("know the warehouse", secrets.get_secret_value, {"SecretId": SECRETS["warehouse"]}),
+                ("see executions", states.list_executions, {"stateMachineArn": MACHINE}),
+                ("publish", sns.publish, {"TopicArn": TOPIC, "Message": "tried"}),
+            ]
+            if not refused(call, **arguments)
+        }  # fmt: skip
     asked = set().union(*tried.values()) | {"delete from the lake", "replace the code"}
     assert tried == {role: may & asked for role, may in MAY.items()}
 
@@ -213,7 +206,6 @@ def test_the_lakes_own_policy_holds_whatever_else_is_allowed(
         given = {name.replace("_", ":", 1).replace("_", "-"): value for name, value in context.items()}
         return decide(Request(action, bucket(store, OBJECT), known | given), policies)
 
-    role = f"arn:aws:iam::{ACCOUNT}:role/{NAME}-{{}}"
     creating = {"s3_ObjectCreationOperation": "true"}
     assert decided("s3:GetObject") == "Allow"
     assert decided("s3:GetObject", aws_SecureTransport="false") == "Deny"
@@ -230,4 +222,4 @@ def test_the_lakes_own_policy_holds_whatever_else_is_allowed(
     ):
         assert decided(action) == "Allow", "a person who may can still put things right"
         for name in MAY:
-            assert decided(action, aws_PrincipalArn=role.format(name)) == "Deny"
+            assert decided(action, aws_PrincipalArn=role_arn(name)) == "Deny"
