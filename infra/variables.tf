@@ -23,7 +23,7 @@ variable "region" {
 }
 
 variable "package" {
-  description = "Path of the zip that `make lambda` has written. Its Python version and architecture must be those below."
+  description = "Path of the zip that `make lambda` has written, absolute or from here. Its Python version and architecture must be those below."
   type        = string
 
   validation {
