@@ -9,13 +9,14 @@ LAMBDA_ARCHITECTURE ?= arm64
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 
-.PHONY: help demo test coverage check lint types structure security audit soak bench bench-peers docs package lambda pins clean
+.PHONY: help demo test coverage check lint types structure security audit infra soak bench bench-peers docs package lambda pins clean
 
 help:
 	@echo 'make demo      the pipeline on a PostgreSQL of its own (ORDERS=20000)'
 	@echo 'make test      all tests (TESTS=tests/processing for some)'
 	@echo 'make coverage  all tests, and which lines and branches they reach'
-	@echo 'make check     lint, types, structure, docs up to date, security'
+	@echo 'make check     lint, types, structure, docs up to date, security, infra'
+	@echo 'make infra     Terraform: format, validity, its tests, checkov, the state machine (each skips where its tool is missing)'
 	@echo 'make soak      tests that make test has a spread of, then random histories beside an oracle, until stopped (MINUTES=60)'
 	@echo 'make bench     the benchmarks (ORDERS=5000000, ONLY=full-load,steps, REPEAT=5; make bench-peers for peers too)'
 	@echo 'make docs      write docs/reference/ anew'
@@ -33,7 +34,7 @@ test: .venv/dev.stamp
 coverage: .venv/dev.stamp
 	@$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term-missing:skip-covered tests
 
-check: lint types structure security audit
+check: lint types structure security audit infra
 
 lint: .venv/dev.stamp
 	@$(BIN)/ruff check .
@@ -61,6 +62,9 @@ audit: .venv/dev.stamp
 	    echo 'audit: SKIPPED, the database of vulnerabilities cannot be reached (build/audit.log)'; \
 	fi
 
+infra: .venv/dev.stamp .venv-checkov/stamp
+	@infra/check
+
 soak: .venv/dev.stamp
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m sweep tests
 	@$(BIN)/python -m tests.oracle.soak $(if $(MINUTES),--minutes $(MINUTES))
@@ -77,6 +81,13 @@ bench-peers: .venv-peers/stamp
 	@.venv-peers/bin/python -m pip --disable-pip-version-check --quiet install --requirement benchmarks/peers.txt || { \
 	    echo 'They cannot be installed here; make bench leaves them out.'; exit 1; }
 	@touch $@
+
+# Without an index of packages there is no checkov, and infra/check says that it is skipped.
+.venv-checkov/stamp: requirements/checkov.txt .venv/bin/python
+	@echo 'Installing checkov into .venv-checkov …'
+	@rm -rf .venv-checkov && $(PYTHON) -m venv .venv-checkov
+	@if .venv-checkov/bin/python -m pip --disable-pip-version-check --quiet install --requirement $<; then \
+	    touch $@; else rm -rf .venv-checkov; fi
 
 docs: .venv/dev.stamp
 	@$(BIN)/python docs/generate.py
@@ -129,5 +140,5 @@ pins:
 	@rm -rf build/pins build/chosen.txt
 
 clean:
-	@rm -rf .venv .venv-peers build dist demo htmlcov .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .venv-peers .venv-checkov build dist demo htmlcov .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,320 @@
+# What a plan has to read, and what an apply has to make: only what has the project's name.
+#
+# Some calls that list or describe know no resource, and some kinds of resource (interfaces of a network) have no name of
+# one's own choice: each such statement says so. Nothing here may read an object of the lake or the value of a secret.
+
+locals {
+  here = "${var.region}:${local.account}"
+
+  lake_buckets = [for bucket in ["ingestion", "processed", "code"] : "arn:${local.partition}:s3:::${local.name}-${bucket}-${local.account}"]
+
+  named = {
+    alarms    = "arn:${local.partition}:cloudwatch:${local.here}:alarm:${local.name}-*"
+    dashboard = "arn:${local.partition}:cloudwatch::${local.account}:dashboard/${local.name}"
+    functions = "arn:${local.partition}:lambda:${local.here}:function:${local.name}-*"
+    logs      = "arn:${local.partition}:logs:${local.here}:log-group:/aws/lambda/${local.name}-*"
+    execution = "arn:${local.partition}:logs:${local.here}:log-group:/aws/vendedlogs/states/${local.name}"
+    machine   = "arn:${local.partition}:states:${local.here}:stateMachine:${local.name}"
+    queue     = "arn:${local.partition}:sqs:${local.here}:${local.name}-unstarted"
+    schedule  = "arn:${local.partition}:scheduler:${local.here}:schedule/${local.name}/${local.name}"
+    group     = "arn:${local.partition}:scheduler:${local.here}:schedule-group/${local.name}"
+    secrets   = "arn:${local.partition}:secretsmanager:${local.here}:secret:totes/${var.project}/*"
+    topic     = "arn:${local.partition}:sns:${local.here}:${local.name}-alerts"
+  }
+
+  # The pipeline's own roles by name: not those of this file, so an apply cannot give itself more.
+  pipeline_roles = [for role in ["ingest", "process", "load", "pipeline", "schedule"] : "arn:${local.partition}:iam::${local.account}:role/${local.name}-${role}"]
+}
+
+data "aws_iam_policy_document" "read" {
+  #checkov:skip=CKV_AWS_356:Calls that list and describe know no resource
+  statement {
+    sid       = "FindTheState"
+    actions   = ["s3:ListBucket"]
+    resources = [aws_s3_bucket.state.arn]
+  }
+
+  statement {
+    sid       = "ReadTheState"
+    actions   = ["s3:GetObject"]
+    resources = ["${aws_s3_bucket.state.arn}/${local.state_key}"]
+  }
+
+  # The lock is an object of its own; a plan takes it too.
+  statement {
+    sid       = "LockTheState"
+    actions   = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]
+    resources = ["${aws_s3_bucket.state.arn}/${local.state_key}.tflock"]
+  }
+
+  statement {
+    sid = "ReadBuckets"
+    actions = [
+      "s3:GetAccelerateConfiguration",
+      "s3:GetBucketAcl",
+      "s3:GetBucketCORS",
+      "s3:GetBucketLocation",
+      "s3:GetBucketLogging",
+      "s3:GetBucketObjectLockConfiguration",
+      "s3:GetBucketOwnershipControls",
+      "s3:GetBucketPolicy",
+      "s3:GetBucketPublicAccessBlock",
+      "s3:GetBucketRequestPayment",
+      "s3:GetBucketTagging",
+      "s3:GetBucketVersioning",
+      "s3:GetBucketWebsite",
+      "s3:GetEncryptionConfiguration",
+      "s3:GetLifecycleConfiguration",
+      "s3:GetReplicationConfiguration",
+      "s3:ListBucket",
+    ]
+    resources = local.lake_buckets
+  }
+
+  statement {
+    sid       = "ReadThePackage"
+    actions   = ["s3:GetObject", "s3:GetObjectTagging"]
+    resources = ["${local.lake_buckets[2]}/*"]
+  }
+
+  statement {
+    sid = "ReadWhatHasTheProjectsName"
+    actions = [
+      "cloudwatch:GetDashboard",
+      "cloudwatch:ListTagsForResource",
+      "lambda:GetFunction",
+      "lambda:GetFunctionCodeSigningConfig",
+      "lambda:GetFunctionConfiguration",
+      "lambda:ListVersionsByFunction",
+      "logs:ListTagsForResource",
+      "scheduler:GetSchedule",
+      "scheduler:GetScheduleGroup",
+      "scheduler:ListTagsForResource",
+      "secretsmanager:DescribeSecret",
+      "secretsmanager:GetResourcePolicy",
+      "sns:GetSubscriptionAttributes",
+      "sns:GetTopicAttributes",
+      "sns:ListSubscriptionsByTopic",
+      "sns:ListTagsForResource",
+      "sqs:GetQueueAttributes",
+      "sqs:GetQueueUrl",
+      "sqs:ListQueueTags",
+      "states:DescribeStateMachine",
+      "states:ListStateMachineVersions",
+      "states:ListTagsForResource",
+    ]
+    resources = concat(values(local.named), ["${local.named.topic}:*", "${local.named.logs}:*", "${local.named.execution}:*"])
+  }
+
+  statement {
+    sid       = "ReadThePipelinesRoles"
+    actions   = ["iam:GetRole", "iam:GetRolePolicy", "iam:ListAttachedRolePolicies", "iam:ListRolePolicies"]
+    resources = local.pipeline_roles
+  }
+
+  # These know no resource.
+  statement {
+    sid = "ReadWhatHasNoName"
+    actions = [
+      "cloudwatch:DescribeAlarms",
+      "ec2:DescribeNetworkInterfaces",
+      "ec2:DescribePrefixLists",
+      "ec2:DescribeSecurityGroupRules",
+      "ec2:DescribeSecurityGroups",
+      "ec2:DescribeSubnets",
+      "ec2:DescribeTags",
+      "ec2:DescribeVpcEndpoints",
+      "ec2:DescribeVpcs",
+      "logs:DescribeLogGroups",
+      "logs:DescribeMetricFilters",
+      "states:ValidateStateMachineDefinition",
+    ]
+    resources = ["*"]
+  }
+}
+
+data "aws_iam_policy_document" "write" {
+  #checkov:skip=CKV_AWS_109:Roles are named; what they may be given is limited by what the review of a plan lets through
+  #checkov:skip=CKV_AWS_111:A network's rules and endpoints, and log deliveries, have no name before they are made
+  #checkov:skip=CKV_AWS_356:Calls of log deliveries know no resource
+  statement {
+    sid       = "WriteTheState"
+    actions   = ["s3:PutObject"]
+    resources = ["${aws_s3_bucket.state.arn}/${local.state_key}"]
+  }
+
+  statement {
+    sid = "MakeBuckets"
+    actions = [
+      "s3:CreateBucket",
+      "s3:DeleteBucket",
+      "s3:DeleteBucketPolicy",
+      "s3:PutBucketOwnershipControls",
+      "s3:PutBucketPolicy",
+      "s3:PutBucketPublicAccessBlock",
+      "s3:PutBucketTagging",
+      "s3:PutBucketVersioning",
+      "s3:PutEncryptionConfiguration",
+      "s3:PutLifecycleConfiguration",
+    ]
+    resources = local.lake_buckets
+  }
+
+  # Packages only: an apply has no way to an object of the lake.
+  statement {
+    sid       = "PutPackages"
+    actions   = ["s3:DeleteObject", "s3:DeleteObjectVersion", "s3:ListBucketVersions", "s3:PutObject", "s3:PutObjectTagging"]
+    resources = [local.lake_buckets[2], "${local.lake_buckets[2]}/*"]
+  }
+
+  statement {
+    sid = "MakeWhatHasTheProjectsName"
+    actions = [
+      "cloudwatch:DeleteAlarms",
+      "cloudwatch:DeleteDashboards",
+      "cloudwatch:PutDashboard",
+      "cloudwatch:PutMetricAlarm",
+      "cloudwatch:TagResource",
+      "cloudwatch:UntagResource",
+      "lambda:CreateFunction",
+      "lambda:DeleteFunction",
+      "lambda:TagResource",
+      "lambda:UntagResource",
+      "lambda:UpdateFunctionCode",
+      "lambda:UpdateFunctionConfiguration",
+      "logs:CreateLogGroup",
+      "logs:DeleteLogGroup",
+      "logs:DeleteMetricFilter",
+      "logs:PutMetricFilter",
+      "logs:PutRetentionPolicy",
+      "logs:TagResource",
+      "logs:UntagResource",
+      "scheduler:CreateSchedule",
+      "scheduler:CreateScheduleGroup",
+      "scheduler:DeleteSchedule",
+      "scheduler:DeleteScheduleGroup",
+      "scheduler:TagResource",
+      "scheduler:UntagResource",
+      "scheduler:UpdateSchedule",
+      "secretsmanager:CreateSecret",
+      "secretsmanager:DeleteSecret",
+      "secretsmanager:RestoreSecret",
+      "secretsmanager:TagResource",
+      "secretsmanager:UntagResource",
+      "secretsmanager:UpdateSecret",
+      "sns:CreateTopic",
+      "sns:DeleteTopic",
+      "sns:SetTopicAttributes",
+      "sns:Subscribe",
+      "sns:TagResource",
+      "sns:UntagResource",
+      "sqs:CreateQueue",
+      "sqs:DeleteQueue",
+      "sqs:SetQueueAttributes",
+      "sqs:TagQueue",
+      "sqs:UntagQueue",
+      "states:CreateStateMachine",
+      "states:DeleteStateMachine",
+      "states:TagResource",
+      "states:UntagResource",
+      "states:UpdateStateMachine",
+    ]
+    resources = concat(values(local.named), ["${local.named.logs}:*", "${local.named.execution}:*"])
+  }
+
+  statement {
+    sid       = "LeaveTheTopic"
+    actions   = ["sns:Unsubscribe"]
+    resources = ["${local.named.topic}:*"]
+  }
+
+  statement {
+    sid = "MakeThePipelinesRoles"
+    actions = [
+      "iam:CreateRole",
+      "iam:DeleteRole",
+      "iam:DeleteRolePolicy",
+      "iam:ListInstanceProfilesForRole",
+      "iam:PutRolePolicy",
+      "iam:TagRole",
+      "iam:UntagRole",
+      "iam:UpdateAssumeRolePolicy",
+      "iam:UpdateRole",
+      "iam:UpdateRoleDescription",
+    ]
+    resources = local.pipeline_roles
+  }
+
+  statement {
+    sid       = "GiveThemToTheirServices"
+    actions   = ["iam:PassRole"]
+    resources = local.pipeline_roles
+
+    condition {
+      test     = "StringEquals"
+      variable = "iam:PassedToService"
+      values   = ["lambda.amazonaws.com", "scheduler.amazonaws.com", "states.amazonaws.com"]
+    }
+  }
+
+  # The state machine's log goes through the account's log deliveries, which know no resource.
+  statement {
+    sid = "DeliverTheStateMachinesLog"
+    actions = [
+      "logs:CreateLogDelivery",
+      "logs:DeleteLogDelivery",
+      "logs:DescribeResourcePolicies",
+      "logs:GetLogDelivery",
+      "logs:ListLogDeliveries",
+      "logs:PutResourcePolicy",
+      "logs:UpdateLogDelivery",
+    ]
+    resources = ["*"]
+  }
+
+  # With a VPC only. What is made there gets its name from AWS; what is changed or removed has to have the project's tag.
+  statement {
+    sid = "MakeTheNetworksParts"
+    actions = [
+      "ec2:AuthorizeSecurityGroupEgress",
+      "ec2:AuthorizeSecurityGroupIngress",
+      "ec2:CreateSecurityGroup",
+      "ec2:CreateTags",
+      "ec2:CreateVpcEndpoint",
+    ]
+    resources = [for kind in ["route-table", "security-group", "security-group-rule", "subnet", "vpc", "vpc-endpoint"] : "arn:${local.partition}:ec2:${local.here}:${kind}/*"]
+  }
+
+  statement {
+    sid = "ChangeTheNetworksParts"
+    actions = [
+      "ec2:DeleteSecurityGroup",
+      "ec2:DeleteVpcEndpoints",
+      "ec2:ModifySecurityGroupRules",
+      "ec2:ModifyVpcEndpoint",
+      "ec2:RevokeSecurityGroupEgress",
+      "ec2:RevokeSecurityGroupIngress",
+    ]
+    resources = [for kind in ["security-group", "security-group-rule", "vpc-endpoint"] : "arn:${local.partition}:ec2:${local.here}:${kind}/*"]
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:ResourceTag/project"
+      values   = [local.name]
+    }
+  }
+}
+
+resource "aws_iam_role_policy" "read" {
+  for_each = local.subjects
+
+  name   = "read"
+  role   = aws_iam_role.github[each.key].id
+  policy = data.aws_iam_policy_document.read.json
+}
+
+resource "aws_iam_role_policy" "write" {
+  name   = "write"
+  role   = aws_iam_role.github["apply"].id
+  policy = data.aws_iam_policy_document.write.json
+}

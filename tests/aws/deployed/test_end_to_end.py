@@ -1,0 +1,173 @@
+"""The deployed state machine runs the deployed zip, from a real PostgreSQL into a real PostgreSQL.
+
+Each function has the credentials of its own role, and IAM is enforced: what they do here, their policies allow.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.aws.deployed.cloud import Cloud, FunctionFailed
+from tests.aws.deployed.conftest import Pipeline
+from tests.aws.deployed.names import BUCKETS, NAME, SECRETS, STAGES, TOPIC
+from tests.aws.runtime import Outcome, Runtime
+from tests.conftest import Database
+
+
+@pytest.fixture
+def outcomes(
+    cloud: Cloud, pipeline: Pipeline, tmp_path: Path, lambda_folder: Path
+) -> Iterator[list[Outcome]]:
+    """Each function in an execution environment, with the zip, the variables and the role that it was deployed with, over
+    an empty lake; gives what their calls gave, in order.
+    """
+    empty_lake(cloud)
+    client = cloud.client("lambda")
+    made: dict[str, Runtime] = {}
+    found: list[Outcome] = []
+    [package] = cloud.client("s3").list_objects_v2(Bucket=BUCKETS["code"])["Contents"]
+    zip_file = tmp_path / package["Key"]
+    cloud.client("s3").download_file(BUCKETS["code"], package["Key"], str(zip_file))
+    for stage in STAGES:
+        name = f"{NAME}-{stage}"
+        function = client.get_function_configuration(FunctionName=name)
+        role = cloud.assume(function["Role"].rpartition("/")[2])
+        variables = function["Environment"]["Variables"] | {
+            **cloud.environment,
+            "AWS_LAMBDA_LOG_FORMAT": function["LoggingConfig"]["LogFormat"],
+            "AWS_ACCESS_KEY_ID": role["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": role["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": role["SessionToken"],
+        }
+        made[stage] = Runtime(
+            zip_file, function["Handler"], variables, tmp_path, name=name, memory_mb=function["MemorySize"]
+        )
+        cloud.functions[stage] = calls(made[stage], function["Timeout"], found)
+    yield found
+    for runtime in made.values():
+        runtime.close()
+
+
+def calls(
+    runtime: Runtime, seconds_max: float, outcomes: list[Outcome]
+) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """The function, as Lambda calls it."""
+
+    def call(event: dict[str, Any]) -> dict[str, Any]:
+        outcome = runtime.invoke(event, seconds_max)
+        outcomes.append(outcome)
+        if outcome.error_type:
+            raise FunctionFailed(outcome.error_type, outcome.error_message)
+        return dict(outcome.result)
+
+    return call
+
+
+def empty_lake(cloud: Cloud) -> None:
+    """Removes every version of every object, as the account's owner may and the pipeline may not."""
+    for store in ("ingestion", "processed"):
+        for version in cloud.client("s3").list_object_versions(Bucket=BUCKETS[store]).get("Versions", []):
+            where = {"Bucket": BUCKETS[store], "Key": version["Key"], "VersionId": version["VersionId"]}
+            cloud.client("s3").delete_object(**where)
+
+
+def watched(cloud: Cloud) -> set[tuple[str, str, str]]:
+    """The metrics of the pipeline's own that alarms look at and functions emit, each with its dimensions."""
+    return {
+        (
+            alarm["Namespace"],
+            alarm["MetricName"],
+            json.dumps({d["Name"]: d["Value"] for d in alarm["Dimensions"]}),
+        )
+        for alarm in cloud.client("cloudwatch").describe_alarms()["MetricAlarms"]
+        if alarm["Namespace"].startswith("Totes/") and not alarm["MetricName"].endswith("Errors")
+    }
+
+
+def emitted(outcomes: list[Outcome]) -> set[tuple[str, str, str]]:
+    """The metrics that the functions' log lines hold, each with its dimensions."""
+    return {
+        (directive["Namespace"], metric["Name"], json.dumps({name: line[name] for name in names}))
+        for outcome in outcomes
+        for line in outcome.metrics
+        for directive in line["_aws"]["CloudWatchMetrics"]
+        for names in directive["Dimensions"]
+        for metric in directive["Metrics"]
+    }
+
+
+def put_secrets(cloud: Cloud, **urls: str) -> None:
+    for which, url in urls.items():
+        cloud.client("secretsmanager").put_secret_value(SecretId=SECRETS[which], SecretString=url)
+
+
+def test_rows_arrive_and_so_do_changes(
+    cloud: Cloud,
+    pipeline: Pipeline,
+    outcomes: list[Outcome],
+    totesys: Database,
+    database: Database,
+) -> None:
+    put_secrets(cloud, source=totesys.url, warehouse=database.url)
+
+    first = pipeline.run()
+    assert first["status"] == "SUCCEEDED", "".join(m for _, m in cloud.notifications(TOPIC))
+    said = json.loads(first["output"])
+    assert [said[stage]["batch"] for stage in ("ingest", "process", "load")] == [1, 1, 1]
+    assert said["ingest"]["tables"]["sales_order"] == {"upserts": 200}
+    assert said["load"]["tables"]["fact_sales_order"] == 200
+    assert database.execute("SELECT count(*) FROM fact_sales_order") == [(200,)]
+
+    totesys.execute(
+        "UPDATE sales_order SET units_sold = 4711, last_updated = now() WHERE sales_order_id = 1",
+        "UPDATE department SET location = 'Leeds', last_updated = now() WHERE department_id = 1",
+    )
+    second = pipeline.run()
+    assert second["status"] == "SUCCEEDED", second
+    said = json.loads(second["output"])
+    assert said["ingest"]["tables"] == {
+        "department": {"upserts": 1},
+        "sales_order": {"upserts": 1},
+    }
+    assert database.execute(
+        "SELECT count(*), count(valid_to), max(units_sold) = 4711 FROM fact_sales_order WHERE sales_order_id = 1"
+    ) == [(2, 1, True)]
+
+    assert watched(cloud) <= emitted(outcomes)
+    third = json.loads(pipeline.run()["output"])
+    assert [third[stage]["batch"] for stage in ("ingest", "process", "load")] == [None, None, None]
+
+
+def test_the_warehouse_may_be_away_and_no_secret_is_told(
+    cloud: Cloud,
+    pipeline: Pipeline,
+    outcomes: list[Outcome],
+    totesys: Database,
+    database: Database,
+) -> None:
+    secret = "opensesame4711"
+    put_secrets(cloud, source=totesys.url, warehouse=f"postgresql://totes:{secret}@127.0.0.1:1/warehouse")
+    execution = pipeline.start()
+    ended = pipeline.wait(execution)
+    assert (ended["status"], ended["error"]) == ("FAILED", "StageFailed")
+    assert ended["cause"] == "These stages failed: load. The topic has what they said."
+    assert len(cloud.pauses) == 4  # tried, and tried again
+    subject, message = cloud.notifications(TOPIC)[-1]
+    assert subject == "totes terrifictotes: the load stage failed"
+    assert "WarehouseError" in message
+    history = cloud.client("stepfunctions").get_execution_history(executionArn=execution, maxResults=1000)
+    printed = "".join(line for outcome in outcomes for line in outcome.lines)
+    assert secret not in message + printed + json.dumps(history["events"], default=str)
+    # What the alarm for the stage's errors counts: a line for each of the five calls.
+    lines = [line for outcome in outcomes for line in outcome.log if line.get("level") == "ERROR"]
+    ours = [line for line in lines if line.get("execution") == execution.rpartition(":")[2]]
+    assert len(ours) == 5, lines
+
+    put_secrets(cloud, warehouse=database.url)
+    assert pipeline.run()["status"] == "SUCCEEDED"
+    assert database.execute("SELECT count(*) FROM fact_sales_order") == [(200,)]

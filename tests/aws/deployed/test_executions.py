@@ -1,0 +1,133 @@
+"""Executions of the deployed state machine, with functions that a test makes up: what it does with how they end."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+from tests.aws.deployed.cloud import Cloud, FunctionFailed
+from tests.aws.deployed.conftest import Pipeline, result
+from tests.aws.deployed.names import TOPIC
+from totes.errors import ModelFailed, SourceError, WarehouseError
+
+
+class Calls(list[str]):
+    """What was called, in order; the functions in it do as they are told, the last thing again and again."""
+
+    def function(self, name: str, *acts: Any) -> Any:
+        """A function that does one thing a call: gives a result, or raises an error."""
+        remaining = list(acts)
+
+        def call(event: dict[str, Any]) -> dict[str, Any]:
+            self.append(name)
+            act = remaining.pop(0) if len(remaining) > 1 else remaining[0]
+            if isinstance(act, Exception):
+                raise act
+            return dict(act(event))
+
+        return call
+
+
+def test_the_stages_run_one_after_the_other_and_say_what_they_did(cloud: Cloud, pipeline: Pipeline) -> None:
+    events = {}
+    for stage in ("ingest", "process", "load"):
+        had = cloud.functions[stage]
+        cloud.functions[stage] = lambda event, stage=stage, had=had: (
+            events.setdefault(stage, event) and had(event)
+        )
+    execution = pipeline.start()
+    ended = pipeline.wait(execution)
+    name = execution.rpartition(":")[2]
+    assert ended["status"] == "SUCCEEDED"
+    assert list(events.items()) == [
+        ("ingest", {"execution": name}),
+        ("process", {"execution": name}),
+        ("load", {"execution": name, "captured_at": "2026-01-02T03:04:05+00:00"}),
+    ]
+    nothing = {"batch": None, "tables": {}, "more": False, "seconds": 0.1}
+    assert json.loads(ended["output"]) == {
+        "ingest": nothing | {"captured_at": "2026-01-02T03:04:05+00:00"},
+        "process": nothing,
+        "load": nothing,
+    }
+
+
+def test_a_stage_with_more_to_do_is_called_again(cloud: Cloud, pipeline: Pipeline) -> None:
+    calls = Calls()
+    more = result(more=True, captured_at="2026-01-02T03:04:05+00:00")
+    done = result(captured_at="2026-01-02T03:04:05+00:00")
+    cloud.functions["ingest"] = calls.function("ingest", more, more, done)
+    cloud.functions["process"] = calls.function("process", result())
+    cloud.functions["load"] = calls.function("load", result(more=True), result())
+    assert pipeline.run()["status"] == "SUCCEEDED"
+    assert calls == ["ingest", "ingest", "ingest", "process", "load", "load"]
+
+
+def test_what_is_transient_is_tried_again_with_growing_pauses(cloud: Cloud, pipeline: Pipeline) -> None:
+    calls = Calls()
+    away = WarehouseError("the warehouse is away")
+    cloud.functions["load"] = calls.function("load", away, away, away, result())
+    assert pipeline.run()["status"] == "SUCCEEDED"
+    assert len(calls) == 4
+    # Full jitter: anything up to 5, 10 and 20 seconds.
+    assert [pause <= most for pause, most in zip(cloud.pauses, (5, 10, 20), strict=True)] == [True] * 3
+
+
+def test_a_stage_that_stays_away_ends_in_an_alert_while_the_others_go_on(
+    cloud: Cloud, pipeline: Pipeline
+) -> None:
+    calls = Calls()
+    cloud.functions["ingest"] = calls.function("ingest", SourceError("the source cannot be reached"))
+    cloud.functions["process"] = calls.function("process", result())
+    cloud.functions["load"] = calls.function("load", result())
+    execution = pipeline.start()
+    ended = pipeline.wait(execution)
+    assert calls == ["ingest"] * 5 + ["process", "load"]
+    assert (ended["status"], ended["error"]) == ("FAILED", "StageFailed")
+    assert ended["cause"] == "These stages failed: ingest. The topic has what they said."
+    subject, message = cloud.notifications(TOPIC)[-1]
+    assert subject == "totes terrifictotes: the ingest stage failed"
+    assert "SourceError" in message
+    assert "the source cannot be reached" in message
+    assert f"executions/details/{execution}" in message
+
+
+def test_what_is_not_transient_is_not_tried_again(cloud: Cloud, pipeline: Pipeline) -> None:
+    calls = Calls()
+    cloud.functions["process"] = calls.function("process", ModelFailed('it\'s {odd}, and "quoted"\n'))
+    cloud.functions["load"] = calls.function("load", ZeroDivisionError())
+    before = len(cloud.notifications(TOPIC))
+    ended = pipeline.run()
+    assert calls == ["process", "load"]
+    assert ended["cause"] == "These stages failed: process load. The topic has what they said."
+    told = cloud.notifications(TOPIC)[before:]
+    assert [subject for subject, _ in told] == [
+        "totes terrifictotes: the process stage failed",
+        "totes terrifictotes: the load stage failed",
+    ]
+
+
+def test_a_function_that_lambda_ended_is_called_once_more(cloud: Cloud, pipeline: Pipeline) -> None:
+    calls = Calls()
+    cloud.functions["process"] = calls.function("process", FunctionFailed("Sandbox.Timedout"), result())
+    cloud.functions["load"] = calls.function("load", FunctionFailed("Runtime.ExitError"))
+    assert pipeline.run()["cause"] == "These stages failed: load. The topic has what they said."
+    assert calls == ["process", "process", "load", "load"]
+
+
+def test_an_execution_beside_another_one_ends_at_once(cloud: Cloud, pipeline: Pipeline) -> None:
+    calls, go_on = Calls(), threading.Event()
+
+    def wait(event: dict[str, Any]) -> dict[str, Any]:
+        go_on.wait(30)
+        return result(captured_at=None)(event)
+
+    cloud.functions["ingest"] = calls.function("ingest", wait)
+    first = pipeline.start()
+    second = pipeline.start()
+    assert pipeline.wait(second)["status"] == "SUCCEEDED"
+    assert pipeline.states(second)[-1] == "Another one runs"
+    go_on.set()
+    assert pipeline.wait(first)["status"] == "SUCCEEDED"
+    assert calls == ["ingest"]
