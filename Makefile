@@ -9,7 +9,12 @@ LAMBDA_ARCHITECTURE ?= arm64
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 
-.PHONY: help demo test coverage check lint types structure security audit infra soak bench bench-peers docs package lambda pins clean
+# What Terraform is told of the zip; the path is taken from infra/, so that it is the same on every machine.
+TERRAFORM := terraform -chdir=infra
+ZIP := -var package=../build/lambda/totes-$(LAMBDA_ARCHITECTURE)-py$(LAMBDA_PYTHON).zip \
+    -var python_version=$(LAMBDA_PYTHON) -var architecture=$(LAMBDA_ARCHITECTURE)
+
+.PHONY: help demo test coverage check lint types structure security audit infra soak bench bench-peers docs package lambda bootstrap plan deploy pins clean
 
 help:
 	@echo 'make demo      the pipeline on a PostgreSQL of its own (ORDERS=20000)'
@@ -22,6 +27,7 @@ help:
 	@echo 'make docs      write docs/reference/ anew'
 	@echo 'make package   wheel and source archive, into dist/'
 	@echo 'make lambda    the zip of the Lambda functions (LAMBDA_PYTHON=3.13, LAMBDA_ARCHITECTURE=arm64, PROJECT=folder)'
+	@echo 'make deploy    all of it on AWS, after make bootstrap: docs/how-to/deploy.md (make plan only shows what would change)'
 	@echo 'make pins      choose the newest versions that pyproject.toml allows, into requirements/'
 	@echo 'make clean     remove what was made here, .venv too'
 
@@ -95,6 +101,25 @@ docs: .venv/dev.stamp
 package: .venv/dev.stamp
 	@rm -rf dist
 	@$(BIN)/hatchling build -d dist
+
+bootstrap:
+	@terraform -chdir=infra/bootstrap init -input=false
+	@terraform -chdir=infra/bootstrap apply $(if $(REPOSITORY),-var repository=$(REPOSITORY)) \
+	    $(if $(wildcard infra/terraform.tfvars),-var-file=../terraform.tfvars)
+	@terraform -chdir=infra/bootstrap output -raw backend > infra/backend.hcl
+	@echo 'infra/backend.hcl is written. Next: make deploy'
+
+plan: lambda infra/backend.hcl
+	@$(TERRAFORM) init -input=false -backend-config=backend.hcl
+	@$(TERRAFORM) plan -input=false -out=totes.tfplan $(ZIP)
+
+deploy: lambda infra/backend.hcl
+	@$(TERRAFORM) init -input=false -backend-config=backend.hcl
+	@$(TERRAFORM) apply $(ZIP)
+
+infra/backend.hcl:
+	@echo 'There is no infra/backend.hcl, which says where the state of Terraform is. Run make bootstrap,'
+	@echo 'or write it: docs/how-to/deploy.md'; exit 1
 
 lambda: .venv/demo.stamp
 	@$(BIN)/python infra/package.py --python $(LAMBDA_PYTHON) --architecture $(LAMBDA_ARCHITECTURE) \

@@ -112,7 +112,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "lake" {
     }
 
     expiration {
-      days = 14
+      days = 7
     }
 
     noncurrent_version_expiration {
