@@ -92,7 +92,8 @@ resource "aws_s3_bucket_policy" "code" {
   bucket = aws_s3_bucket.code.id
   policy = data.aws_iam_policy_document.code.json
 
-  depends_on = [aws_s3_bucket_public_access_block.code]
+  # After the first package: emulators that read a Deny without its condition would refuse to take it.
+  depends_on = [aws_s3_bucket_public_access_block.code, aws_s3_object.package]
 }
 
 # The key has the content's hash, so another package is another object, and the functions see that it is.
