@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +37,8 @@ from totes.terrifictotes import demo_source
 from totes.terrifictotes.server import LocalServer
 
 ORDERS = 200
+# A disk in memory, where there is one, takes a third of the time to make and remove a database; each takes 8 MB.
+_MEMORY_DISK, _DATABASES_BYTES_MAX = Path("/dev/shm"), 12 << 30
 _numbers = itertools.count(1)
 
 
@@ -109,8 +112,12 @@ def _own_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[LocalServer]:
-    """One PostgreSQL for the whole run; its hundreds of small databases are not worth being vacuumed in turn."""
-    with LocalServer.start(settings={"autovacuum": "off"}) as running:
+    """One PostgreSQL for the whole run; its hundreds of small databases are not worth being vacuumed in turn, nor a disk."""
+    with pytest.MonkeyPatch.context() as patched:
+        if _MEMORY_DISK.is_dir() and shutil.disk_usage(_MEMORY_DISK).free > _DATABASES_BYTES_MAX:
+            patched.setattr(tempfile, "tempdir", str(_MEMORY_DISK))
+        running = LocalServer.start(settings={"autovacuum": "off"})
+    with running:
         yield running
 
 

@@ -54,6 +54,7 @@ class Functions:
             "POWERTOOLS_METRICS_NAMESPACE": "Totes",
             "POWERTOOLS_SERVICE_NAME": "totes-tests",
             "TOTES_LAKE__CACHE": "/tmp/totes",
+            "TOTES_LAKE__CHECKPOINTS": "true",
             **environment,
         }
         self._made: dict[str, Runtime] = {}

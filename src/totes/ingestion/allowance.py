@@ -32,10 +32,6 @@ class Allowance:
         self._used = True
         return not self._spent
 
-    def is_spent(self) -> bool:
-        """Whether `take` has refused, or would."""
-        return self._spent or (self._used and self._is_over())
-
     @property
     def is_limited(self) -> bool:
         """Whether `take` may ever refuse."""

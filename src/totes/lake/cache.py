@@ -129,7 +129,7 @@ class Cache:
         last, first = self._journal.last(), self.batch + 1
         for batch in range(first, last + 1):
             if batch > first and deadline.half_over():
-                _log.info("caught up in part", stage=self._stage, batch=batch - 1, newest=last)
+                _log.info("caught up in part", cache=self._stage, batch=batch - 1, newest=last)
                 return False
             self.begin()
             try:
@@ -209,7 +209,7 @@ class Cache:
             place = self._journal.store.location(manifest_path(last + 1))
             raise LakeDamaged(
                 f"{place} is missing, though batch {batch} was there when the lake was last read",
-                hint=f"Restore it from a backup. If the lake is meant to end there, delete {file}",
+                hint=f"Restore it from a backup. If the lake is meant to end there, delete {file} and the lake's checkpoints/",
             )
         return bool(self._journal.read(batch).sha256() == digest)
 

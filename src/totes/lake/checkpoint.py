@@ -44,7 +44,7 @@ def save_checkpoint(store: Store, stage: str, batch: int, manifest_sha256: str, 
     document = Checkpoint(stage=stage, batch=batch, manifest_sha256=manifest_sha256, file=entry)
     with suppress(ObjectExists):
         store.put_new(checkpoint_path(stage, batch), document.model_dump_json(indent=1).encode())
-    _log.info("checkpoint", stage=stage, batch=batch, bytes=entry.bytes)
+    _log.info("checkpoint", cache=stage, batch=batch, bytes=entry.bytes)
 
 
 def restore_checkpoint(store: Store, stage: str, target: Path) -> int:
@@ -70,10 +70,10 @@ def restore_checkpoint(store: Store, stage: str, target: Path) -> int:
             with store.local([document.file]) as [file]:
                 shutil.move(file, target)
         except LakeDamaged as error:
-            _log.warning(f"a checkpoint cannot be used: {error.what}", stage=stage, batch=batch)
+            _log.warning(f"a checkpoint cannot be used: {error.what}", cache=stage, batch=batch)
             continue
         _log.info(
-            "the cache was restored from a checkpoint", stage=stage, batch=batch, bytes=document.file.bytes
+            "the cache was restored from a checkpoint", cache=stage, batch=batch, bytes=document.file.bytes
         )
         return document.file.bytes
     return 0

@@ -57,7 +57,7 @@ class Deployment:
         Raises:
             TerraformFailed: also where no provider can be had.
         """
-        shutil.copytree(root, folder, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*"))
+        shutil.copytree(root, folder, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*", "*.tfvars"))
         (folder / "override.tf").write_text(overrides, encoding="utf-8")
         made = cls(folder, {**os.environ, **configuration(folder.parent), **environment})
         made.run("init", "-input=false")

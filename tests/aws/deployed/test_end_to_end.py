@@ -6,6 +6,7 @@ Each function has the credentials of its own role, and IAM is enforced: what the
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,21 +16,26 @@ import pytest
 from tests.aws.deployed.cloud import Cloud, FunctionFailed
 from tests.aws.deployed.conftest import Pipeline
 from tests.aws.deployed.names import BUCKETS, NAME, SECRETS, STAGES, TOPIC
+from tests.aws.deployed.terraform import Deployment
 from tests.aws.runtime import Outcome, Runtime
-from tests.conftest import Database
+from tests.conftest import Command, Database
+
+
+class Outcomes(list[Outcome]):
+    """What the functions' calls gave, in order; with `told_seconds`, they are told that they have so much time."""
+
+    told_seconds: float | None = None
 
 
 @pytest.fixture
-def outcomes(
-    cloud: Cloud, pipeline: Pipeline, tmp_path: Path, lambda_folder: Path
-) -> Iterator[list[Outcome]]:
+def outcomes(cloud: Cloud, pipeline: Pipeline, tmp_path: Path, lambda_folder: Path) -> Iterator[Outcomes]:
     """Each function in an execution environment, with the zip, the variables and the role that it was deployed with, over
     an empty lake; gives what their calls gave, in order.
     """
     empty_lake(cloud)
     client = cloud.client("lambda")
     made: dict[str, Runtime] = {}
-    found: list[Outcome] = []
+    found = Outcomes()
     [package] = cloud.client("s3").list_objects_v2(Bucket=BUCKETS["code"])["Contents"]
     zip_file = tmp_path / package["Key"]
     cloud.client("s3").download_file(BUCKETS["code"], package["Key"], str(zip_file))
@@ -54,12 +60,12 @@ def outcomes(
 
 
 def calls(
-    runtime: Runtime, seconds_max: float, outcomes: list[Outcome]
+    runtime: Runtime, seconds_max: float, outcomes: Outcomes
 ) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """The function, as Lambda calls it."""
 
     def call(event: dict[str, Any]) -> dict[str, Any]:
-        outcome = runtime.invoke(event, seconds_max)
+        outcome = runtime.invoke(event, seconds_max, told_seconds=outcomes.told_seconds)
         outcomes.append(outcome)
         if outcome.error_type:
             raise FunctionFailed(outcome.error_type, outcome.error_message)
@@ -109,18 +115,29 @@ def put_secrets(cloud: Cloud, **urls: str) -> None:
 def test_rows_arrive_and_so_do_changes(
     cloud: Cloud,
     pipeline: Pipeline,
-    outcomes: list[Outcome],
+    outcomes: Outcomes,
+    request: pytest.FixtureRequest,
+    totes: Callable[..., Command],
     totesys: Database,
     database: Database,
+    tmp_path: Path,
 ) -> None:
     put_secrets(cloud, source=totesys.url, warehouse=database.url)
 
-    first = pipeline.run()
+    # A first load that is larger than a function's time: each call gets as far as one table.
+    outcomes.told_seconds = 0.001
+    execution = pipeline.start()
+    first = pipeline.wait(execution)
+    outcomes.told_seconds = None
     assert first["status"] == "SUCCEEDED", "".join(m for _, m in cloud.notifications(TOPIC))
     said = json.loads(first["output"])
-    assert [said[stage]["batch"] for stage in ("ingest", "process", "load")] == [1, 1, 1]
-    assert said["ingest"]["tables"]["sales_order"] == {"upserts": 200}
-    assert said["load"]["tables"]["fact_sales_order"] == 200
+    assert [said[stage]["batch"] for stage in STAGES] == [11, 11, 11]
+    assert Counter(pipeline.states(execution)) >= Counter({"Ingest": 11, "Process": 11, "Load": 11})
+    assert (
+        sum(outcome.result["tables"].get("sales_order", {}).get("upserts", 0) for outcome in outcomes[:11])
+        == 200
+    )
+    assert sum(outcome.result.get("quarantined", 0) for outcome in outcomes) == 0
     assert database.execute("SELECT count(*) FROM fact_sales_order") == [(200,)]
 
     totesys.execute(
@@ -140,13 +157,34 @@ def test_rows_arrive_and_so_do_changes(
 
     assert watched(cloud) <= emitted(outcomes)
     third = json.loads(pipeline.run()["output"])
-    assert [third[stage]["batch"] for stage in ("ingest", "process", "load")] == [None, None, None]
+    assert [third[stage]["batch"] for stage in STAGES] == [None, None, None]
+
+    # The same commands from a laptop, with the settings that Terraform gives out when it is through.
+    deployment: Deployment = request.getfixturevalue("deployment")
+    (tmp_path / "totes.toml").write_text(deployment.run("output", "-raw", "settings"), encoding="utf-8")
+
+    def told(*arguments: str) -> Any:
+        command = totes(*arguments, "--json", **cloud.environment)
+        assert command.code == 0, command.err
+        return json.loads(command.out)
+
+    assert {stage: one["batch"] for stage, one in told("status")["stages"].items()} == dict.fromkeys(
+        STAGES, 12
+    )
+    assert [v["units_sold"] == 4711 for v in told("history", "fact_sales_order", "1")["versions"]] == [
+        False,
+        True,
+    ]
+    assert all(table["equal"] for table in told("verify")["tables"].values())
+    copy = f"duckdb:///{tmp_path}/copy.duckdb"
+    assert told("replay", "--warehouse", copy)["batch"] == 12
+    assert told("backup", str(tmp_path / "backup"))["processed"]["batch"] == 12
 
 
 def test_the_warehouse_may_be_away_and_no_secret_is_told(
     cloud: Cloud,
     pipeline: Pipeline,
-    outcomes: list[Outcome],
+    outcomes: Outcomes,
     totesys: Database,
     database: Database,
 ) -> None:

@@ -113,7 +113,7 @@ def test_only_checkpoints_leave_the_lake(cloud: Cloud, deployment: Deployment) -
         rules = cloud.client("s3").get_bucket_lifecycle_configuration(Bucket=BUCKETS[store])["Rules"]
         leaving = [rule for rule in rules if "Days" in rule.get("Expiration", {})]
         assert [(rule["Filter"]["Prefix"], rule["Expiration"]["Days"]) for rule in leaving] == [
-            ("checkpoints/", 14)
+            ("checkpoints/", 7)
         ]
         [versions] = [rule for rule in rules if rule["ID"] == "versions"]
         assert versions["NoncurrentVersionExpiration"]["NoncurrentDays"] == 30
