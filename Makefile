@@ -26,7 +26,8 @@ help:
 	@echo 'make bench     the benchmarks (ORDERS=5000000, ONLY=full-load,steps, REPEAT=5; make bench-peers for peers too)'
 	@echo 'make docs      write docs/reference/ anew'
 	@echo 'make package   wheel and source archive, into dist/'
-	@echo 'make lambda    the zip of the Lambda functions (LAMBDA_PYTHON=3.13, LAMBDA_ARCHITECTURE=arm64, PROJECT=folder)'
+	@echo 'make lambda    the zip of the Lambda functions (LAMBDA_PYTHON=3.13, LAMBDA_ARCHITECTURE=arm64, PROJECT=folder,'
+	@echo '               CERTIFICATES=file)'
 	@echo 'make deploy    all of it on AWS, after make bootstrap: docs/how-to/deploy.md (make plan only shows what would change)'
 	@echo 'make pins      choose the newest versions that pyproject.toml allows, into requirements/'
 	@echo 'make clean     remove what was made here, .venv too'
@@ -123,7 +124,7 @@ infra/backend.hcl:
 
 lambda: .venv/demo.stamp
 	@$(BIN)/python infra/package.py --python $(LAMBDA_PYTHON) --architecture $(LAMBDA_ARCHITECTURE) \
-	    $(if $(PROJECT),--project $(PROJECT))
+	    $(if $(PROJECT),--project $(PROJECT)) $(if $(CERTIFICATES),--certificates $(CERTIFICATES))
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

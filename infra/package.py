@@ -46,8 +46,7 @@ def main() -> None:
         _prune(tree, NOT_OF_WHEELS)
         shutil.copytree(ROOT / "src" / "totes", tree / "totes")
         _prune(tree / "totes", (*NOT_OF_TOTES, "**/__pycache__", "py.typed"))
-        if arguments.project:
-            add_project(tree, arguments.project)
+        add_own(tree, arguments.project, arguments.certificates)
         unzipped = sum(file.stat().st_size for file in _files(tree))
         if unzipped > UNZIPPED_MIB_MAX * MIB:
             sys.exit(f"error: {unzipped / MIB:.1f} MiB unzipped, and Lambda takes {UNZIPPED_MIB_MAX}")
@@ -68,6 +67,11 @@ def _arguments() -> argparse.Namespace:
         "--project", type=Path, help="a folder with models/ and reference/; it becomes project/ in the zip"
     )
     parser.add_argument(
+        "--certificates",
+        type=Path,
+        help="a PEM file with the authorities of the databases' certificates; it becomes certificates.pem in the zip",
+    )
+    parser.add_argument(
         "--output", type=Path, default=ROOT / "build" / "lambda", help="the folder for the zip"
     )
     arguments = parser.parse_args()
@@ -75,6 +79,8 @@ def _arguments() -> argparse.Namespace:
         parser.error(f"--python {arguments.python}: write a version such as 3.13")
     if arguments.project and not (arguments.project / "models").is_dir():
         parser.error(f"--project {arguments.project}: there is no folder models/ in it")
+    if arguments.certificates and not arguments.certificates.is_file():
+        parser.error(f"--certificates {arguments.certificates}: there is no such file")
     return arguments
 
 
@@ -114,11 +120,13 @@ def _prune(folder: Path, patterns: tuple[str, ...]) -> None:
                 found.unlink(missing_ok=True)
 
 
-def add_project(tree: Path, project: Path) -> None:
-    """Puts a project's models and reference files into the folder, and nothing else that is beside them."""
-    for part in ("models", "reference"):
-        if (project / part).is_dir():
+def add_own(tree: Path, project: Path | None, certificates: Path | None) -> None:
+    """Puts a project's models and reference files into the folder, and nothing else that is beside them; and certificates."""
+    for part in ("models", "reference") if project else ():
+        if project and (project / part).is_dir():
             shutil.copytree(project / part, tree / "project" / part)
+    if certificates:
+        shutil.copyfile(certificates, tree / "certificates.pem")
 
 
 def _files(tree: Path) -> Iterator[Path]:

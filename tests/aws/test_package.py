@@ -102,7 +102,7 @@ def test_the_pins_are_those_of_the_other_files() -> None:
     assert pins("lambda") <= pins("runtime") | pins("dev")
 
 
-def test_of_a_project_the_models_and_reference_files_are_put_in(tmp_path: Path) -> None:
+def test_of_a_project_the_models_and_reference_files_are_put_in_and_certificates(tmp_path: Path) -> None:
     for file in ("models/dim_x.sql", "reference/codes.csv", "lake/secret.txt", "totes.toml"):
         (tmp_path / "project" / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "project" / file).write_text(file)
@@ -111,18 +111,29 @@ def test_of_a_project_the_models_and_reference_files_are_put_in(tmp_path: Path) 
     assert specification.loader is not None
     package = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(package)
-    package.add_project(tmp_path / "tree", tmp_path / "project")
+    (tmp_path / "bundle.pem").write_text("a certificate")
+    package.add_own(tmp_path / "tree", tmp_path / "project", tmp_path / "bundle.pem")
     package.write(tmp_path / "tree", tmp_path / "made.zip")
     with zipfile.ZipFile(tmp_path / "made.zip") as archive:
-        assert archive.namelist() == ["project/models/dim_x.sql", "project/reference/codes.csv"]
+        assert archive.namelist() == [
+            "certificates.pem",
+            "project/models/dim_x.sql",
+            "project/reference/codes.csv",
+        ]
         assert archive.read("project/models/dim_x.sql") == b"models/dim_x.sql"
 
 
-def test_a_folder_that_is_no_project_is_refused(tmp_path: Path) -> None:
-    command = [sys.executable, ROOT / "infra" / "package.py", "--output", tmp_path, "--project", tmp_path]
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [("--project", "", "models/"), ("--certificates", "none.pem", "no such file")],
+)
+def test_what_is_not_there_to_be_put_in_is_refused(
+    tmp_path: Path, option: str, value: str, said: str
+) -> None:
+    command = [sys.executable, ROOT / "infra" / "package.py", "--output", tmp_path, option, tmp_path / value]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "models/" in done.stderr
+    assert said in done.stderr
 
 
 def _plain(name: str) -> str:
