@@ -11,8 +11,10 @@ import os
 import signal
 from collections import Counter
 from pathlib import Path
+from threading import Lock
 
 _reached: Counter[str] = Counter()
+_counting = Lock()
 
 
 def reach(name: str) -> None:
@@ -28,6 +30,8 @@ def reach(name: str) -> None:
     point, _, turn = place.partition(":")
     if point != name:
         return
-    _reached[name] += 1
-    if _reached[name] == int(turn or 1):
+    with _counting:
+        _reached[name] += 1
+        is_wanted = _reached[name] == int(turn or 1)
+    if is_wanted:
         os.kill(os.getpid(), signal.SIGSTOP if action == "stop" else signal.SIGKILL)
