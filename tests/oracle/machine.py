@@ -67,6 +67,7 @@ class ShopMachine(RuleBasedStateMachine):
             (self.folder / "models" / f"{name}.sql").write_text(text, encoding="utf-8")
         (self.folder / "totes.toml").write_text(
             f'[project]\nname = "shop"\npath = "."\n[source]\nurl = "{self.source.url}"\n[lake]\ncompression = "gzip"\n'
+            f"checkpoints = {str(self.kind == 'duckdb').lower()}\n"  # a lost cache returns in both ways
             f'[warehouse]\nurl = "{self.warehouse}"\n',
             encoding="utf-8",
         )
