@@ -14,6 +14,7 @@ from tests.contracts.shop import MODELS, SCHEMA
 from totes.errors import WarehouseError, WarehouseRefused
 from totes.pipeline import Pipeline
 from totes.terrifictotes.server import LocalServer
+from totes.warehouse import references
 
 
 @pytest.fixture
@@ -214,3 +215,49 @@ def test_duckdb_and_postgresql_hold_the_same_rows_of_the_same_lake(
             tuple(map(str, row)) for row in rows_of(beside, f"SELECT * FROM {table} ORDER BY 1")
         ]
         assert len(rows) == count
+
+
+FOREIGN_KEYS = """SELECT conname::text, pg_get_constraintdef(oid), convalidated, confrelid::regclass::text
+                  FROM pg_constraint WHERE contype = 'f' ORDER BY 1"""
+
+
+def test_foreign_keys_are_the_same_after_a_load_that_checked_them_as_a_set(
+    pipeline: Pipeline, database: Database, star: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_cleanly(pipeline)
+    star.execute(
+        "CREATE TABLE reason (code int PRIMARY KEY)", "INSERT INTO reason VALUES (0), (1), (2), (7)",
+        "ALTER TABLE fact_order ADD CONSTRAINT somebodys FOREIGN KEY (quantity) REFERENCES reason DEFERRABLE NOT VALID",
+    )  # fmt: skip
+    keys = star.execute(FOREIGN_KEYS)
+    assert len(keys) == 2
+    numbers = star.execute("SELECT oid FROM pg_constraint WHERE contype = 'f'")
+    monkeypatch.setattr(references, "MANY_ROWS", 10)
+    database.execute(
+        "INSERT INTO \"order\" SELECT i, 10, 1, 1, '2024-11-27' FROM generate_series(100, 200) i"
+    )
+    run_cleanly(pipeline)
+    assert star.execute(FOREIGN_KEYS) == keys
+    assert star.execute("SELECT oid FROM pg_constraint WHERE contype = 'f'") != numbers
+    assert star.execute("SELECT count(*) FROM fact_order WHERE order_id >= 100") == [(101,)]
+    with pytest.raises(Exception, match="fact_order_customer_id_fkey"):
+        star.execute("UPDATE fact_order SET customer_id = 4711")
+    database.execute("UPDATE \"order\" SET quantity = 0, last_updated = '2024-11-28' WHERE order_id = 100")
+    numbers = star.execute("SELECT oid FROM pg_constraint WHERE contype = 'f'")
+    run_cleanly(pipeline)
+    assert (
+        star.execute("SELECT oid FROM pg_constraint WHERE contype = 'f'") == numbers
+    )  # a few rows are checked one by one
+
+
+def test_a_loader_that_does_not_own_the_tables_leaves_their_foreign_keys(
+    pipeline: Pipeline, database: Database, star: Database, loader: str,
+    make_pipeline: Callable[..., Pipeline], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(references, "MANY_ROWS", 1)
+    pipeline.ingest()
+    star.execute(*pipeline.warehouse_sql())
+    numbers = star.execute("SELECT oid FROM pg_constraint WHERE contype = 'f'")
+    run_cleanly(make_pipeline(database.url, loader, project=pipeline.settings.project.model_dump()))
+    assert star.execute("SELECT oid FROM pg_constraint WHERE contype = 'f'") == numbers
+    assert star.execute("SELECT count(*) FROM fact_order") == [(3,)]

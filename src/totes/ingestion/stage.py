@@ -68,7 +68,7 @@ def ingest(
         compression: zstd, gzip or none.
         inspect: is called with the snapshot when all that it shows is captured, while it is still open.
         always: whether a batch is made also when there is nothing new, so that processing has one to work on.
-        deadline: after a quarter of its time no more rows are read; the rest is the next call's.
+        deadline: after an eighth of its time no more rows are read; the rest is the next call's.
 
     Raises:
         SourceError, SourceRefused, StoreError, LakeDamaged: as they say.

@@ -25,7 +25,7 @@ from totes.warehouse.adapter import LoadedBatch
 from totes.warehouse.copies import take_in
 from totes.warehouse.kept import Removal
 from totes.warehouse.postgresql_session import SET_TIMEOUTS, TEXT_FORMS
-from totes.warehouse.references import foreign_referrers, index_references
+from totes.warehouse.references import foreign_referrers, index_references, suspend_foreign_keys
 from totes.warehouse.relaxation import relax
 from totes.warehouse.table import BatchLoad, Referrer, TableLoad, WarehouseTable
 
@@ -93,6 +93,12 @@ class PostgreSQLWarehouse:
             for table in batch.relaxed:
                 relax(self, self._schema, table)
             removal = Removal(self)
+            again = [
+                statement
+                for load in batch.loads
+                if load.table.name not in created
+                for statement in suspend_foreign_keys(self, self._schema, load.table.name, load.count)
+            ]
             for load in batch.loads:
                 self._write(load, removal, fresh=load.table.name in created)
                 reach("postgresql.rows")
@@ -103,6 +109,8 @@ class PostgreSQLWarehouse:
                 for table in (table for table in tables if table.name in created):
                     for statement in part(table, self._schema, "postgresql"):
                         self._execute(statement)
+            for statement in again:
+                self._execute(statement)
             loaded_at = datetime.now(UTC).replace(tzinfo=None).isoformat(sep=" ")
             values = f"{batch.batch}, {engine.text(batch.manifest_sha256)}, {engine.text(batch.read_at)}::timestamp"
             self._execute(

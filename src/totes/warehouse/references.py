@@ -7,6 +7,9 @@ from totes.warehouse import ddl
 from totes.warehouse.kept import Statements
 from totes.warehouse.table import Referrer, WarehouseTable
 
+MANY_ROWS = 100_000
+_TABLE_SHARE = 10  # a tenth of the table, or more
+
 
 def foreign_referrers(
     warehouse: Statements, schema: str, table: WarehouseTable, known: tuple[Referrer, ...]
@@ -48,6 +51,36 @@ def index_references(warehouse: Statements, schema: str, referrers: tuple[Referr
         )
         if wanted:
             warehouse.execute(ddl.create_reference_index(referrer.table, referrer.column, schema))
+
+
+def suspend_foreign_keys(warehouse: Statements, schema: str, table: str, rows: int) -> list[str]:
+    """Drops a table's foreign keys where so many rows are to come that checking all rows as a set is faster than each alone.
+
+    It is not done where the role could not add them again. Readers of the tables wait until the transaction ends.
+
+    Returns:
+        The statements that add them again, as they were.
+    """
+    if rows < MANY_ROWS:
+        return []
+    relation, most = _relation(schema, table), rows * _TABLE_SHARE
+    [(held,)] = warehouse.rows(
+        f"SELECT count(*) FROM (SELECT 1 FROM {engine.name(schema, table)} LIMIT {most + 1}) AS counted"
+    )
+    if held > most:
+        return []
+    found = warehouse.rows(
+        "SELECT conname::text, pg_catalog.pg_get_constraintdef(oid), (SELECT pg_catalog.pg_has_role(relowner, 'USAGE')"
+        " FROM pg_catalog.pg_class WHERE pg_class.oid = conrelid)"
+        " AND pg_catalog.has_table_privilege(confrelid, 'REFERENCES')"
+        f" FROM pg_catalog.pg_constraint WHERE contype = 'f' AND conparentid = 0 AND conrelid = {relation} ORDER BY 1"
+    )
+    target, again = engine.name(schema, table), list[str]()
+    for name, definition, allowed in found:
+        if allowed:
+            warehouse.execute(f"ALTER TABLE {target} DROP CONSTRAINT {engine.name(name)}")
+            again.append(f"ALTER TABLE {target} ADD CONSTRAINT {engine.name(name)} {definition}")
+    return again
 
 
 def _relation(schema: str, table: str) -> str:
