@@ -35,7 +35,7 @@ def checkpoints_folder(stage: str) -> str:
 
 
 def checkpoint_paths(stage: str, batch: int) -> tuple[str, str]:
-    """Paths of a file and its document that no other runner makes: `checkpoints/processing/000000000007-<random>.duckdb`, `.json`."""
+    """`checkpoints/processing/000000000007-<random>.duckdb`, and `.json` of its document: paths that no other runner makes."""
     place = f"{checkpoints_folder(stage)}/{batch:0{BATCH_DIGITS}d}-{uuid4().hex[:8]}"
     return f"{place}.duckdb", f"{place}.json"
 
