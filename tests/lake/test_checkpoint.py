@@ -165,7 +165,8 @@ def test_a_checkpoint_of_another_version_keeps_none_from_its_place(
     make_batches(database, pipeline, 2)
     spoil_checkpoints(pipeline)
     lose_cache(pipeline)
-    assert run_cleanly(pipeline).ingested.batch is None  # the cache is made again, at the batch that it was stored at
+    # The cache is made again, at the batch that it was stored at.
+    assert run_cleanly(pipeline).ingested.batch is None
     lose_cache(pipeline)
     for file in Path(pipeline.ingestion_store.url).rglob("marks/**/00000000000[12]-*"):
         file.unlink()
@@ -184,6 +185,7 @@ def test_what_cannot_be_stored_is_said_and_tried_again(
     assert set(pipeline.run().failures) == {"ingest"}
     assert rows_of(pipeline, "SELECT DISTINCT v FROM dim_t") == [("b",)]  # the batch is committed
     place.unlink()
+    # The cache is made again, at the batch that it was stored at.
     assert run_cleanly(pipeline).ingested.batch is None
     assert stored(pipeline, "ingestion") == [2]
 
