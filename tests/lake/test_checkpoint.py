@@ -185,7 +185,6 @@ def test_what_cannot_be_stored_is_said_and_tried_again(
     assert set(pipeline.run().failures) == {"ingest"}
     assert rows_of(pipeline, "SELECT DISTINCT v FROM dim_t") == [("b",)]  # the batch is committed
     place.unlink()
-    # The cache is made again, at the batch that it was stored at.
     assert run_cleanly(pipeline).ingested.batch is None
     assert stored(pipeline, "ingestion") == [2]
 
