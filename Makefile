@@ -14,7 +14,7 @@ TERRAFORM := terraform -chdir=infra
 ZIP := -var package=../build/lambda/totes-$(LAMBDA_ARCHITECTURE)-py$(LAMBDA_PYTHON).zip \
     -var python_version=$(LAMBDA_PYTHON) -var architecture=$(LAMBDA_ARCHITECTURE)
 
-.PHONY: help demo test coverage check lint types structure security audit infra soak bench bench-peers docs package lambda bootstrap plan deploy pins clean
+.PHONY: help demo test coverage check lint types structure security audit infra soak bench bench-peers docs package lambda bootstrap plan deploy remove pins clean
 
 help:
 	@echo 'make demo      the pipeline on a PostgreSQL of its own (ORDERS=20000)'
@@ -29,6 +29,7 @@ help:
 	@echo 'make lambda    the zip of the Lambda functions (LAMBDA_PYTHON=3.13, LAMBDA_ARCHITECTURE=arm64, PROJECT=folder,'
 	@echo '               CERTIFICATES=file)'
 	@echo 'make deploy    all of it on AWS, after make bootstrap: docs/how-to/deploy.md (make plan only shows what would change)'
+	@echo 'make remove    what make deploy made, after its lake was emptied by hand: docs/how-to/deploy.md'
 	@echo 'make pins      choose the newest versions that pyproject.toml allows, into requirements/'
 	@echo 'make clean     remove what was made here, .venv too'
 
@@ -117,6 +118,11 @@ plan: lambda infra/backend.hcl
 deploy: lambda infra/backend.hcl
 	@$(TERRAFORM) init -input=false -backend-config=backend.hcl
 	@$(TERRAFORM) apply $(ZIP)
+
+# Terraform asks for the package also where all that it made goes.
+remove: lambda infra/backend.hcl
+	@$(TERRAFORM) init -input=false -backend-config=backend.hcl
+	@$(TERRAFORM) destroy $(ZIP)
 
 infra/backend.hcl:
 	@echo 'There is no infra/backend.hcl, which says where the state of Terraform is. Run make bootstrap,'

@@ -9,7 +9,7 @@ output "next_steps" {
     # A first execution now, rather than when the schedule has it:
     aws stepfunctions start-execution --region ${var.region} --state-machine-arn ${aws_sfn_state_machine.pipeline.arn}
     # The settings for a laptop:
-    terraform output -raw settings > totes.toml
+    terraform -chdir=infra output -raw settings > totes.toml
   STEPS
 }
 

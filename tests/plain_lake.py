@@ -18,7 +18,7 @@ from obstore.store import S3Store
 
 Objects = dict[str, bytes]
 Rows = dict[tuple[Any, ...], dict[str, Any]]
-_CHECKPOINT = re.compile(r"checkpoints/\w+/\d{12}(\.json|-[0-9a-f]{8}\.duckdb)")
+_CHECKPOINT = re.compile(r"checkpoints/\w+/\d{12}-[0-9a-f]{8}\.(json|duckdb)")
 _DATA = re.compile(r"(.+/)?date=\d{4}-\d\d-\d\d/\d{12}-\d{4}-[0-9a-f]{8}\.(jsonl\.gz|parquet)")
 _MANIFEST = re.compile(r"batches/(\d{12})\.json")
 

@@ -4,15 +4,16 @@
 # one's own choice: each such statement says so. Nothing here may read an object of the lake or the value of a secret.
 
 locals {
-  here = "${var.region}:${local.account}"
+  here   = "${var.region}:${local.account}"
+  stages = ["ingest", "process", "load"]
 
   lake_buckets = [for bucket in ["ingestion", "processed", "code"] : "arn:${local.partition}:s3:::${local.name}-${bucket}-${local.account}"]
 
   named = {
     alarms    = "arn:${local.partition}:cloudwatch:${local.here}:alarm:${local.name}-*"
     dashboard = "arn:${local.partition}:cloudwatch::${local.account}:dashboard/${local.name}"
-    functions = "arn:${local.partition}:lambda:${local.here}:function:${local.name}-*"
-    logs      = "arn:${local.partition}:logs:${local.here}:log-group:/aws/lambda/${local.name}-*"
+    functions = [for stage in local.stages : "arn:${local.partition}:lambda:${local.here}:function:${local.name}-${stage}"]
+    logs      = [for stage in local.stages : "arn:${local.partition}:logs:${local.here}:log-group:/aws/lambda/${local.name}-${stage}"]
     execution = "arn:${local.partition}:logs:${local.here}:log-group:/aws/vendedlogs/states/${local.name}"
     machine   = "arn:${local.partition}:states:${local.here}:stateMachine:${local.name}"
     queue     = "arn:${local.partition}:sqs:${local.here}:${local.name}-unstarted"
@@ -23,7 +24,7 @@ locals {
   }
 
   # The pipeline's own roles by name: not those of this file, so an apply cannot give itself more.
-  pipeline_roles = [for role in ["ingest", "process", "load", "pipeline", "schedule"] : "arn:${local.partition}:iam::${local.account}:role/${local.name}-${role}"]
+  pipeline_roles = [for role in concat(local.stages, ["pipeline", "schedule"]) : "arn:${local.partition}:iam::${local.account}:role/${local.name}-${role}"]
 }
 
 data "aws_iam_policy_document" "read" {
@@ -103,7 +104,7 @@ data "aws_iam_policy_document" "read" {
       "states:ListStateMachineVersions",
       "states:ListTagsForResource",
     ]
-    resources = concat(values(local.named), ["${local.named.topic}:*", "${local.named.logs}:*", "${local.named.execution}:*"])
+    resources = flatten([values(local.named), "${local.named.topic}:*", [for log in local.named.logs : "${log}:*"], "${local.named.execution}:*"])
   }
 
   statement {
@@ -135,7 +136,7 @@ data "aws_iam_policy_document" "read" {
 
 data "aws_iam_policy_document" "write" {
   #checkov:skip=CKV_AWS_109:Roles are named; what they may be given is limited by what the review of a plan lets through
-  #checkov:skip=CKV_AWS_111:A network's rules and endpoints, and log deliveries, have no name before they are made
+  #checkov:skip=CKV_AWS_111:Log deliveries have no name before they are made
   #checkov:skip=CKV_AWS_356:Calls of log deliveries know no resource
   statement {
     sid       = "WriteTheState"
@@ -219,7 +220,7 @@ data "aws_iam_policy_document" "write" {
       "states:UntagResource",
       "states:UpdateStateMachine",
     ]
-    resources = concat(values(local.named), ["${local.named.logs}:*", "${local.named.execution}:*"])
+    resources = flatten([values(local.named), [for log in local.named.logs : "${log}:*"], "${local.named.execution}:*"])
   }
 
   statement {
@@ -272,6 +273,10 @@ data "aws_iam_policy_document" "write" {
     resources = ["*"]
   }
 
+}
+
+data "aws_iam_policy_document" "network" {
+  #checkov:skip=CKV_AWS_111:A network's rules and endpoints have no name before they are made
   # With a VPC only. What is made there gets its name from AWS; what is changed or removed has to have the project's tag.
   statement {
     sid = "MakeTheNetworksParts"
@@ -305,16 +310,31 @@ data "aws_iam_policy_document" "write" {
   }
 }
 
-resource "aws_iam_role_policy" "read" {
-  for_each = local.subjects
-
-  name   = "read"
-  role   = aws_iam_role.github[each.key].id
-  policy = data.aws_iam_policy_document.read.json
+locals {
+  policies = {
+    read    = data.aws_iam_policy_document.read.json
+    write   = data.aws_iam_policy_document.write.json
+    network = data.aws_iam_policy_document.network.json
+  }
 }
 
-resource "aws_iam_role_policy" "write" {
-  name   = "write"
-  role   = aws_iam_role.github["apply"].id
-  policy = data.aws_iam_policy_document.write.json
+# Policies of their own, 6144 characters each: together they would be more than the 10240 that a role has inside it.
+resource "aws_iam_policy" "github" {
+  for_each = local.policies
+
+  name        = "${local.name}-github-${each.key}"
+  description = "What workflows of ${var.repository} may ${each.key} of ${local.name}"
+  policy      = each.value
+}
+
+resource "aws_iam_role_policy_attachment" "plan" {
+  role       = aws_iam_role.github["plan"].name
+  policy_arn = aws_iam_policy.github["read"].arn
+}
+
+resource "aws_iam_role_policy_attachment" "apply" {
+  for_each = local.policies
+
+  role       = aws_iam_role.github["apply"].name
+  policy_arn = aws_iam_policy.github[each.key].arn
 }

@@ -152,6 +152,7 @@ def story(
                 event = {"captured_at": "2026-01-01T00:00:00"}
                 calls[f"{stage} {number}"] = functions.runtime(stage).invoke(event, told_seconds=0.01)
         calls["wrong event"] = load.invoke({"captured_at": "yesterday"})
+        calls["load after a failure"] = load.invoke({"captured_at": "2026-01-01", "failed": " process"})
         source.execute("ALTER TABLE note DROP CONSTRAINT note_pkey", LATER)
         calls["refused"] = ingest.invoke({"execution": "last"})
         calls["after refusal"] = functions.call("process")
@@ -277,6 +278,7 @@ def test_metrics_have_the_stage_as_their_only_dimension(story: Story) -> None:
 def test_freshness_is_measured_when_all_is_loaded(story: Story) -> None:
     measured = ["FreshnessSeconds" in story.calls[f"load {number}"].metrics[0] for number in (1, 2, 3)]
     assert measured == [False, False, True]
+    assert "FreshnessSeconds" not in story.calls["load after a failure"].metrics[0]
 
 
 def test_nothing_is_written_beside_the_zip(story: Story) -> None:

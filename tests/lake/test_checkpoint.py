@@ -154,9 +154,24 @@ def test_runners_that_store_the_same_batch_do_not_hinder_one_another(
 
     monkeypatch.setattr(cache_module, "save_checkpoint", save_twice)
     make_batches(database, pipeline, 2)
-    assert stored(pipeline, "ingestion") == [1, 2]
+    assert stored(pipeline, "ingestion") == [1, 1, 2, 2]
     lose_cache(pipeline)
     make_batches(database, pipeline, 1)
+
+
+def test_a_checkpoint_of_another_version_keeps_none_from_its_place(
+    database: Database, pipeline: Pipeline
+) -> None:
+    make_batches(database, pipeline, 2)
+    spoil_checkpoints(pipeline)
+    lose_cache(pipeline)
+    # The cache is made again, at the batch that it was stored at.
+    assert run_cleanly(pipeline).ingested.batch is None
+    lose_cache(pipeline)
+    for file in Path(pipeline.ingestion_store.url).rglob("marks/**/00000000000[12]-*"):
+        file.unlink()
+    database.execute("UPDATE t SET v = 'b' WHERE id = 4")
+    assert pipeline.ingest().changes["t"].upserts == 1
 
 
 def test_what_cannot_be_stored_is_said_and_tried_again(

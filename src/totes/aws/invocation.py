@@ -77,7 +77,9 @@ def invoked(stage: str, event: dict[str, Any] | None, context: Context) -> Itera
     )
     try:
         with engine.faults():
-            yield Invocation(stage, _pipeline(), deadline, _moment(given.get("captured_at")))
+            # Where a stage before failed, what was captured then may not have come here: nothing says how fresh this is.
+            captured_at = None if given.get("failed") else _moment(given.get("captured_at"))
+            yield Invocation(stage, _pipeline(), deadline, captured_at)
     except Exception as error:
         retryable = isinstance(error, TotesError) and error.retryable
         _log.exception(str(error), exception_name=type(error).__name__, retryable=retryable)

@@ -1,13 +1,13 @@
 """Copies of a stage's cache in its store, for runners whose own folder does not last, such as Lambda.
 
 A checkpoint is no data, and nothing depends on one: without it the cache is made again from all batches. Its document
-`checkpoints/<stage>/<batch>.json` is written last and names the file, with the batch that the cache then stood at.
+`checkpoints/<stage>/<batch>-<random>.json` is written last and names the file, with the batch that the cache then stood at.
+Each has a name of its own: one that cannot be used, of another version for instance, keeps no other from its place.
 """
 
 from __future__ import annotations
 
 import shutil
-from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -15,9 +15,9 @@ from pydantic import ValidationError
 from totes import __version__
 from totes.errors import LakeDamaged
 from totes.failpoint import reach
-from totes.lake.layout import checkpoint_batch, checkpoint_object_path, checkpoint_path, checkpoints_folder
+from totes.lake.layout import checkpoint_batch, checkpoint_paths, checkpoints_folder
 from totes.lake.manifest import Document, StoredObject
-from totes.lake.store import ObjectExists, Store
+from totes.lake.store import Store
 from totes.log import logger
 
 _log = logger()
@@ -34,16 +34,16 @@ class Checkpoint(Document):
 
 
 def save_checkpoint(store: Store, stage: str, batch: int, manifest_sha256: str, file: Path) -> None:
-    """Stores a closed cache file. Of several runners at the same batch, one wins.
+    """Stores a closed cache file. Of several runners at the same batch, each stores its own.
 
     Raises:
         StoreError: as it says.
     """
-    entry = store.put_file(checkpoint_object_path(stage, batch), file, 0)
+    file_path, document_path = checkpoint_paths(stage, batch)
+    entry = store.put_file(file_path, file, 0)
     reach("checkpoint.file")
     document = Checkpoint(stage=stage, batch=batch, manifest_sha256=manifest_sha256, file=entry)
-    with suppress(ObjectExists):
-        store.put_new(checkpoint_path(stage, batch), document.model_dump_json(indent=1).encode())
+    store.put_new(document_path, document.model_dump_json(indent=1).encode())
     _log.info("checkpoint", cache=stage, batch=batch, bytes=entry.bytes)
 
 
@@ -53,13 +53,13 @@ def restore_checkpoint(store: Store, stage: str, target: Path) -> int:
     Raises:
         StoreError: the store cannot be read.
     """
-    found = {
-        batch: path
+    found = [
+        (batch, path)
         for path in store.list(f"{checkpoints_folder(stage)}/")
         if (batch := checkpoint_batch(path))
-    }
-    for batch in sorted(found, reverse=True):
-        content = store.read(found[batch])
+    ]
+    for batch, path in sorted(found, reverse=True):
+        content = store.read(path)
         try:
             document = Checkpoint.model_validate_json(content) if content else None
         except ValidationError:

@@ -34,19 +34,15 @@ def checkpoints_folder(stage: str) -> str:
     return f"{CHECKPOINTS}/{stage}"
 
 
-def checkpoint_path(stage: str, batch: int) -> str:
-    """`checkpoints/processing/000000000007.json`."""
-    return f"{checkpoints_folder(stage)}/{batch:0{BATCH_DIGITS}d}.json"
-
-
-def checkpoint_object_path(stage: str, batch: int) -> str:
-    """A path beside it that no other runner makes."""
-    return f"{checkpoints_folder(stage)}/{batch:0{BATCH_DIGITS}d}-{uuid4().hex[:8]}.duckdb"
+def checkpoint_paths(stage: str, batch: int) -> tuple[str, str]:
+    """`checkpoints/processing/000000000007-<random>.duckdb`, and `.json` of its document: paths that no other runner makes."""
+    place = f"{checkpoints_folder(stage)}/{batch:0{BATCH_DIGITS}d}-{uuid4().hex[:8]}"
+    return f"{place}.duckdb", f"{place}.json"
 
 
 def checkpoint_batch(path: str) -> int | None:
     """The batch whose checkpoint is described at `path`, or None if none is."""
-    match = re.search(rf"/(\d{{{BATCH_DIGITS}}})\.json$", path)
+    match = re.search(rf"/(\d{{{BATCH_DIGITS}}})(-[0-9a-f]{{8}})?\.json$", path)
     return int(match.group(1)) if match else None
 
 

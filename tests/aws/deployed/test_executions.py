@@ -43,7 +43,7 @@ def test_the_stages_run_one_after_the_other_and_say_what_they_did(cloud: Cloud, 
     assert list(events.items()) == [
         ("ingest", {"execution": name}),
         ("process", {"execution": name}),
-        ("load", {"execution": name, "captured_at": "2026-01-02T03:04:05+00:00"}),
+        ("load", {"execution": name, "captured_at": "2026-01-02T03:04:05+00:00", "failed": ""}),
     ]
     nothing = {"batch": None, "tables": {}, "more": False, "seconds": 0.1}
     assert json.loads(ended["output"]) == {
@@ -80,12 +80,19 @@ def test_a_stage_that_stays_away_ends_in_an_alert_while_the_others_go_on(
     calls = Calls()
     cloud.functions["ingest"] = calls.function("ingest", SourceError("the source cannot be reached"))
     cloud.functions["process"] = calls.function("process", result())
-    cloud.functions["load"] = calls.function("load", result())
+    events: list[dict[str, Any]] = []
+
+    def note(event: dict[str, Any]) -> dict[str, Any]:
+        events.append(event)
+        return result()(event)
+
+    cloud.functions["load"] = calls.function("load", note)
     execution = pipeline.start()
     ended = pipeline.wait(execution)
     assert calls == ["ingest"] * 5 + ["process", "load"]
     assert (ended["status"], ended["error"]) == ("FAILED", "StageFailed")
     assert ended["cause"] == "These stages failed: ingest. The topic has what they said."
+    assert events[0]["failed"] == " ingest"  # so load does not say that the warehouse is fresh
     subject, message = cloud.notifications(TOPIC)[-1]
     assert subject == "totes terrifictotes: the ingest stage failed"
     assert "SourceError" in message
