@@ -72,7 +72,7 @@ data "aws_iam_policy_document" "code" {
   statement {
     sid       = "OnlyEncryptedConnections"
     effect    = "Deny"
-    actions   = ["s3:*"]
+    actions   = ["S3:*"]
     resources = [aws_s3_bucket.code.arn, "${aws_s3_bucket.code.arn}/*"]
 
     principals {

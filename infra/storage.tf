@@ -129,7 +129,7 @@ data "aws_iam_policy_document" "lake" {
   statement {
     sid       = "OnlyEncryptedConnections"
     effect    = "Deny"
-    actions   = ["s3:*"]
+    actions   = ["S3:*"]
     resources = [aws_s3_bucket.lake[each.key].arn, "${aws_s3_bucket.lake[each.key].arn}/*"]
 
     principals {
@@ -149,7 +149,7 @@ data "aws_iam_policy_document" "lake" {
   statement {
     sid       = "OnlyNewObjects"
     effect    = "Deny"
-    actions   = ["s3:PutObject"]
+    actions   = ["S3:PutObject"]
     resources = ["${aws_s3_bucket.lake[each.key].arn}/*"]
 
     principals {

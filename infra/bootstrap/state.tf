@@ -75,7 +75,7 @@ data "aws_iam_policy_document" "state" {
   statement {
     sid       = "OnlyEncryptedConnections"
     effect    = "Deny"
-    actions   = ["s3:*"]
+    actions   = ["S3:*"]
     resources = [aws_s3_bucket.state.arn, "${aws_s3_bucket.state.arn}/*"]
 
     principals {
