@@ -123,6 +123,8 @@ resource "aws_s3_bucket_lifecycle_configuration" "lake" {
   depends_on = [aws_s3_bucket_versioning.lake]
 }
 
+# AWS reads the names of actions without regard to case. Emulators do not, and take a Deny that they recognise for every
+# request, whatever its condition says: hence S3 in those of all buckets.
 data "aws_iam_policy_document" "lake" {
   for_each = local.stores
 

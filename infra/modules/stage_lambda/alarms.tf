@@ -1,10 +1,10 @@
 # What tells that something is wrong with a stage.
 
-# An error that the stage logs, and an invocation that Lambda ended: its time was over, or its memory.
+# An error that the stage logs. One that Lambda ended logs nothing more: the state machine tells of it, and the alarm below of its time.
 resource "aws_cloudwatch_log_metric_filter" "errors" {
   name           = "${local.name}-errors"
   log_group_name = aws_cloudwatch_log_group.function.name
-  pattern        = "{ ($.level = \"ERROR\") || ($.level = \"CRITICAL\") || ($.record.status = \"timeout\") || ($.record.status = \"failure\") }"
+  pattern        = "{ ($.level = \"ERROR\") || ($.level = \"CRITICAL\") }"
 
   metric_transformation {
     namespace     = var.metric_namespace

@@ -93,12 +93,6 @@ resource "aws_lambda_function" "stage" {
     })
   }
 
-  # Lambda's own lines are JSON too, so that the filter below finds those of functions that were ended.
-  logging_config {
-    log_format = "JSON"
-    log_group  = aws_cloudwatch_log_group.function.name
-  }
-
   dynamic "vpc_config" {
     for_each = var.network[*]
 

@@ -20,7 +20,6 @@ from unittest.mock import patch
 
 import boto3
 import flask
-from moto.awslambda.models import LambdaFunction
 from moto.awslambda_simple.models import LambdaSimpleBackend
 from moto.backends import get_backend
 from moto.core.authorization import ActionAuthenticatorMixin
@@ -136,8 +135,6 @@ def started() -> Iterator[Cloud]:
         patch.object(FakeBucket, "get_permission", _permission),
         patch.object(IAMRequestBase, "check_action_permitted", _check_permission),
         patch.object(retrier_decl, "time", SimpleNamespace(sleep=cloud.pauses.append)),
-        patch.object(LambdaFunction, "__init__", _init_with_logging(LambdaFunction.__init__)),
-        patch.object(LambdaFunction, "get_configuration", _with_logging(LambdaFunction.get_configuration)),
         patch.object(StateTaskServiceAwsSdk, "_normalise_parameters", _as_clients_take_it),
         patch.object(StateTaskServiceAwsSdk, "_normalise_response", _as_states_give_it),
         patch.object(StepFunctionResponse, "validate_state_machine_definition", _valid, create=True),
@@ -227,23 +224,6 @@ def _principal(authorization: str) -> str:
     """The ARN of the role that has signed a request, or that of the account's owner."""
     session = get_backend("sts")[ACCOUNT]["aws"].get_assumed_role_from_access_key(_key(authorization))
     return session.role_arn if session else f"arn:aws:iam::{ACCOUNT}:root"
-
-
-def _init_with_logging(original: Any) -> Any:
-    """Moto forgets how a function logs, and a plan would then always find it changed."""
-
-    def initialise(self: Any, account_id: str, spec: dict[str, Any], *arguments: Any, **named: Any) -> None:
-        self.logging = spec.get("LoggingConfig")
-        original(self, account_id, spec, *arguments, **named)
-
-    return initialise
-
-
-def _with_logging(original: Any) -> Any:
-    def get(self: Any, *arguments: Any, **named: Any) -> Any:
-        return original(self, *arguments, **named) | ({"LoggingConfig": self.logging} if self.logging else {})
-
-    return get
 
 
 def _as_clients_take_it(_: Any, parameters: dict[str, Any], *_names: Any) -> None:

@@ -45,7 +45,6 @@ def outcomes(cloud: Cloud, pipeline: Pipeline, tmp_path: Path, lambda_folder: Pa
         role = cloud.assume(function["Role"].rpartition("/")[2])
         variables = function["Environment"]["Variables"] | {
             **cloud.environment,
-            "AWS_LAMBDA_LOG_FORMAT": function["LoggingConfig"]["LogFormat"],
             "AWS_ACCESS_KEY_ID": role["AccessKeyId"],
             "AWS_SECRET_ACCESS_KEY": role["SecretAccessKey"],
             "AWS_SESSION_TOKEN": role["SessionToken"],
