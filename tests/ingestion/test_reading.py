@@ -49,7 +49,7 @@ def surveyed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(
         Snapshot,
         "survey",
-        lambda self, table, condition: tables.append(table.name) or survey(self, table, condition),
+        lambda self, table, *asked, **how: tables.append(table.name) or survey(self, table, *asked, **how),
     )
     return tables
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,7 +133,7 @@ def tell(folder: Path, orders: int, show_step: ShowStep) -> Story:
 
 def _create(server: LocalServer, folder: Path, orders: int) -> Pipeline:
     """Creates the source, and a pipeline that reads it as a role that may do nothing else."""
-    with psycopg.connect(server.url(), autocommit=True) as connection:
+    with closing(psycopg.connect(server.url(), autocommit=True)) as connection:
         connection.execute(f"CREATE DATABASE {_DATABASE}".encode())
     demo_source.create(server.url(_DATABASE), orders)
     password = secrets.token_hex(16)
@@ -176,7 +176,7 @@ def _look(day: TradingDay, source_url: str, pipeline: Pipeline) -> Findings:
             f"SELECT sales_order_id FROM fact_sales_order WHERE sales_order_id IN ({changed_orders})"
             " GROUP BY ALL ORDER BY count(DISTINCT unit_price) DESC, sales_order_id LIMIT 1"
         )
-    with psycopg.connect(source_url) as source:
+    with closing(psycopg.connect(source_url)) as source:
         staff = source.execute(
             "SELECT staff_id FROM staff WHERE department_id = %s ORDER BY staff_id", [day.department_id]
         ).fetchall()

@@ -270,7 +270,7 @@ class Capture:
         if recent is None:
             return self._known.rows(table), outlook
         assert self._previous is not None
-        rows, met, first = self._snapshot.survey(table, recent)
+        rows, met, first = self._snapshot.survey(table, recent, counted=self._allowance.is_limited)
         if first is None:
             return rows, outlook._replace(recent=None)
         if not self._snapshot.has_block_ranges(table):

@@ -71,7 +71,7 @@ class Piece(NamedTuple):
 
 
 class Survey(NamedTuple):
-    """How many rows a table has, how many meet a condition, and where the first of these stands (its ctid)."""
+    """How many rows a table has, how many meet a condition, if these were counted, and where the first stands (its ctid)."""
 
     rows: int
     met: int
@@ -149,12 +149,13 @@ class Snapshot:
         assert row is not None
         return int(row[0]), int(row[1]), int(row[2])
 
-    def survey(self, table: SourceTable, condition: str = "true") -> Survey:
-        """Counts a table's rows and those that meet a condition, in one pass over the table, in PostgreSQL."""
-        sql = (
-            f"SELECT count(*), count(*) FILTER (WHERE {condition}), min(CASE WHEN {condition} THEN ctid END)::text"
-            f" FROM {table.reference}"
-        )
+    def survey(self, table: SourceTable, condition: str = "true", *, counted: bool = False) -> Survey:
+        """Counts a table's rows and finds the first that meets a condition, in one pass over the table, in PostgreSQL.
+
+        `counted` says that all that meet it are counted too: for PostgreSQL, that is to look at each row twice.
+        """
+        met = f"count(*) FILTER (WHERE {condition})" if counted else "0"
+        sql = f"SELECT count(*), {met}, min(CASE WHEN {condition} THEN ctid END)::text FROM {table.reference}"
         with _source_errors(f"counting {table.name}"):
             row = self._control.execute(sql.encode()).fetchone()
         assert row is not None

@@ -5,6 +5,8 @@ The rows are believable and always the same: they depend on nothing but the argu
 
 import datetime
 import importlib.resources
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import psycopg
@@ -49,7 +51,7 @@ def create(url: str, orders: int, seed: int = 1) -> None:
             f"{orders} orders are too few for a day of trade", hint=f"Ask for {ORDERS_MIN} or more"
         )
     designs = min(max(10, orders // 100), 300)
-    with psycopg.connect(url) as connection:
+    with _transaction(url) as connection:
         connection.execute("SET LOCAL maintenance_work_mem = '256MB'")
         for script in ("schema", "company", "orders", "keys"):
             connection.execute(_script(script, orders=orders, seed=seed, designs=designs))
@@ -60,7 +62,7 @@ def trade(url: str) -> TradingDay:
 
     The day is 2026-11-02, or the one after the newest order where that is later.
     """
-    with psycopg.connect(url) as connection, connection.cursor(row_factory=class_row(TradingDay)) as cursor:
+    with _transaction(url) as connection, connection.cursor(row_factory=class_row(TradingDay)) as cursor:
         cursor.execute(_script("trading_day"))
         cursor.set_result(-1)
         day = cursor.fetchone()
@@ -81,7 +83,7 @@ def create_reader(admin_url: str, database: str, role: str, password: str) -> No
         role: the role's name.
         password: its password; the server is only ever sent the hash.
     """
-    with psycopg.connect(admin_url, dbname=database) as connection:
+    with _transaction(admin_url, database) as connection:
         hashed = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
         names = {"role": sql.Identifier(role), "database": sql.Identifier(database)}
         for statement in (
@@ -95,6 +97,17 @@ def create_reader(admin_url: str, database: str, role: str, password: str) -> No
             ),
         ):
             connection.execute(statement)
+
+
+@contextmanager
+def _transaction(url: str, database: str | None = None) -> Iterator[psycopg.Connection]:
+    """One transaction, committed at the end. Where it is stopped the connection is closed, and PostgreSQL undoes it.
+
+    A rollback, as psycopg's own context makes it, fails within a statement, and its complaint is printed.
+    """
+    with closing(psycopg.connect(url, dbname=database)) as connection:
+        yield connection
+        connection.commit()
 
 
 def _script(name: str, **values: int) -> sql.Composed:
