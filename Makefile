@@ -14,7 +14,7 @@ TERRAFORM := terraform -chdir=infra
 ZIP := -var package=../build/lambda/totes-$(LAMBDA_ARCHITECTURE)-py$(LAMBDA_PYTHON).zip \
     -var python_version=$(LAMBDA_PYTHON) -var architecture=$(LAMBDA_ARCHITECTURE)
 
-.PHONY: help demo test coverage check lint types structure security audit infra soak bench bench-peers docs package lambda bootstrap plan deploy remove pins clean
+.PHONY: help demo test coverage check lint types structure security audit infra soak bench bench-peers docs package lambda bootstrap ready plan deploy remove pins clean
 
 help:
 	@echo 'make demo      the pipeline on a PostgreSQL of its own (ORDERS=20000)'
@@ -111,17 +111,18 @@ bootstrap:
 	@terraform -chdir=infra/bootstrap output -raw backend > infra/backend.hcl
 	@echo 'infra/backend.hcl is written. Next: make deploy'
 
-plan: lambda infra/backend.hcl
+# What plan, deploy and remove begin with.
+ready: lambda infra/backend.hcl
 	@$(TERRAFORM) init -input=false -backend-config=backend.hcl
+
+plan: ready
 	@$(TERRAFORM) plan -input=false -out=totes.tfplan $(ZIP)
 
-deploy: lambda infra/backend.hcl
-	@$(TERRAFORM) init -input=false -backend-config=backend.hcl
+deploy: ready
 	@$(TERRAFORM) apply $(ZIP)
 
 # Terraform asks for the package also where all that it made goes.
-remove: lambda infra/backend.hcl
-	@$(TERRAFORM) init -input=false -backend-config=backend.hcl
+remove: ready
 	@$(TERRAFORM) destroy $(ZIP)
 
 infra/backend.hcl:

@@ -19,7 +19,7 @@ class Deadline:
         """A deadline so many seconds from now."""
         return cls(time.monotonic(), seconds)
 
-    def passed(self, share: float = 1.0) -> bool:
+    def passed(self, share: float) -> bool:
         """Whether that share of the time is over."""
         return time.monotonic() - self.began >= share * self.seconds
 

@@ -98,7 +98,6 @@ def test_what_changes_between_the_parts_of_a_load_is_neither_lost_nor_doubled(
     database: Database, hotel: Pipeline, seed: int
 ) -> None:
     chance = random.Random(seed)
-    seen: Counter[str] = Counter()
     more, calls = True, 0
     with database.connect() as late:
         late.execute("UPDATE stay SET memo = 'late' WHERE stay_id IN (5, 2990)")
@@ -124,9 +123,9 @@ def test_what_changes_between_the_parts_of_a_load_is_neither_lost_nor_doubled(
                 hotel.load()
     run_cleanly(hotel)
     assert is_equal(hotel)
-    for line in all_lines(hotel, "stay"):
-        seen[line] += 1
-    doubled = [line for line, times in seen.items() if times > 1 and '"upsert"' in line]
+    doubled = [
+        line for line, times in Counter(all_lines(hotel, "stay")).items() if times > 1 and '"upsert"' in line
+    ]
     assert doubled == []
 
 

@@ -21,7 +21,7 @@ MODELS = {
     "fact_u": """CREATE TABLE fact_u (u_key BIGINT PRIMARY KEY, id INTEGER NOT NULL, t_id INTEGER REFERENCES dim_t, v VARCHAR) AS
         SELECT u.id, u.t_id, t.v FROM u LEFT JOIN t ON t.id = u.t_id""",
 }
-SHARE = Deadline.after(1e-9)
+LITTLE_TIME = Deadline.after(1e-9)
 
 
 @pytest.fixture
@@ -205,12 +205,12 @@ def test_a_cache_that_takes_long_to_make_again_is_made_in_several_calls(
     spoil_checkpoints(pipeline)
     lose_cache(pipeline)
     database.execute("UPDATE t SET v = 'c' WHERE id = 4")
-    calls = [pipeline.ingest(deadline=SHARE) for _ in range(5)]
+    calls = [pipeline.ingest(deadline=LITTLE_TIME) for _ in range(5)]
     assert [(call.batch, call.more) for call in calls] == [
         *[(None, True)] * 3,
         (5, False),
         (None, False),
     ]
-    assert [pipeline.process(deadline=SHARE).more for _ in range(5)] == [True, True, True, False, False]
+    assert [pipeline.process(deadline=LITTLE_TIME).more for _ in range(5)] == [True, True, True, False, False]
     pipeline.load()
     assert is_equal(pipeline)

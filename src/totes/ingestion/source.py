@@ -170,20 +170,20 @@ class Snapshot:
         for table, other in found:
             referred[table].add(other)
         sizes = {number: self._measure(table)[1] for number, table in by_number.items()}
-        ordered: dict[int, SourceTable] = {}
-        waiting: set[int] = set()
+        ordered: list[SourceTable] = []
+        seen: set[int] = set()
 
         def place(number: int) -> None:
-            if number in ordered or number in waiting or number not in by_number:
+            if number in seen or number not in by_number:
                 return
-            waiting.add(number)  # tables that refer to one another in a circle have no order
+            seen.add(number)  # tables that refer to one another in a circle have no order
             for other in sorted(referred[number], key=lambda known: sizes.get(known, 0)):
                 place(other)
-            ordered[number] = by_number[number]
+            ordered.append(by_number[number])
 
         for number in sorted(by_number, key=sizes.__getitem__):
             place(number)
-        return list(ordered.values())
+        return ordered
 
     def changed_since(self, previous: Position) -> str | None:
         """The condition that all rows written since another position meet; None where no transaction has begun since."""

@@ -146,10 +146,12 @@ class Cache:
         Raises:
             StoreError: it cannot be stored; what was committed stays so.
         """
+        if not self._workspace.checkpoints:
+            return
         [(batch, digest, stored_batch, stored_bytes)] = self.engine.execute(
             "SELECT batch, manifest_sha256, checkpoint_batch, checkpoint_bytes FROM totes_position"
         ).fetchall()
-        if not self._workspace.checkpoints or batch == stored_batch:
+        if batch == stored_batch:
             return
         size = self._bytes()
         due = size >= max(stored_bytes + CHECKPOINT_BYTES, stored_bytes * _CHECKPOINT_GROWTH)

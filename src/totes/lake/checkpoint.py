@@ -47,8 +47,8 @@ def save_checkpoint(store: Store, stage: str, batch: int, manifest_sha256: str, 
     _log.info("checkpoint", cache=stage, batch=batch, bytes=entry.bytes)
 
 
-def restore_checkpoint(store: Store, stage: str, target: Path) -> int:
-    """Lays the stage's newest checkpoint that can be used at `target`, where there is no file; gives its size, or 0.
+def restore_checkpoint(store: Store, stage: str, target: Path) -> None:
+    """Lays the stage's newest checkpoint that can be used at `target`, where there is no file; if there is one.
 
     Raises:
         StoreError: the store cannot be read.
@@ -75,5 +75,4 @@ def restore_checkpoint(store: Store, stage: str, target: Path) -> int:
         _log.info(
             "the cache was restored from a checkpoint", cache=stage, batch=batch, bytes=document.file.bytes
         )
-        return document.file.bytes
-    return 0
+        return
