@@ -41,8 +41,8 @@ def test_postgresql_gets_tables_then_keys_then_foreign_keys_then_views(tables: C
         'CREATE TABLE "public"."fact_order" ( "order_record_id" BIGINT NOT NULL, "order_id" INTEGER NOT NULL, '
         '"customer_id" INTEGER NOT NULL, "quantity" INTEGER NOT NULL, "price" NUMERIC(10, 2) NOT NULL, '
         "valid_from TIMESTAMP NOT NULL, valid_to TIMESTAMP, is_deleted BOOLEAN NOT NULL, batch_id BIGINT NOT NULL )",
-        'ALTER TABLE "public"."dim_customer" ADD PRIMARY KEY ("customer_id")',
-        'ALTER TABLE "public"."fact_order" ADD PRIMARY KEY ("order_record_id")',
+        'ALTER TABLE "public"."dim_customer" ADD CONSTRAINT "dim_customer_pkey" PRIMARY KEY ("customer_id")',
+        'ALTER TABLE "public"."fact_order" ADD CONSTRAINT "fact_order_pkey" PRIMARY KEY ("order_record_id")',
         'CREATE UNIQUE INDEX "fact_order_history" ON "public"."fact_order" ("order_id", valid_from)',
         'CREATE UNIQUE INDEX "fact_order_newest" ON "public"."fact_order" ("order_id") WHERE valid_to IS NULL',
         'ALTER TABLE "public"."fact_order" ADD CONSTRAINT "fact_order_customer_id_fkey" '

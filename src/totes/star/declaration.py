@@ -13,6 +13,8 @@ NAME_BYTES_MAX = 63
 # Tables that every warehouse has for itself.
 LEDGER = "totes_batches"
 KEPT = "totes_kept"
+# What the names begin with that new tables have while they are filled.
+LOADING = "totes_loading_"
 _NO_KEYS = {
     "INTERVAL": "of which a month and 30 days are equal",
     "JSON": "which PostgreSQL cannot compare",

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from totes.errors import ConfigurationError, ModelError
-from totes.star.declaration import KEPT, LEDGER, check_declaration
+from totes.star.declaration import KEPT, LEDGER, LOADING, check_declaration
 from totes.star.maintainable import check_maintainable
 from totes.star.model import Model, check_columns, parse_model
 
@@ -135,7 +135,7 @@ def _check_names(models: dict[str, Model]) -> None:
             raise ModelError(
                 model.path, 1, f"{name} is the view of {views[name]}'s current rows", hint="Rename one"
             )
-        if name in (LEDGER, KEPT):
+        if name in (LEDGER, KEPT) or name.startswith(LOADING):
             raise ModelError(
                 model.path, 1, f"{name} is a table of the warehouse's own", hint="Rename the table"
             )

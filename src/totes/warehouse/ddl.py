@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Literal
 
 from totes import engine
@@ -23,6 +24,7 @@ _POSTGRESQL_TYPES = {
     "TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE",
 }
 _NAME_BYTES_MAX = 63
+OWN_NAMES: Mapping[str, str] = MappingProxyType({})
 
 
 def create_ledger(schema: str) -> str:
@@ -42,35 +44,54 @@ def create_kept(schema: str) -> str:
     )
 
 
-def create_table(table: WarehouseTable, schema: str, dialect: Dialect) -> str:
-    """The table alone; in DuckDB with its primary key, which it cannot be given as cheaply later."""
+def create_table(
+    table: WarehouseTable, schema: str, dialect: Dialect, at: Mapping[str, str] = OWN_NAMES
+) -> str:
+    """The table alone; in DuckDB with its primary key, which it cannot be given as cheaply later.
+
+    Args:
+        table: the table.
+        schema: its schema.
+        dialect: the dialect.
+        at: the names that tables have for now, where these are not their own.
+    """
+
+    def not_null(column: str) -> str:
+        # From version 18 on PostgreSQL gives the constraint a name, made from that of the table.
+        return f" CONSTRAINT {_name(table.name, column, 'not_null')} NOT NULL" if at else " NOT NULL"
+
     lines = [
-        f"    {engine.name(column.name)} {column_type(column, dialect)}{' NOT NULL' if column.not_null else ''}"
+        f"    {engine.name(column.name)} {column_type(column, dialect)}{not_null(column.name) if column.not_null else ''}"
         for column in table.model.columns
     ]
     if table.model.versioned:
         lines += [
-            "    valid_from TIMESTAMP NOT NULL",
+            f"    valid_from TIMESTAMP{not_null('valid_from')}",
             "    valid_to TIMESTAMP",
-            "    is_deleted BOOLEAN NOT NULL",
-            "    batch_id BIGINT NOT NULL",
+            f"    is_deleted BOOLEAN{not_null('is_deleted')}",
+            f"    batch_id BIGINT{not_null('batch_id')}",
         ]
     if dialect == "duckdb":
         lines.append(f"    PRIMARY KEY ({engine.names(table.model.primary_key)})")
     body = ",\n".join(lines)
-    return f"CREATE TABLE {engine.name(schema, table.name)} (\n{body}\n)"
+    return f"CREATE TABLE {_relation(schema, table.name, at)} (\n{body}\n)"
 
 
-def create_keys(table: WarehouseTable, schema: str, dialect: Dialect) -> list[str]:
+def create_keys(
+    table: WarehouseTable, schema: str, dialect: Dialect, at: Mapping[str, str] = OWN_NAMES
+) -> list[str]:
     """Primary key and indexes, in an order and at a time at which they cost least: after the first rows.
 
     One index finds a row's history, and one, over newest versions only, also makes sure that there is one of each. The
     first date that refers to another table is what people ask for a month or a day of: of newest versions it has an index.
     """
-    target = engine.name(schema, table.name)
+    target = _relation(schema, table.name, at)
     statements = []
     if dialect == "postgresql":
-        statements.append(f"ALTER TABLE {target} ADD PRIMARY KEY ({engine.names(table.model.primary_key)})")
+        statements.append(
+            f"ALTER TABLE {target} ADD CONSTRAINT {_name(table.name, 'pkey')}"
+            f" PRIMARY KEY ({engine.names(table.model.primary_key)})"
+        )
         if table.model.versioned:
             keys = engine.names(table.key)
             statements += [
@@ -90,11 +111,23 @@ def create_foreign_keys(table: WarehouseTable, schema: str, dialect: Dialect) ->
     """Foreign keys; DuckDB, whose updates they would get in the way of, has none."""
     if dialect == "duckdb":
         return []
-    return [
-        f"ALTER TABLE {engine.name(schema, table.name)} ADD CONSTRAINT {_name(table.name, column, 'fkey')}"
-        f" FOREIGN KEY ({engine.name(column)}) REFERENCES {engine.name(schema, target)}"
-        for column, target in table.model.references.items()
-    ]
+    return [create_foreign_key(table, column, schema) for column in table.model.references]
+
+
+def create_foreign_key(
+    table: WarehouseTable, column: str, schema: str, at: Mapping[str, str] = OWN_NAMES
+) -> str:
+    """The foreign key of one column, which checks the rows that are there."""
+    target = table.model.references[column]
+    return (
+        f"ALTER TABLE {_relation(schema, table.name, at)} ADD CONSTRAINT {_name(table.name, column, 'fkey')}"
+        f" FOREIGN KEY ({engine.name(column)}) REFERENCES {_relation(schema, target, at)}"
+    )
+
+
+def validate_foreign_key(table: WarehouseTable, column: str, schema: str, at: Mapping[str, str]) -> str:
+    """Checks the rows that were there when the foreign key of a column was added as NOT VALID."""
+    return f"ALTER TABLE {_relation(schema, table.name, at)} VALIDATE CONSTRAINT {_name(table.name, column, 'fkey')}"
 
 
 def create_staged(name: str, columns: Iterable[OutputColumn]) -> str:
@@ -158,6 +191,10 @@ def column_type(column: Column | OutputColumn, dialect: Dialect) -> str:
     if column.type == "VARCHAR":
         return f"VARCHAR({column.length_max})" if column.length_max else "VARCHAR"
     return _POSTGRESQL_TYPES.get(column.type, re.sub(r"^DECIMAL", "NUMERIC", column.type))
+
+
+def _relation(schema: str, table: str, at: Mapping[str, str]) -> str:
+    return engine.name(schema, at.get(table, table))
 
 
 def _name(*parts: str) -> str:

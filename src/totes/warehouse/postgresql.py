@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
@@ -17,14 +17,15 @@ from totes import engine
 from totes.errors import WarehouseError, WarehouseRefused
 from totes.failpoint import reach
 from totes.lake.manifest import OutputColumn
-from totes.libpq import connect_arrow, with_limits
+from totes.libpq import with_limits
 from totes.redaction import redact
 from totes.star.declaration import KEPT, LEDGER, NAME_BYTES_MAX
-from totes.warehouse import binary_form, ddl
+from totes.warehouse import ddl
 from totes.warehouse.adapter import LoadedBatch
+from totes.warehouse.building import Building, left_over
 from totes.warehouse.copies import take_in
 from totes.warehouse.kept import Removal
-from totes.warehouse.postgresql_session import SET_TIMEOUTS, TEXT_FORMS
+from totes.warehouse.postgresql_session import SET_TIMEOUTS, TEXT_FORMS, Session
 from totes.warehouse.references import foreign_referrers, index_references, suspend_foreign_keys
 from totes.warehouse.relaxation import relax
 from totes.warehouse.table import BatchLoad, Referrer, TableLoad, WarehouseTable
@@ -49,15 +50,12 @@ class PostgreSQLWarehouse:
         self._memory = memory
         self._opened = ExitStack()
         self._depth = 0
+        self._unfinished: list[str] = []
 
     @cached_property
-    def _connection(self) -> Any:
-        # That rows go through takes many times as long to open as the other, and an idle cycle never needs it.
-        return self._opened.enter_context(closing(_connect_bulk(self._url)))
-
-    @cached_property
-    def _cursor(self) -> Any:
-        return self._opened.enter_context(self._connection.cursor())
+    def _session(self) -> Session:
+        # It takes many times as long to open as the other connection, and an idle cycle never needs it.
+        return self._opened.enter_context(closing(self._connect()))
 
     @cached_property
     def _engine(self) -> engine.Engine:
@@ -76,54 +74,71 @@ class PostgreSQLWarehouse:
 
     def load(self, tables: tuple[WarehouseTable, ...], batch: BatchLoad) -> bool:
         """See Warehouse."""
-        with self._transaction(f"loading batch {batch.batch}"):
-            # Loaders take turns; the ledger's primary key would refuse the second in any case.
-            self._execute(SET_TIMEOUTS)
-            self._execute(
-                f"SELECT pg_catalog.pg_advisory_xact_lock({crc32(f'totes.{self._schema}'.encode())}::bigint)"
-            )
-            present = self._present()
-            newest = self._newest(present)
-            if newest and newest.batch >= batch.batch:
-                return False
-            if (newest.batch if newest else 0) != batch.batch - 1:
-                raise WarehouseRefused(f"batch {batch.batch - 1} must be loaded before batch {batch.batch}")
-            self._set_text_forms()
-            created = self._create(tables, present)
-            for table in batch.relaxed:
-                relax(self, self._schema, table)
-            removal = Removal(self)
-            again = [
-                statement
-                for load in batch.loads
-                if load.table.name not in created
-                for statement in suspend_foreign_keys(self, self._schema, load.table.name, load.count)
-            ]
-            for load in batch.loads:
-                self._write(load, removal, fresh=load.table.name in created)
-                reach("postgresql.rows")
-            for load in reversed(batch.loads):
-                self._remove(load, removal)
-                reach("postgresql.removed")
-            for part in (ddl.create_keys, ddl.create_foreign_keys):
-                for table in (table for table in tables if table.name in created):
-                    for statement in part(table, self._schema, "postgresql"):
-                        self._execute(statement)
-            for statement in again:
-                self._execute(statement)
-            loaded_at = datetime.now(UTC).replace(tzinfo=None).isoformat(sep=" ")
-            values = f"{batch.batch}, {engine.text(batch.manifest_sha256)}, {engine.text(batch.read_at)}::timestamp"
-            self._execute(
-                f"INSERT INTO {self._name(LEDGER)} VALUES ({values}, {engine.text(loaded_at)}::timestamp, {batch.rows})"
-            )
-            reach("postgresql.commit.before")
-        reach("postgresql.commit.after")
+        try:
+            with self._transaction(f"loading batch {batch.batch}"):
+                loaded = self._load(tables, batch)
+        except BaseException:
+            with suppress(psycopg.Error):  # the next load drops them
+                self._drop(self._unfinished)
+            raise
+        finally:
+            self._unfinished = []
+        if loaded:
+            reach("postgresql.commit.after")
+        return loaded
+
+    def _load(self, tables: tuple[WarehouseTable, ...], batch: BatchLoad) -> bool:
+        # What other sessions commit meanwhile is seen here, whatever the role's or the database's default is.
+        self._execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        self._execute(SET_TIMEOUTS)
+        # Loaders take turns; the ledger's primary key would refuse the second in any case.
+        self._execute(
+            f"SELECT pg_catalog.pg_advisory_xact_lock({crc32(f'totes.{self._schema}'.encode())}::bigint)"
+        )
+        present = self._present()
+        newest = self._newest(present)
+        if newest and newest.batch >= batch.batch:
+            return False
+        if (newest.batch if newest else 0) != batch.batch - 1:
+            raise WarehouseRefused(f"batch {batch.batch - 1} must be loaded before batch {batch.batch}")
+        self._drop(left_over(present))
+        self._set_text_forms()
+        created = self._create(tables, present, batch)
+        for table in batch.relaxed:
+            relax(self, self._schema, table)
+        removal = Removal(self)
+        again = [
+            statement
+            for load in batch.loads
+            if load.table.name not in created
+            for statement in suspend_foreign_keys(self, self._schema, load.table.name, load.count)
+        ]
+        for load in batch.loads:
+            self._write(load, removal, fresh=load.table.name in created)
+            reach("postgresql.rows")
+        for load in reversed(batch.loads):
+            self._remove(load, removal)
+            reach("postgresql.removed")
+        for table in (table for table in tables if table.name in created):
+            for column, target in table.model.references.items():
+                if target not in created:
+                    self._execute(ddl.create_foreign_key(table, column, self._schema))
+        for statement in again:
+            self._execute(statement)
+        loaded_at = datetime.now(UTC).replace(tzinfo=None).isoformat(sep=" ")
+        values = (
+            f"{batch.batch}, {engine.text(batch.manifest_sha256)}, {engine.text(batch.read_at)}::timestamp"
+        )
+        self._execute(
+            f"INSERT INTO {self._name(LEDGER)} VALUES ({values}, {engine.text(loaded_at)}::timestamp, {batch.rows})"
+        )
+        reach("postgresql.commit.before")
         return True
 
     def query(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """See Warehouse."""
         with self._transaction("querying the warehouse"):
-            return self._query(sql)
+            return self._session.query(sql)
 
     @contextmanager
     def one_moment(self) -> Iterator[None]:
@@ -150,8 +165,8 @@ class PostgreSQLWarehouse:
             self._set_text_forms()
             # Text, since ADBC bends what it has no type for, infinities among it.
             selected = ", ".join(f"{name}::text AS {name}" for name in (engine.name(c.name) for c in columns))
-            self._cursor.execute(f"SELECT {selected} FROM ({rows}) AS chosen")
-            take_in(into, self._cursor.fetch_arrow(), columns, target, as_text=True, condition=condition)
+            stream = self._session.stream(f"SELECT {selected} FROM ({rows}) AS chosen")
+            take_in(into, stream, columns, target, as_text=True, condition=condition)
 
     def present_referrers(self, table: WarehouseTable) -> tuple[Referrer, ...]:
         """See Warehouse."""
@@ -166,12 +181,11 @@ class PostgreSQLWarehouse:
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """See Statements."""
-        return self._query(sql)[1]
+        return self._session.query(sql)[1]
 
     def execute(self, sql: str) -> int:
         """See Statements."""
-        self._execute(sql)
-        return max(int(self._cursor.rowcount), 0)
+        return self._session.execute(sql)
 
     def prepare_search(self, referrers: tuple[Referrer, ...]) -> None:
         """See Statements: without an index each gone row would cost a reading of all rows that may refer to it."""
@@ -187,46 +201,63 @@ class PostgreSQLWarehouse:
             " ORDER BY batch_id DESC LIMIT 1"
         )
 
-    def _create(self, tables: tuple[WarehouseTable, ...], present: set[str]) -> set[str]:
-        """Creates what is missing, without keys, and gives the names of the new tables."""
+    def _create(
+        self, tables: tuple[WarehouseTable, ...], present: set[str], batch: BatchLoad
+    ) -> frozenset[str]:
+        """Creates what is missing, tables with their rows, and gives the names of the new tables."""
         missing = [table for table in tables if table.name not in present]
-        if not missing and present >= {LEDGER, KEPT}:
-            return set()
+        own = {LEDGER: ddl.create_ledger, KEPT: ddl.create_kept}
+        lacking = [name for name in own if name not in present]
+        if not missing and not lacking:
+            return frozenset()
         if len(self._schema.encode()) > NAME_BYTES_MAX:  # PostgreSQL would make one of another name
             raise WarehouseRefused(
                 f"warehouse.schema is longer than {NAME_BYTES_MAX} bytes", hint="Choose a shorter one"
             )
         try:
-            _, schemas = self._query(
-                f"SELECT 1 FROM pg_namespace WHERE nspname = {engine.text(self._schema)}"
-            )
-            if not schemas:
-                self._execute(f"CREATE SCHEMA {engine.name(self._schema)}")
-            if LEDGER not in present:
-                self._execute(ddl.create_ledger(self._schema))
-            if KEPT not in present:
-                self._execute(ddl.create_kept(self._schema))
-            for table in missing:
-                self._execute(ddl.create_table(table, self._schema, "postgresql"))
-                for statement in (*ddl.create_view(table, self._schema), *ddl.comments(table, self._schema)):
-                    self._execute(statement)
-        except adbc_driver_manager.Error as error:
+            if not self.rows(f"SELECT 1 FROM pg_namespace WHERE nspname = {engine.text(self._schema)}"):
+                # Committed at once: what other connections build is to be in it.
+                self._control.execute(f"CREATE SCHEMA IF NOT EXISTS {engine.name(self._schema)}".encode())
+            for name in lacking:
+                self._execute(own[name](self._schema))
+            self._build(missing, {load.table.name: load for load in batch.loads})
+        except (psycopg.Error, adbc_driver_manager.Error) as error:
             if getattr(error, "sqlstate", None) != "42501":
                 raise
-            own = [name for name in (LEDGER, KEPT) if name not in present]
-            names = ", ".join([table.name for table in missing] or own)
+            names = ", ".join([table.name for table in missing] or lacking)
             raise WarehouseRefused(
                 f"the warehouse lacks {names}, and the role may not create tables in {self._schema}",
                 hint="Have its owner run the output of `totes warehouse sql`",
             ) from error
-        return {table.name for table in missing}
+        return frozenset(table.name for table in missing)
+
+    def _build(self, tables: list[WarehouseTable], loads: dict[str, TableLoad]) -> None:
+        """Builds new tables with their rows, and takes them in: with this transaction they are there."""
+        if not tables:
+            return
+        building = Building(tables, self._schema, self._connect)
+        self._unfinished = list(building.names.values())
+        building.build(loads, pulse=lambda: self._execute("SELECT 1"))
+        for table in tables:
+            built = self._name(building.names[table.name])
+            self._execute(f"ALTER TABLE {built} RENAME TO {engine.name(table.name)}")
+            for statement in (*ddl.create_view(table, self._schema), *ddl.comments(table, self._schema)):
+                self._execute(statement)
+
+    def _drop(self, tables: list[str]) -> None:
+        """Drops tables that were built for a load which is not to be, at once."""
+        if not tables:
+            return
+        with self._control.transaction():
+            self._control.execute(SET_TIMEOUTS.encode())
+            listed = ", ".join(self._name(table) for table in tables)
+            self._control.execute(f"DROP TABLE IF EXISTS {listed}".encode())
 
     def _write(self, load: TableLoad, removal: Removal, *, fresh: bool) -> None:
         if not load.rows:
             return
         table, target = load.table, self._name(load.table.name)
-        if fresh:
-            self._send(table.name, table.model.output, load.relation, db_schema_name=self._schema)
+        if fresh:  # its rows are there
             if not table.model.versioned:
                 removal.take_back(table, target)
             return
@@ -264,37 +295,22 @@ class PostgreSQLWarehouse:
     def _stage(self, name: str, columns: Iterable[OutputColumn], rows: str) -> str:
         """Puts rows into a temporary table, and gives its quoted name."""
         self._execute(ddl.create_staged(name, columns))
-        self._send(name, columns, rows, temporary=True)
+        self._session.send(name, columns, rows, temporary=True)
         return f"pg_temp.{name}"
 
-    def _send(self, table: str, columns: Iterable[OutputColumn], rows: str, **where: Any) -> None:
-        """Copies rows of the engine into a table whose columns have the types that they are declared with."""
-        sent = self._engine.sql(binary_form.select(columns, rows))
-        self._cursor.adbc_ingest(table, sent, mode="append", **where)
-
     def _present(self) -> set[str]:
-        _, rows = self._query(
+        rows = self.rows(
             "SELECT relname::text FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace"
             f" WHERE nspname = {engine.text(self._schema)} AND relkind IN ('r', 'p')"
         )
         return {name for (name,) in rows}
-
-    def _query(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-        self._cursor.execute(sql)
-        incoming = self._cursor.fetch_arrow()
-        self._engine.register("incoming", incoming)
-        try:
-            result = self._engine.execute("SELECT * FROM incoming")
-            return [column[0] for column in result.description or []], result.fetchall()
-        finally:
-            self._engine.unregister("incoming")
 
     def _set_text_forms(self) -> None:
         for setting, value in TEXT_FORMS.items():
             self._execute(f"SET LOCAL {setting} = {engine.text(value)}")
 
     def _execute(self, sql: str) -> None:
-        self._cursor.execute(sql)
+        self._session.execute(sql)
 
     def _name(self, table: str) -> str:
         return engine.name(self._schema, table)
@@ -302,24 +318,22 @@ class PostgreSQLWarehouse:
     @contextmanager
     def _transaction(self, doing: str) -> Iterator[None]:
         """One transaction; within another one, a part of it."""
-        connection = self._connection
+        session = self._session
         self._depth += 1
         try:
             with _warehouse_errors(doing):
                 yield
                 if self._depth == 1:
-                    connection.commit()
+                    session.commit()
         except BaseException:
-            self._roll_back()
+            session.roll_back()
             raise
         finally:
             self._depth -= 1
 
-    def _roll_back(self) -> None:
-        try:
-            self._connection.rollback()
-        except adbc_driver_manager.Error:
-            return  # the connection is gone, and the transaction with it
+    def _connect(self) -> Session:
+        with _connection_errors():
+            return Session(self._url, engine.another(self._engine))
 
 
 @contextmanager
@@ -333,15 +347,6 @@ def open_postgresql(url: str, schema: str, memory: str) -> Iterator[PostgreSQLWa
         control = psycopg.connect(with_limits(url), autocommit=True)
     with closing(control), closing(PostgreSQLWarehouse(control, url, schema or SCHEMA, memory)) as warehouse:
         yield warehouse
-
-
-def _connect_bulk(url: str) -> Any:
-    with _connection_errors():
-        connection = connect_arrow(with_limits(url), autocommit=False)
-        with connection.cursor() as cursor:  # engine.text() relies on it, whatever the role's default is
-            cursor.execute("SET standard_conforming_strings = on")
-        connection.commit()
-        return connection
 
 
 @contextmanager
