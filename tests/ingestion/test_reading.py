@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import threading
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from tests.conftest import Database
 from totes import engine
+from totes.errors import SourceError
 from totes.ingestion import capture as capture_module
 from totes.ingestion import lines as lines_module
 from totes.ingestion import reading
@@ -33,10 +35,10 @@ MODELS = {
 def pipelines(make_pipeline: Any, write_project: Any, tmp_path: Path) -> Callable[..., Pipeline]:
     numbers = itertools.count()
 
-    def make(database: Database, **lake: Any) -> Pipeline:
+    def make(database: Database, source: Any = None, **lake: Any) -> Pipeline:
         """A pipeline with a lake of its own."""
-        folder = tmp_path / str(next(numbers))
-        return make_pipeline(database.url, folder=folder, project=write_project(MODELS), lake=lake)
+        folder, project = tmp_path / str(next(numbers)), write_project(MODELS)
+        return make_pipeline(database.url, folder=folder, project=project, source=source or {}, lake=lake)
 
     return make
 
@@ -104,6 +106,8 @@ def test_a_large_table_is_read_in_pieces_and_no_row_is_lost_or_doubled(
     found = parts.ingest().changes["stay"]
     assert len(found.objects) > 5
     assert found.upserts == found.rows == 3000 + 3 - 401
+    manifest = ingestion_journal(parts.ingestion_store).read(1)
+    assert list(manifest.tables) == ["place", "stay"]  # although the larger was read first
     lines = captured(parts, "stay", 1)
     assert lines == captured(whole, "stay", 1)
     assert len(set(lines)) == found.rows
@@ -113,6 +117,41 @@ def test_a_large_table_is_read_in_pieces_and_no_row_is_lost_or_doubled(
     )  # all keys are read, in pieces as well
     assert parts.ingest().changes["stay"].deletes == 4
     assert parts.ingest().batch is None
+
+
+def test_an_error_in_one_table_ends_the_reading_of_the_others(
+    database: Database, pipelines: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "PIECE_BYTES", 20_000)
+    fill(database, 3000)
+    database.execute("CREATE VIEW share AS SELECT stay_id, 1 / (stay_id - 1500) AS part FROM stay")
+    pipeline = pipelines(database, source={"tables": ["*", "share"], "keys": {"share": ["stay_id"]}})
+    with pytest.raises(SourceError, match=r"reading share failed: .*division by zero"):
+        pipeline.ingest()
+    assert [thread for thread in threading.enumerate() if thread.name.startswith("totes-read")] == []
+    assert ingestion_journal(pipeline.ingestion_store).last() == 0
+    database.execute("CREATE OR REPLACE VIEW share AS SELECT stay_id, 1 AS part FROM stay")
+    found = pipeline.ingest().changes
+    expected = {"place": 10, "share": 3003, "stay": 3003}
+    assert {name: changed.upserts for name, changed in found.items()} == expected
+
+
+def test_a_table_that_is_refused_while_others_are_read_is_left_out_alone(
+    database: Database, pipelines: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "PIECE_BYTES", 20_000)
+    fill(database, 3000)
+    database.execute("CREATE TABLE guest AS SELECT DISTINCT place_id FROM stay WHERE place_id < 11",
+                     "INSERT INTO guest VALUES (7)")  # fmt: skip
+    pipeline = pipelines(database, source={"keys": {"guest": ["place_id"]}})
+    found = pipeline.ingest().changes
+    assert {name: changed.upserts for name, changed in found.items()} == {"place": 10, "stay": 3003}
+    [(name, left_out)] = ingestion_journal(pipeline.ingestion_store).read(1).left_out.items()
+    assert name == "guest"
+    assert "several rows with place_id = 7" in left_out.reason
+    database.execute("DELETE FROM guest WHERE place_id = 7")
+    found = pipeline.ingest().changes
+    assert {name: changed.upserts for name, changed in found.items()} == {"guest": 9}
 
 
 def test_each_compression_holds_the_same_lines(database: Database, pipelines: Any) -> None:

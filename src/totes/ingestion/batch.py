@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import NamedTuple
 
 from totes.errors import SourceRefused
@@ -15,7 +16,7 @@ from totes.ingestion.capture import check_continues, check_shape, may_be_new
 from totes.ingestion.catalog import SourceTable
 from totes.ingestion.known import KnownRows, key_list
 from totes.ingestion.packets import PacketWriter
-from totes.ingestion.reading import TableReader, union
+from totes.ingestion.reading import ReadPiece, TableReader, union
 from totes.ingestion.source import Piece, Snapshot
 from totes.lake.manifest import IngestionManifest, LeftOut, Position, Rest, StoredObject, TableChanges
 from totes.lake.store import Store
@@ -127,11 +128,13 @@ class Capture:
         """
         for table, error in self._snapshot.selection.left_out.items():
             self._leave_out(table, error)
-        for source_table in self._in_turn():
+        for source_table, capture in self._captures():
             try:
-                self.tables[source_table.name] = self._capture(source_table)
+                self.tables[source_table.name] = capture()
             except SourceRefused as error:
+                self._reader.drop(source_table)
                 self._leave_out(source_table.name, error)
+        self.tables = {t.name: self.tables[t.name] for t in self._snapshot.tables if t.name in self.tables}
         self._remember_former()
         if not always and not self._is_new():
             return None
@@ -161,8 +164,17 @@ class Capture:
         """Whether the rest of a table is left to the next batch."""
         return any(table.rest for table in self.tables.values())
 
+    def _captures(self) -> Iterator[tuple[SourceTable, Callable[[], TableChanges]]]:
+        """The tables in the order in which they are captured, each with what captures it."""
+        if self._previous or self._allowance.is_limited:
+            for table in self._in_turn():
+                yield table, partial(self._capture, table)
+        else:
+            for table, pieces in self._reader.read_all(self._writer.write_rows):
+                yield table, partial(self._capture_all, table, pieces)
+
     def _in_turn(self) -> list[SourceTable]:
-        """The tables in the order in which they are captured."""
+        """The tables in the order in which they are captured one after the other."""
         tables, before = self._snapshot.tables, self._previous.tables if self._previous else {}
         if not self._allowance.is_limited:
             return list(tables)
@@ -199,8 +211,17 @@ class Capture:
             rows, outlook = self._surveyed(table, outlook)
             if not outlook.recent and not outlook.rest and rows == self._known.rows(table):
                 return table.description().model_copy(update={"rows": rows})
-        found, rest, rows = self._find(table, outlook, rows)
-        self._reader.drop(but=[name for one in (*self._found, found) for name in one.kept])
+        return self._written(began, *self._find(table, outlook, rows))
+
+    def _capture_all(self, table: SourceTable, pieces: list[ReadPiece]) -> TableChanges:
+        """Captures a table that was read wholly, and of which nothing is known."""
+        found = self._not_known(table, pieces, (), compared=False)
+        return self._written(min(piece.began for piece in pieces), found, None, found.upserts)
+
+    def _written(self, began: float, found: Found, rest: Rest | None, rows: int) -> TableChanges:
+        """Writes what is found in a table, whose capture was begun at some time; gives its entry in the manifest."""
+        table = found.table
+        self._reader.drop(table, but=found.kept)
         changes = table.description().model_copy(
             update={"upserts": found.upserts, "deletes": found.deletes, "rows": rows, "rest": rest}
         )
@@ -237,10 +258,7 @@ class Capture:
 
     def at_hand(self) -> dict[str, str]:
         """By table, a query for the rows that the batch's objects hold."""
-        return {
-            found.table.name: self._writer.at_hand(found.table, found.new, found.gone)
-            for found in self._found
-        }
+        return {one.table.name: self._writer.at_hand(one.table, one.new, one.gone) for one in self._found}
 
     def _outlook(self, table: SourceTable) -> Outlook:
         """What of a table is to be read; all of it where what was captured does not tell what is new."""
@@ -331,26 +349,27 @@ class Capture:
         take: Callable[[], bool] | None = None,
     ) -> Found:
         """Reads pieces, and keeps the rows that are not known; none is known where they are not compared."""
-        known, written = self._known, list[StoredObject]()
-        all_new = not (compared and known.captured(table))
+        compared = compared and self._known.captured(table)
+        read = self._reader.read_rows(table, pieces, None if compared else self._writer.write_rows, take)
+        return self._not_known(table, read, added, compared=compared)
 
-        def write(name: str, rows: int) -> None:
-            written.extend(self._writer.write_rows(table, name, rows))
-
-        at_once = write if all_new and table.key_enforced else None
-        read = self._reader.read_rows(table, pieces, at_once, take)
+    def _not_known(
+        self, table: SourceTable, pieces: list[ReadPiece], added: tuple[int, ...], *, compared: bool
+    ) -> Found:
+        """Keeps the rows of pieces that are not known; these are all where they are not compared."""
+        known, read = self._known, tuple((piece.name, piece.rows) for piece in pieces)
         if not read:
             return Found(table)
         if not table.key_enforced:
             known.check_unique(table, _names(read))
-        if all_new:
-            new, keys_added = _filled(read), known.added(table, read)
-        else:
-            target = self._reader.new_table()
+        if compared:
+            target = self._reader.new_table(table)
             unknown, keys_added = known.unknown(table, _names(read), added, target)
             new = _filled([(target, unknown)])
-        unwritten = () if at_once else new
-        return Found(table, tuple(read), new, keys_added, unwritten, tuple(written))
+        else:
+            new, keys_added = _filled(read), known.added(table, read)
+        written = tuple(entry for piece in pieces for entry in piece.objects)
+        return Found(table, read, new, keys_added, () if written else new, written)
 
     def _find_gone(self, found: Found, rows: int, *, read_whole: bool) -> Found:
         known, table = self._known, found.table
@@ -359,7 +378,7 @@ class Capture:
         present = (
             union(_names(found.read), key_list(table)) if read_whole else union(self._reader.read_keys(table))
         )
-        gone = known.find_gone(table, present, self._reader.new_table())
+        gone = known.find_gone(table, present, self._reader.new_table(table))
         rows_gone = known.count(gone)
         return replace(found, gone=(gone, rows_gone)) if rows_gone else found
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from totes import engine
 from totes.deadline import Deadline
 from totes.errors import SourceRefused
@@ -58,7 +60,7 @@ class KnownRows:
         ).fetchall()
         return int(rows), int(new)
 
-    def added(self, table: SourceTable, read: list[tuple[str, int]]) -> int:
+    def added(self, table: SourceTable, read: Sequence[tuple[str, int]]) -> int:
         """How many rows that were read, in tables with so many rows each, have a key that is not known."""
         if not self.captured(table):
             return sum(rows for _, rows in read)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from threading import Lock
 from types import TracebackType
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import duckdb
 
@@ -23,6 +24,7 @@ from totes.ingestion.capture import (
 )
 from totes.ingestion.catalog import SourceTable, TableColumn
 from totes.ingestion.source import Piece, Snapshot
+from totes.lake.manifest import StoredObject
 from totes.lake.workspace import Workspace
 from totes.redaction import redact
 
@@ -30,6 +32,19 @@ _WORKERS_MAX = 4
 PIECE_BYTES = 64 << 20
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
+
+
+class ReadPiece(NamedTuple):
+    """A piece that was read: its table of the workspace, how many rows, the objects made of them, and when it was begun."""
+
+    name: str
+    rows: int
+    objects: list[StoredObject]
+    began: float
+
+
+# Makes objects of a table's rows, which are in a table of the workspace, so many.
+Use = Callable[[SourceTable, str, int], list[StoredObject]]
 
 
 class TableReader:
@@ -43,7 +58,7 @@ class TableReader:
         self._workspace = workspace
         workers = min(os.cpu_count() or 1, _WORKERS_MAX)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="totes-read")
-        self._made: list[str] = []
+        self._made: dict[str, list[str]] = {}
 
     def __enter__(self) -> TableReader:
         """Returns itself."""
@@ -59,33 +74,41 @@ class TableReader:
         self,
         table: SourceTable,
         pieces: Sequence[Piece],
-        use: Callable[[str, int], None] | None = None,
+        use: Use | None = None,
         take: Callable[[], bool] | None = None,
-    ) -> list[tuple[str, int]]:
-        """Reads pieces of a table, as many as `take` allows; gives each of these, in order, with the number of its rows.
+    ) -> list[ReadPiece]:
+        """Reads pieces of a table, as many as `take` allows; gives these in order.
 
-        `use` is called with each piece that has rows while it is still in memory, in the piece's thread. `take` is called
-        before each, by one thread at a time.
+        `use` is called with each piece that has rows while it is still in memory, in the piece's thread; not where the source
+        does not enforce the table's key. `take` is called before each, by one thread at a time.
         """
-        columns = [_widened(column, position_column(number)) for number, column in enumerate(table.columns)]
-        select = f"{', '.join(columns)}, {mark_expression(table)} AS {MARK}"
-
-        def read(number: int) -> tuple[str, int]:
-            name, rows = self._fetch(table, select_rows(table, pieces[number].condition), select)
-            if use and rows:
-                use(name, rows)
-            return name, rows
-
-        following, taking, done = iter(range(len(pieces))), Lock(), dict[int, tuple[str, int]]()
+        following, taking, done = iter(range(len(pieces))), Lock(), dict[int, ReadPiece]()
 
         def read_on(_: object) -> None:
             with taking:
                 number = next(following) if take is None or take() else None
             if number is not None:
-                done[number] = read(number)
+                done[number] = self._read(table, pieces[number], use)
 
         self.each(read_on, pieces)
         return [done[number] for number in sorted(done)]
+
+    def read_all(self, use: Use) -> Iterator[tuple[SourceTable, list[ReadPiece]]]:
+        """Reads all rows of all tables, whose pieces follow one another in the threads; gives each table once it is read.
+
+        So no thread waits for the last piece of a table, nor for what is done with what is given. `use` is called as by
+        `read_rows`. What fails for a piece is raised before another table is given.
+        """
+        begun = [
+            (table, [self._pool.submit(self._read, table, piece, use) for piece in self.pieces(table)])
+            for table in self._snapshot.longest_first()
+        ]
+        left = {future: (table, futures) for table, futures in begun for future in futures}
+        for done in as_completed(left):
+            done.result()
+            table, futures = left.pop(done)
+            if not any(future in left for future in futures):
+                yield table, [future.result() for future in futures]
 
     def pieces(self, table: SourceTable, first: int = 0, condition: str | None = None) -> list[Piece]:
         """The pieces of a table from a block on, of the rows that meet a condition."""
@@ -109,19 +132,33 @@ class TableReader:
             return [work(listed[0])]
         return list(self._pool.map(work, listed))
 
-    def new_table(self) -> str:
-        """The name of a new table, which `drop` will drop."""
-        self._made.append(self._workspace.new_table())
-        return self._made[-1]
+    def new_table(self, table: SourceTable) -> str:
+        """The name of a new table of the workspace for what is read of a table; `drop` will drop it."""
+        name = self._workspace.new_table()
+        self._made.setdefault(table.name, []).append(name)
+        return name
 
-    def drop(self, but: Iterable[str] = ()) -> None:
-        """Drops all tables that were made so far, but for those that are still needed."""
-        kept = set(but)
-        self._workspace.drop(name for name in self._made if name not in kept)
-        self._made = [name for name in self._made if name in kept]
+    def drop(self, table: SourceTable, but: Iterable[str] = ()) -> None:
+        """Drops what was made for a table of which nothing is being read, but for what is still needed."""
+        kept, made = set(but), self._made.pop(table.name, [])
+        self._workspace.drop(name for name in made if name not in kept)
+        self._made[table.name] = [name for name in made if name in kept]
+
+    def drop_all(self) -> None:
+        """Drops all tables that were made, when nothing is being read."""
+        self._workspace.drop(name for made in self._made.values() for name in made)
+        self._made.clear()
+
+    def _read(self, table: SourceTable, piece: Piece, use: Use | None) -> ReadPiece:
+        began = time.perf_counter()
+        columns = [_widened(column, position_column(number)) for number, column in enumerate(table.columns)]
+        select = f"{', '.join(columns)}, {mark_expression(table)} AS {MARK}"
+        name, rows = self._fetch(table, select_rows(table, piece.condition), select)
+        objects = use(table, name, rows) if use and rows and table.key_enforced else []
+        return ReadPiece(name, rows, objects, began)
 
     def _fetch(self, table: SourceTable, query: str, select: str) -> tuple[str, int]:
-        target, connection = self.new_table(), self._workspace.connect()
+        target, connection = self.new_table(table), self._workspace.connect()
         try:
             with self._snapshot.stream(query, table.name) as stream:
                 connection.register("incoming", stream)

@@ -161,6 +161,10 @@ class Snapshot:
         assert row is not None
         return Survey(int(row[0]), int(row[1]), row[2])
 
+    def longest_first(self) -> list[SourceTable]:
+        """The tables so that those come first that take long to read: those that cannot be parted, then the larger ones."""
+        return sorted(self.tables, key=lambda table: (self.has_block_ranges(table), -self._measure(table)[1]))
+
     def in_turn(self, tables: Iterable[SourceTable]) -> list[SourceTable]:
         """The tables so that those which others refer to come before these, and otherwise the smaller ones first."""
         by_number = {table.relation: table for table in tables}

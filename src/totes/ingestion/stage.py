@@ -91,7 +91,7 @@ def ingest(
                     try:
                         journal.commit(manifest)
                     except BatchTaken:
-                        reader.drop()
+                        reader.drop_all()
                         _log.info(
                             "another runner committed this batch first; starting over", batch=manifest.batch
                         )
