@@ -20,7 +20,7 @@ from totes.ingestion.reading import ReadPiece, TableReader, union
 from totes.ingestion.source import Piece, Snapshot
 from totes.lake.manifest import IngestionManifest, LeftOut, Position, Rest, StoredObject, TableChanges
 from totes.lake.store import Store
-from totes.lake.workspace import Workspace
+from totes.lake.workspace import AtHand, Workspace
 from totes.log import logger
 
 _log = logger(stage="ingest")
@@ -256,8 +256,8 @@ class Capture:
         for found in self._found:
             self._known.learn(found.table, _names(found.new), found.gone and found.gone[0])
 
-    def at_hand(self) -> dict[str, str]:
-        """By table, a query for the rows that the batch's objects hold."""
+    def at_hand(self) -> dict[str, AtHand]:
+        """The rows that the batch's objects hold, by table."""
         return {one.table.name: self._writer.at_hand(one.table, one.new, one.gone) for one in self._found}
 
     def _outlook(self, table: SourceTable) -> Outlook:

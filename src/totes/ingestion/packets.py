@@ -19,7 +19,7 @@ from totes.ingestion.reading import TableReader, union
 from totes.lake.layout import new_object_path
 from totes.lake.manifest import StoredObject
 from totes.lake.store import Store
-from totes.lake.workspace import Workspace
+from totes.lake.workspace import AtHand, Workspace
 
 PART_ROWS_MAX = 1_000_000
 MARKS_FOLDER = "marks"
@@ -116,8 +116,8 @@ class PacketWriter:
 
     def at_hand(
         self, table: SourceTable, new: Sequence[tuple[str, int]], gone: tuple[str, int] | None
-    ) -> str:
-        """A query for what reading the written lines would give: the columns by name, `_op` and `_at`."""
+    ) -> AtHand:
+        """What reading the written lines would give: the columns by name, `_op` and `_at`."""
         parts = []
         if new:
             selected = _selected(table, {n: position_column(n) for n in range(len(table.columns))})
@@ -130,7 +130,8 @@ class PacketWriter:
             selected = _selected(table, dict(zip(table.key_positions, key_names(table), strict=True)))
             at = engine.text(self._read)
             parts.append(f"SELECT {selected}, 'delete' AS _op, CAST({at} AS TIMESTAMP) AS _at FROM {gone[0]}")
-        return " UNION ALL ".join(parts)
+        tables = (*(relation for relation, _ in new), *(gone[:1] if gone else ()))
+        return AtHand(" UNION ALL ".join(parts), tables)
 
     @property
     def _read(self) -> str:

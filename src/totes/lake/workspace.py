@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 
@@ -26,6 +27,13 @@ _LOCK = "lock"
 _CATALOG = "memory"  # what DuckDB calls a database without a file
 
 
+class AtHand(NamedTuple):
+    """A query for rows that reading objects of the lake would give as well, and the workspace's tables that it reads."""
+
+    query: str
+    tables: tuple[str, ...]
+
+
 class Workspace:
     """An engine in memory, which spills into `folder`; tables of its own outlive the stage that made them."""
 
@@ -34,7 +42,7 @@ class Workspace:
         self.checkpoints = checkpoints
         self._engine = connection
         self._numbers = itertools.count(1)
-        self._handed: dict[str, dict[str, str]] = {}
+        self._handed: dict[str, dict[str, AtHand]] = {}
 
     @classmethod
     @contextmanager
@@ -103,13 +111,24 @@ class Workspace:
         for table in tables:
             self._engine.execute(f"DROP TABLE IF EXISTS {table}")
 
-    def hand_on(self, manifest_sha256: str, rows: dict[str, str]) -> None:
-        """Keeps the rows of a committed batch at hand: by table, a query that gives what reading its objects would."""
+    def hand_on(self, manifest_sha256: str, rows: dict[str, AtHand]) -> None:
+        """Keeps the rows of a committed batch at hand, by table, and those of no other."""
         self._handed = {manifest_sha256: rows}
+
+    def put_at_hand(self, manifest_sha256: str, table: str, rows: AtHand) -> None:
+        """Keeps rows of one more table at hand."""
+        self._handed.setdefault(manifest_sha256, {})[table] = rows
+
+    def let_go(self, manifest_sha256: str, table: str) -> None:
+        """Drops rows that are at hand; from here on they are read from the lake."""
+        rows = self._handed.get(manifest_sha256, {}).pop(table, None)
+        if rows:
+            self.drop(rows.tables)
 
     def handed(self, manifest_sha256: str, table: str) -> str | None:
         """The query for a table's rows of a batch, where these are at hand."""
-        return self._handed.get(manifest_sha256, {}).get(table)
+        rows = self._handed.get(manifest_sha256, {}).get(table)
+        return rows.query if rows else None
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from totes.failpoint import reach
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest, ModelChanges, ProcessedManifest
 from totes.lake.store import Store
+from totes.processing.aside import Aside
 from totes.processing.binding import bind_or_defer
 from totes.processing.calendar import calendar_rows, covered_years
 from totes.processing.changes import add_changes, changes_table, load_changes, load_rows
@@ -71,6 +72,7 @@ class StarBatch:
         self._kept: set[str] = set()
         self._built: set[str] = set()
         self._made: set[str] = set()
+        self._aside = Aside(state.workspace, state.reader, journal, manifest)
         self.years: tuple[int, ...] = previous.calendar_years if previous else ()
 
     def run(self) -> dict[str, ModelChanges]:
@@ -82,6 +84,14 @@ class StarBatch:
         queries, deferred = bind_or_defer(self._project, self._manifest, self._journal.newest())
         for query in (*queries, *deferred):
             self._check_declaration(query.model)
+        try:
+            if self._previous is None:
+                self._aside.compute(queries, self._naming)
+            return self._run(queries, deferred)
+        finally:
+            self._aside.end()
+
+    def _run(self, queries: list[BoundQuery], deferred: list[BoundQuery]) -> dict[str, ModelChanges]:
         self._load(queries)
         reach("process.loaded")
         on_calendar = {query.model.name for query in queries if self._reads_calendar(query)}
@@ -105,6 +115,7 @@ class StarBatch:
             part.note_orphans(models)
             part.merge(self._manifest.position.read_at)
             changes[query.model.name] = self._write(part)
+            part.end()
         return changes | self._former()
 
     def _load(self, queries: list[BoundQuery]) -> None:
@@ -133,7 +144,8 @@ class StarBatch:
     def _read_changes(self, used: dict[str, Relation]) -> None:
         for name, relation in used.items():
             if self._manifest.tables[name].objects:
-                load_changes(self._state.reader, self._journal, self._manifest, relation)
+                if name not in self._aside.let_go:
+                    load_changes(self._state.reader, self._journal, self._manifest, relation)
                 self._incoming.add(name)
             self._state.follow_columns(relation)
 
@@ -196,7 +208,10 @@ class StarBatch:
             ) from error
 
     def _transformation(self, query: BoundQuery, *, whole: bool) -> Transformation:
-        return Transformation(self._state, query, frozenset(self._incoming), self._rows, whole=whole)
+        computed = self._aside.computed.get(query.model.name)
+        return Transformation(
+            self._state, query, frozenset(self._incoming), self._rows, whole=whole, computed=computed
+        )
 
     def _is_touched(self, query: BoundQuery) -> bool:
         return any(leaf.relation.name in self._incoming for leaf in query.leaves)
@@ -256,6 +271,11 @@ class StarBatch:
 
     def _write(self, part: Transformation) -> ModelChanges:
         model, before = part.model, self._unchanged(part.query)
+        base = part.query.base.relation
+        if part.count.bad and base.name in self._aside.let_go:
+            # A row refers to one that is not there: its source row is to be shown.
+            load_changes(self._state.reader, self._journal, self._manifest, base)
+            self._aside.let_go.discard(base.name)
         set_aside = QuarantineChanges(self._state, part, self._manifest.batch)
         objects, removed = self._writer.write_rows(part, before.surrogates), self._writer.write_removed(part)
         state, quarantine = (

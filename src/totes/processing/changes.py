@@ -22,14 +22,13 @@ def load_changes(
     journal: Journal[IngestionManifest],
     manifest: IngestionManifest,
     relation: Relation,
-) -> int:
-    """Makes a batch's changes of a table its temporary table: raw columns, `_op` and `_at`; gives their number.
+) -> None:
+    """Makes a batch's changes of a table its temporary table: raw columns, `_op` and `_at`.
 
     Many rows that are at hand are not copied: a view of that name is made.
     """
     target = changes_table(relation.name)
-    expected = sum(entry.rows for entry in manifest.tables[relation.name].objects)
-    at_hand = _at_hand(reader, manifest, relation) if expected > _COPIED_ROWS_MAX else None
+    at_hand = rows_at_hand(reader, manifest, relation) if are_many(manifest, relation.name) else None
     _drop_view(reader, relation)
     if at_hand:
         reader.engine.execute(f"DROP TABLE IF EXISTS {target}")
@@ -38,12 +37,32 @@ def load_changes(
     else:
         reader.engine.execute(f"CREATE OR REPLACE TEMP TABLE {target} AS {_empty_rows(relation)}")
         _append(reader, journal, manifest, relation, target)
-    found = int(engine.scalar(reader.engine, f"SELECT count(_op) FROM {target}"))
+    check_found(reader.engine, manifest, relation, target)
+
+
+def are_many(manifest: IngestionManifest, table: str) -> bool:
+    """Whether a batch has so many changes of a table that a copy of them is to be spared."""
+    return _rows(manifest, table) > _COPIED_ROWS_MAX
+
+
+def _rows(manifest: IngestionManifest, table: str) -> int:
+    return sum(entry.rows for entry in manifest.tables[table].objects)
+
+
+def check_found(
+    connection: engine.Engine, manifest: IngestionManifest, relation: Relation, rows: str
+) -> None:
+    """Makes sure that there are as many changes of a table as its batch has.
+
+    Raises:
+        LakeDamaged: there are not.
+    """
+    expected = _rows(manifest, relation.name)
+    found = engine.scalar(connection, f"SELECT count(_op) FROM {rows}")
     if found != expected:
         raise LakeDamaged(
             f"batch {manifest.batch} has {expected} changes of {relation.name}, but {found} were read"
         )
-    return found
 
 
 def add_changes(reader: PacketReader, relation: Relation, rows: str) -> None:
@@ -92,7 +111,7 @@ def _append(
     objects = manifest.tables[relation.name].objects
     if not objects:
         return
-    at_hand = _at_hand(reader, manifest, relation)
+    at_hand = rows_at_hand(reader, manifest, relation)
     if at_hand:
         reader.engine.execute(f"INSERT INTO {target} {at_hand}")
         return
@@ -104,7 +123,8 @@ def _append(
         )
 
 
-def _at_hand(reader: PacketReader, manifest: IngestionManifest, relation: Relation) -> str | None:
+def rows_at_hand(reader: PacketReader, manifest: IngestionManifest, relation: Relation) -> str | None:
+    """A query for a batch's changes of a table, where they need not be read from the lake."""
     rows = reader.at_hand(manifest.sha256(), relation.name)
     then = source_relation(relation.name, manifest.tables[relation.name])
     return f'SELECT {_columns(relation, then)}, {manifest.batch} AS "~batch" FROM ({rows})' if rows else None

@@ -42,8 +42,10 @@ class RowWriter:
         model = part.model
         if model.versioned:
             assert model.surrogate is not None
+            # Numbered in this way, rows are sorted, encoded and compressed by all threads.
+            key = engine.names(part.query.key)
             columns = [
-                f"CAST({surrogates} + row_number() OVER () AS {c.type}) AS {engine.name(c.name)}"
+                f"CAST({surrogates} + row_number() OVER (ORDER BY {key}) AS {c.type}) AS {engine.name(c.name)}"
                 if c.name == model.surrogate
                 else _stored(c.name, c.type)
                 for c in model.columns
@@ -54,8 +56,7 @@ class RowWriter:
                 f"{GONE} AS is_deleted",
                 f"{self._batch}::BIGINT AS batch_id",
             ]
-            changed = f'SELECT * FROM {part.merged} WHERE "{CHANGED}" ORDER BY {engine.names(part.query.key)}'
-            rows = f"SELECT {', '.join(columns)} FROM ({changed})"
+            rows = f'SELECT {", ".join(columns)} FROM {part.merged} WHERE "{CHANGED}"'
         else:
             columns = [_stored(c.name, c.type) for c in model.produced]
             rows = f'SELECT {", ".join(columns)} FROM {part.merged} WHERE "{CHANGED}" AND NOT {GONE}'

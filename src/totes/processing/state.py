@@ -60,6 +60,7 @@ class StarState:
     ) -> None:
         self.engine = cache.engine
         self.reader = PacketReader(cache.engine, workspace)
+        self.workspace = workspace
         self._cache = cache
         self._project = project
         self._ingestion = ingestion

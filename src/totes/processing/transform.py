@@ -38,6 +38,7 @@ class Transformation:
 
     `incoming` are the relations that have changes in this batch, by name; `rows` gives the relation with all present
     rows of a leaf. With `whole`, every row of the table is recomputed: the model is new, or its query has changed.
+    `computed` is a table with the new rows, where they have been computed already, outside of the transaction.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Transformation:
         rows: Callable[[Leaf], str],
         *,
         whole: bool,
+        computed: str | None = None,
     ) -> None:
         self.query = query
         self.model: Model = query.model
@@ -56,6 +58,7 @@ class Transformation:
         self._engine = state.engine
         self.incoming = incoming
         self._rows = rows
+        self._computed = computed
         self.new = self._table("new")
         self.merged = self._table("merged")
         self.count = Count(0, 0, 0, 0)  # known after merge
@@ -68,7 +71,9 @@ class Transformation:
 
     def compute(self) -> None:
         """Computes the new rows; afterwards `new` holds them with their problems."""
-        if self.whole:
+        if self._computed:
+            self._engine.execute(f"CREATE TEMP VIEW {self.new} AS FROM {self._computed}")
+        elif self.whole:
             self._create(self.new, self.query.sql(self._rows))
             self._state.widen_star(
                 self.model.name, self.new, self.query.lineage if self.query.keeps_lineage else ()
@@ -288,12 +293,26 @@ class Transformation:
         """Notes a problem of the rows that meet a condition, and gives whether there are any."""
         found = engine.scalar(self._engine, f"SELECT count(*) FROM {self.new} AS row WHERE {condition}")
         if found:
+            self._take_over()
             text, problems = engine.name(PROBLEM), engine.name(PROBLEMS)
             further = f"list_concat({problems}, [{message}])"
             self._engine.execute(
                 f"UPDATE {self.new} AS row SET {problems} = {further}, {text} = {reason(further)} WHERE {condition}"
             )
         return bool(found)
+
+    def _take_over(self) -> None:
+        """Copies new rows that were computed outside of the transaction, which changes tables of one database only."""
+        if self._computed:
+            self._engine.execute(f"CREATE OR REPLACE TEMP TABLE taken_over AS FROM {self.new}")
+            self.end()
+            self._engine.execute(f"ALTER TABLE taken_over RENAME TO {self.new}")
+
+    def end(self) -> None:
+        """Forgets new rows that were computed outside of the transaction."""
+        if self._computed:
+            self._engine.execute(f"DROP VIEW {self.new}")
+            self._computed = None
 
     def _begins(self, source_time: str, read: str) -> str:
         if not self.model.versioned:
