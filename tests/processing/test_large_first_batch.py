@@ -1,0 +1,119 @@
+"""Large tables of a first batch are computed outside of its transaction: what comes of them is the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Database, run_cleanly
+from totes import engine
+from totes.lake.journal import ingestion_journal, processed_journal
+from totes.pipeline import Pipeline
+from totes.processing import changes
+
+MODELS = {
+    "dim_c": "CREATE TABLE dim_c (id INTEGER PRIMARY KEY, n VARCHAR NOT NULL) AS SELECT id, n FROM c",
+    "dim_c_too": "CREATE TABLE dim_c_too (id INTEGER PRIMARY KEY, n VARCHAR) AS SELECT id, n FROM c",
+    "dim_code": "CREATE TABLE dim_code (code INTEGER PRIMARY KEY, n INTEGER) AS SELECT code, n FROM code",
+    "dim_day": "CREATE TABLE dim_day (day DATE PRIMARY KEY) AS SELECT date AS day FROM calendar",
+    "dim_node": "CREATE TABLE dim_node (id INTEGER PRIMARY KEY, up INTEGER REFERENCES dim_node) AS SELECT id, up FROM node",
+    "fact_o": """CREATE TABLE fact_o (r BIGINT PRIMARY KEY, id INTEGER, c INTEGER REFERENCES dim_c,
+        day DATE REFERENCES dim_day, price NUMERIC(6, 2)) AS SELECT id, c, day, price FROM o""",
+    "fact_o_joined": """CREATE TABLE fact_o_joined (r BIGINT PRIMARY KEY, id INTEGER, name VARCHAR) AS
+        SELECT j.id, c.n AS name FROM j LEFT JOIN c2 AS c ON c.id = j.c""",
+}
+
+
+def fill(database: Database, *further: str) -> None:
+    database.execute(
+        "CREATE TABLE c (id int PRIMARY KEY, n text)",
+        "CREATE TABLE c2 (id int PRIMARY KEY, n text)",
+        "CREATE TABLE j (id int PRIMARY KEY, c int)",
+        "CREATE TABLE o (id int PRIMARY KEY, c int, day text, price numeric, last_updated timestamp)",
+        "CREATE TABLE code (code text PRIMARY KEY, n int)",
+        "CREATE TABLE node (id int PRIMARY KEY, up int)",
+        "INSERT INTO c SELECT i, 'c' || i FROM generate_series(1, 20) i",
+        "INSERT INTO c2 TABLE c",
+        "INSERT INTO j SELECT i, i % 30 FROM generate_series(1, 100) i",
+        """INSERT INTO o SELECT 1000 - i, 1 + i % 20, date '2023-06-01' + i, i / 100.0,
+               timestamp '2024-01-01' + i * interval '1 s' FROM generate_series(1, 500) i""",
+        "INSERT INTO code SELECT i::text, i FROM generate_series(1, 10) i",
+        "INSERT INTO node SELECT i, i - 1 FROM generate_series(2, 10) i",
+        "INSERT INTO node VALUES (1, NULL)",
+        *further,
+    )
+
+
+def written(pipeline: Pipeline) -> dict[str, list[tuple[Any, ...]]]:
+    """All rows of the processed lake, by what they are; with their surrogates."""
+    journal, connection = processed_journal(pipeline.processed_store), engine.connect(None, memory="1GB")
+    found: dict[str, list[tuple[Any, ...]]] = {}
+    for batch in range(1, journal.last() + 1):
+        for name, model in journal.read(batch).models.items():
+            for kind in ("objects", "removed", "state", "quarantine"):
+                objects = getattr(model, kind)
+                if objects:
+                    with pipeline.processed_store.local(list(objects)) as files:
+                        rows = connection.execute(f"SELECT * FROM {engine.parquet(files)}").fetchall()
+                    found[f"{batch} {name} {kind}"] = sorted(rows, key=str)
+    return found
+
+
+@pytest.mark.parametrize("at_hand", [True, False], ids=["at hand", "from the lake"])
+@pytest.mark.parametrize(
+    "further",
+    [
+        (),
+        ("INSERT INTO o VALUES (0, 5, 'soon', 1.234, NULL)", "INSERT INTO c VALUES (21, NULL)"),
+        ("INSERT INTO o VALUES (0, 99, '2023-06-05', 1, NULL), (-1, NULL, NULL, NULL, NULL)",),
+        ("INSERT INTO code VALUES ('01', 1), ('x', 2)",),
+        ("UPDATE node SET up = 77 WHERE id = 3",),
+    ],
+    ids=["all well", "bad values", "an orphan", "keys read from text", "orphans of orphans"],
+)
+def test_what_is_computed_aside_is_what_is_computed_in_the_transaction(
+    further: tuple[str, ...], at_hand: bool, database: Database, make_pipeline: Any, write_project: Any,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    fill(database, *further)
+    project = write_project(MODELS)
+    plain = make_pipeline(database.url, folder=tmp_path / "plain", project=project)
+    aside = make_pipeline(
+        database.url,
+        folder=tmp_path / "aside",
+        project=project,
+        lake={"ingestion": plain.ingestion_store.url},
+    )
+    for statement in (
+        "SELECT 1",
+        "UPDATE o SET price = price + 1, c = 1, last_updated = '2025-01-01' WHERE id < 600",
+        "UPDATE c SET n = 'other' WHERE id = 21",
+        "INSERT INTO c VALUES (99, 'late')",
+    ):
+        database.execute(statement)
+        with plain.workspace() as workspace:
+            plain.ingest(always=True, workspace=workspace)
+            monkeypatch.setattr(changes, "_COPIED_ROWS_MAX", 0)
+            aside.process(workspace if at_hand else None)
+        monkeypatch.setattr(changes, "_COPIED_ROWS_MAX", 50_000)
+        plain.process()
+    assert written(aside) == written(plain)
+
+
+def test_rows_are_let_go_when_nothing_is_wrong_with_them(
+    database: Database, make_pipeline: Any, write_project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "_COPIED_ROWS_MAX", 0)
+    fill(database, "INSERT INTO code VALUES ('x', 2)")
+    pipeline = make_pipeline(database.url, project=write_project(MODELS))
+    with pipeline.workspace() as workspace:
+        pipeline.ingest(workspace=workspace)
+        digest = ingestion_journal(pipeline.ingestion_store).read(1).sha256()
+        tables = ("c", "c2", "code", "j", "node", "o")
+        assert all(workspace.handed(digest, table) for table in tables)
+        pipeline.process(workspace)
+        # Joined tables are kept; of a row in quarantine its source row is shown.
+        assert [table for table in tables if workspace.handed(digest, table)] == ["c2", "code", "j"]
+    run_cleanly(pipeline)
