@@ -103,6 +103,34 @@ def test_a_restored_cache_knows_that_it_was_stored(database: Database, pipeline:
     assert stored(pipeline, "ingestion") == stored(pipeline, "processing") == [1, 2]
 
 
+def test_a_checkpoint_is_still_there_after_a_cache_has_returned_from_it(
+    database: Database, pipeline: Pipeline
+) -> None:
+    make_batches(database, pipeline, 2)
+    files = {file: file.read_bytes() for file in Path(pipeline.ingestion_store.url).rglob("*.duckdb")}
+    lose_cache(pipeline)
+    make_batches(database, pipeline, 1)
+    assert {file: file.read_bytes() for file in files} == files
+
+
+def test_a_checkpoint_that_goes_while_it_is_copied_is_passed_over(
+    database: Database, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_batches(database, pipeline, 4)
+    [newest] = Path(pipeline.ingestion_store.url).rglob("000000000004-*.duckdb")
+    copy = shutil.copyfile
+
+    def copy_late(source: Path, target: Path) -> object:
+        newest.unlink(missing_ok=True)
+        return copy(source, target)
+
+    lose_cache(pipeline)
+    monkeypatch.setattr(shutil, "copyfile", copy_late)
+    make_batches(database, pipeline, 1)
+    assert not newest.exists()
+    assert is_equal(pipeline)
+
+
 def test_a_file_that_has_grown_is_stored_at_once(
     database: Database, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:

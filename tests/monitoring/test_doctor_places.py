@@ -230,12 +230,16 @@ def test_settings_that_would_do_harm_are_named(
     assert "others on this machine may read it (mode 644)" in done.out
     assert "\n            chmod 600 totes.toml\n" in done.out
     assert totes("doctor", TOTES_LAKE__COMPRESSION="none-such").code == 2
-    secret = totes(
-        "doctor",
-        TOTES_SOURCE__URL="secretsmanager:not-there",
-        AWS_DEFAULT_REGION="none",
-        AWS_ENDPOINT_URL="http://127.0.0.1:1",
-    )
-    assert secret.code == 1
-    assert "  error    secrets                source.url" in secret.out
-    assert "not checked: source.url is not known" in secret.out
+    # With a key the service is asked, and does not answer.
+    for key in ("", "a-key"):
+        secret = totes(
+            "doctor",
+            TOTES_SOURCE__URL="secretsmanager:not-there",
+            AWS_ACCESS_KEY_ID=key,
+            AWS_SECRET_ACCESS_KEY=key,
+            AWS_DEFAULT_REGION="none",
+            AWS_ENDPOINT_URL="http://127.0.0.1:1",
+        )
+        assert secret.code == 1
+        assert "  error    secrets                source.url" in secret.out
+        assert "not checked: source.url is not known" in secret.out

@@ -7,7 +7,6 @@ Each has a name of its own: one that cannot be used, of another version for inst
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -67,8 +66,7 @@ def restore_checkpoint(store: Store, stage: str, target: Path) -> None:
         if document is None or document.totes != __version__:
             continue
         try:
-            with store.local([document.file]) as [file]:
-                shutil.move(file, target)
+            store.copy(document.file, target)
         except LakeDamaged as error:
             _log.warning(f"a checkpoint cannot be used: {error.what}", cache=stage, batch=batch)
             continue

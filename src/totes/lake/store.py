@@ -6,6 +6,7 @@ import hashlib
 import mmap
 import os
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -171,6 +172,20 @@ class Store:
         with tempfile.TemporaryDirectory(prefix="totes-") as scratch:
             yield [self._local(entry, Path(scratch) / str(number)) for number, entry in enumerate(objects)]
 
+    def copy(self, entry: StoredObject, target: Path) -> None:
+        """Makes a file that is a copy of an object, checked against its sha256; there is none or the whole of it.
+
+        Raises:
+            LakeDamaged: the object is missing, or is not what its manifest says.
+        """
+        part = target.with_name(f"{target.name}.part")
+        with self.local([entry]) as [file]:
+            try:
+                (shutil.copyfile if self._folder else shutil.move)(file, part)
+            except FileNotFoundError as error:
+                raise self._missing(entry) from error
+        part.replace(target)
+
     def check(self, entry: StoredObject) -> bool:
         """Reads an object through and keeps nothing of it; False where there is no such object.
 
@@ -204,14 +219,17 @@ class Store:
             target.symlink_to(file)
             file = target
         if not file.is_file():
-            raise LakeDamaged(
-                f"{self.location(entry.path)} is missing, though a manifest names it",
-                hint="Restore it from a backup; nothing was taken from its batch",
-            )
+            raise self._missing(entry)
         if self._folder is None and _digest(file) != (entry.sha256, entry.bytes):
             self._download(entry.path, target)  # what was cut short on its way comes whole the second time
         self._compare(entry, *_digest(file))
         return file
+
+    def _missing(self, entry: StoredObject) -> LakeDamaged:
+        return LakeDamaged(
+            f"{self.location(entry.path)} is missing, though a manifest names it",
+            hint="Restore it from a backup; nothing was taken from its batch",
+        )
 
     def _compare(self, entry: StoredObject, digest: str, size: int) -> None:
         if (digest, size) != (entry.sha256, entry.bytes):

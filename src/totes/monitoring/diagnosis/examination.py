@@ -10,7 +10,7 @@ import duckdb
 
 from totes import engine
 from totes.config import Settings
-from totes.errors import ConfigurationError, TotesError
+from totes.errors import ConfigurationError, SecretUnavailable, TotesError
 from totes.ingestion.capture import select_rows
 from totes.ingestion.source import Snapshot, open_snapshot
 from totes.lake.manifest import IngestionManifest
@@ -64,7 +64,7 @@ def _check_source(
     area = areas["source"]
     try:
         url = settings.source_url()
-    except ConfigurationError:
+    except (ConfigurationError, SecretUnavailable):
         area.skip("connection", "source.url is not known")
         return None
     needed = project.source_tables if project else frozenset()

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from totes.config import Settings
-from totes.errors import ConfigurationError
+from totes.errors import ConfigurationError, SecretUnavailable
 from totes.monitoring.diagnosis.check import Area, some
 from totes.redaction import redact
 from totes.warehouse.connection import dialect_of, duckdb_file
@@ -48,7 +48,7 @@ def _check_secrets(area: Area, settings: Settings) -> None:
     for resolve in (settings.source_url, settings.warehouse_url):
         try:
             resolve()
-        except ConfigurationError as error:
+        except (ConfigurationError, SecretUnavailable) as error:
             area.fail("secrets", error.what, error.hint or "See docs/how-to/secrets.md")
     if not area.failed("secrets"):
         area.ok("secrets", "source.url and warehouse.url are known")
@@ -74,7 +74,7 @@ def _check_disk(area: Area, settings: Settings) -> None:
     places += [
         settings.path(url) for url in (settings.lake.ingestion, settings.lake.processed) if "://" not in url
     ]
-    with suppress(ConfigurationError):  # told elsewhere
+    with suppress(ConfigurationError, SecretUnavailable):  # told elsewhere
         if dialect_of(url := settings.warehouse_url()) == "duckdb":
             places.append(duckdb_file(url, settings.base).parent)
     devices: dict[int, list[Path]] = {}

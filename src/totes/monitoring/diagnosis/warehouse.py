@@ -10,7 +10,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from totes import engine
-from totes.errors import ConfigurationError, TotesError
+from totes.errors import ConfigurationError, SecretUnavailable, TotesError
 from totes.lake.journal import processed_journal
 from totes.monitoring.diagnosis.check import Area, count, some
 from totes.monitoring.diagnosis.settings import existing
@@ -59,7 +59,7 @@ def check_warehouse(
     try:
         url = settings.warehouse_url()
         dialect = dialect_of(url)
-    except ConfigurationError as error:
+    except (ConfigurationError, SecretUnavailable) as error:
         area.fail("connection", error.what, error.hint or "Correct warehouse.url")
         return
     schema = schema_of(url, settings.warehouse.schema_)
