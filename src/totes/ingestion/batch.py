@@ -16,7 +16,7 @@ from totes.ingestion.capture import check_continues, check_shape, may_be_new
 from totes.ingestion.catalog import SourceTable
 from totes.ingestion.known import KnownRows, key_list
 from totes.ingestion.packets import PacketWriter
-from totes.ingestion.reading import ReadPiece, TableReader, union
+from totes.ingestion.reading import ReadPiece, Rows, TableReader, union
 from totes.ingestion.source import Piece, Snapshot
 from totes.lake.manifest import IngestionManifest, LeftOut, Position, Rest, StoredObject, TableChanges
 from totes.lake.store import Store
@@ -42,7 +42,7 @@ class Outlook(NamedTuple):
 
 @dataclass(frozen=True)
 class Found:
-    """What is new in one table: tables of the workspace, each with the number of its rows.
+    """What is new in one table.
 
     `read` are the rows that were read, `new` those of them that are not known, `gone` the keys of known rows that are
     not there any more. `added` is how many of the new rows have a key that is not known, `unwritten` which of the new rows are
@@ -50,12 +50,12 @@ class Found:
     """
 
     table: SourceTable
-    read: tuple[tuple[str, int], ...] = ()
-    new: tuple[tuple[str, int], ...] = ()
+    read: tuple[Rows, ...] = ()
+    new: tuple[Rows, ...] = ()
     added: int = 0
-    unwritten: tuple[tuple[str, int], ...] = ()
+    unwritten: tuple[Rows, ...] = ()
     written: tuple[StoredObject, ...] = ()
-    gone: tuple[str, int] | None = None
+    gone: Rows | None = None
 
     def __add__(self, other: Found) -> Found:
         """Both together: no row is in both."""
@@ -71,17 +71,17 @@ class Found:
     @property
     def kept(self) -> list[str]:
         """The tables that hold what the batch is made of."""
-        return [name for name, _ in (*self.new, *((self.gone,) if self.gone else ()))]
+        return _names((*self.new, *((self.gone,) if self.gone else ())))
 
     @property
     def upserts(self) -> int:
         """How many rows are new or changed."""
-        return sum(rows for _, rows in self.new)
+        return sum(rows.count for rows in self.new)
 
     @property
     def deletes(self) -> int:
         """How many rows are gone."""
-        return self.gone[1] if self.gone else 0
+        return self.gone.count if self.gone else 0
 
 
 class Capture:
@@ -254,7 +254,7 @@ class Capture:
     def learn(self) -> None:
         """Takes what the batch has captured into what is known; within the cache's transaction."""
         for found in self._found:
-            self._known.learn(found.table, _names(found.new), found.gone and found.gone[0])
+            self._known.learn(found.table, _names(found.new), found.gone.name if found.gone else None)
 
     def at_hand(self) -> dict[str, AtHand]:
         """The rows that the batch's objects hold, by table."""
@@ -311,7 +311,7 @@ class Capture:
         if rest:
             return found, rest, known.rows(table) + found.added
         if whole:
-            rows = sum(count for _, count in found.read)
+            rows = sum(read.count for read in found.read)
         elif rows is None:
             rows = self._snapshot.survey(table).rows
         if not whole and rows > known.rows(table) + found.added:
@@ -357,7 +357,7 @@ class Capture:
         self, table: SourceTable, pieces: list[ReadPiece], added: tuple[int, ...], *, compared: bool
     ) -> Found:
         """Keeps the rows of pieces that are not known; these are all where they are not compared."""
-        known, read = self._known, tuple((piece.name, piece.rows) for piece in pieces)
+        known, read = self._known, tuple(piece.rows for piece in pieces)
         if not read:
             return Found(table)
         if not table.key_enforced:
@@ -365,7 +365,7 @@ class Capture:
         if compared:
             target = self._reader.new_table(table)
             unknown, keys_added = known.unknown(table, _names(read), added, target)
-            new = _filled([(target, unknown)])
+            new = _filled([Rows(target, unknown)])
         else:
             new, keys_added = _filled(read), known.added(table, read)
         written = tuple(entry for piece in pieces for entry in piece.objects)
@@ -380,15 +380,15 @@ class Capture:
         )
         gone = known.find_gone(table, present, self._reader.new_table(table))
         rows_gone = known.count(gone)
-        return replace(found, gone=(gone, rows_gone)) if rows_gone else found
+        return replace(found, gone=Rows(gone, rows_gone)) if rows_gone else found
 
 
-def _names(tables: Iterable[tuple[str, int]]) -> list[str]:
-    return [name for name, _ in tables]
+def _names(several: Iterable[Rows]) -> list[str]:
+    return [rows.name for rows in several]
 
 
-def _filled(tables: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
-    return tuple((name, rows) for name, rows in tables if rows)
+def _filled(several: Iterable[Rows]) -> tuple[Rows, ...]:
+    return tuple(rows for rows in several if rows.count)
 
 
 def _advance_clock(previous: Position | None, current: Position) -> Position:

@@ -10,6 +10,8 @@ knows nothing of subtransactions, whose ids are what rows carry.)
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from totes import engine
 from totes.errors import SourceRefused
 from totes.ingestion.catalog import SourceTable
@@ -165,10 +167,14 @@ def may_be_new(
     return " OR ".join(parts) or None
 
 
-def select_rows(table: SourceTable, condition: str | None) -> str:
-    """Reads all columns of the rows that meet a condition, as `c0`, `c1`, … with the mark where the source has one."""
+def select_rows(table: SourceTable, condition: str | None, native: Container[int] = ()) -> str:
+    """Reads all columns of the rows that meet a condition, as `c0`, `c1`, … with the mark where the source has one.
+
+    Columns at the positions `native` are read as the engine's own types.
+    """
     columns = [
-        f"{column.expression} AS {position_column(number)}" for number, column in enumerate(table.columns)
+        f"{column.native if number in native else column.expression} AS {position_column(number)}"
+        for number, column in enumerate(table.columns)
     ]
     if table.has_transaction_ids:
         columns.append(f"xmin::text::int8 AS {MARK}")
@@ -198,6 +204,8 @@ def mark_expression(table: SourceTable) -> str:
 
 def changed_at_expression(table: SourceTable, read_at: str) -> str:
     """When a row was changed at the source, ISO 8601 in the source's wall-clock time, for the engine.
+
+    It is made of columns in their text form.
 
     Args:
         table: the table; without a `changed_at` column, and where that column holds NULL, an infinity or a year

@@ -34,17 +34,33 @@ _PLAIN_TEXT_CASTS = PLAIN_IN_JSON | {"text", "character varying", "bytea"}
 _RESERVED = ("_op", "_at")
 
 
+# Read as such they take less time and room than as text, and are exact between the years 1 and 9999. ADBC adds a constant
+# to PostgreSQL's number, modulo 2^64: what lies outside of these years, infinities too, does not come to lie between them.
+_NATIVE_TIMES = {"date", "timestamp without time zone", "timestamp with time zone"}
+
+
 @dataclass(frozen=True)
 class TableColumn:
-    """A column with the SQL expression that reads it so that its exact value arrives."""
+    """A column with the SQL expression that reads it so that its exact value arrives.
+
+    `native` is one that reads it as the engine's type of its own, if there is such a type: an integer no wider than it is, or
+    a time, whose values are exact where `misses` does not find any.
+    """
 
     entry: SourceColumn
     expression: str
+    native: str | None = None
 
     @property
     def name(self) -> str:
         """The column's name at the source."""
         return self.entry.name
+
+    def misses(self, value: str) -> str | None:
+        """SQL of whether some of a column's native values are not exact; None where all are."""
+        if self.entry.kind == "integer":
+            return None
+        return f"coalesce(min({value}) < '0001-01-01' OR max({value}) >= '10000-01-01', false)"
 
 
 @dataclass(frozen=True)
@@ -247,7 +263,8 @@ def _column(row: tuple[object, ...]) -> TableColumn:
             "labels": row[11],
         }
     )
-    return TableColumn(entry, expression)
+    is_native = base_type in _NATIVE_INTEGERS | _NATIVE_TIMES
+    return TableColumn(entry, expression, f"{quoted}::{base_type}" if is_native else None)
 
 
 def _nearest(wanted: str, tables: dict[str, list[tuple[object, ...]]], schema: str) -> str:

@@ -9,7 +9,7 @@ from totes.deadline import Deadline
 from totes.errors import SourceRefused
 from totes.ingestion.capture import MARK, key_column, position_column
 from totes.ingestion.catalog import SourceTable
-from totes.ingestion.reading import union
+from totes.ingestion.reading import Rows, union
 from totes.lake.cache import Cache
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest, Position, TableChanges
@@ -60,12 +60,13 @@ class KnownRows:
         ).fetchall()
         return int(rows), int(new)
 
-    def added(self, table: SourceTable, read: Sequence[tuple[str, int]]) -> int:
-        """How many rows that were read, in tables with so many rows each, have a key that is not known."""
+    def added(self, table: SourceTable, read: Sequence[Rows]) -> int:
+        """How many rows that were read have a key that is not known."""
         if not self.captured(table):
-            return sum(rows for _, rows in read)
+            return sum(rows.count for rows in read)
+        present = union((rows.name for rows in read), engine.names(map(position_column, table.key_positions)))
         return self.count(
-            f"{union(name for name, _ in read)} AS read WHERE NOT EXISTS (SELECT 1 FROM {_known(table.name)} AS known"
+            f"{present} AS read WHERE NOT EXISTS (SELECT 1 FROM {_known(table.name)} AS known"
             f" WHERE {_same_key(table)})"
         )
 

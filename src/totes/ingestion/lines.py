@@ -84,16 +84,16 @@ def on_one_line(document: str) -> str:
 
 
 def write(
-    connection: engine.Engine, line: str, table: str, first: int, rows: int, file: Path, compression: str
+    connection: engine.Engine, line: str, columns: str, table: str, rows: range, file: Path, compression: str
 ) -> None:
-    """Writes lines of consecutive rows of a table, `rows` of them from row `first` on, as a file.
+    """Writes lines of consecutive rows of a table as a file.
 
     Args:
         connection: a connection to the table's engine that nothing else uses.
         line: the SQL of a row's line.
+        columns: the SQL of the columns that it is made of.
         table: a committed table, so that its row ids count from 0.
-        first: the first row.
-        rows: how many.
+        rows: which of its rows, by their ids.
         file: the file to be made.
         compression: zstd, gzip or none.
 
@@ -103,7 +103,7 @@ def write(
     """
     try:
         with file.open("wb") as target:
-            target.writelines(_compressed(connection, line, table, range(first, first + rows), compression))
+            target.writelines(_compressed(connection, line, columns, table, rows, compression))
     except OSError as error:
         raise StoreError(
             f"writing {file} failed: {error.strerror}",
@@ -112,14 +112,14 @@ def write(
 
 
 def _compressed(
-    connection: engine.Engine, line: str, table: str, rows: range, compression: str
+    connection: engine.Engine, line: str, columns: str, table: str, rows: range, compression: str
 ) -> Iterator[bytes]:
     compressor, step = _compressor(compression), _FIRST_ROWS
     while rows:
         part, rows = rows[:step], rows[step:]
         written = size = 0
-        query = f"SELECT {line} FROM {table} WHERE rowid >= {part.start} AND rowid < {part.stop}"
-        for count, text in _buffers(connection, query):
+        source = f"SELECT {columns} FROM {table} WHERE rowid >= {part.start} AND rowid < {part.stop}"
+        for count, text in _buffers(connection, f"SELECT {line} FROM ({source})"):
             yield compressor.compress(text)
             written += count
             size += text.nbytes

@@ -15,7 +15,7 @@ from totes.ingestion import lines
 from totes.ingestion.capture import MARK, changed_at_expression, key_column, position_column
 from totes.ingestion.catalog import SourceTable
 from totes.ingestion.known import key_list, key_names
-from totes.ingestion.reading import TableReader, union
+from totes.ingestion.reading import Rows, TableReader, union
 from totes.lake.layout import new_object_path
 from totes.lake.manifest import StoredObject
 from totes.lake.store import Store
@@ -46,28 +46,22 @@ class PacketWriter:
         self._compression = compression
         self._numbers: defaultdict[str, Iterator[int]] = defaultdict(lambda: itertools.count(1))
 
-    def write_rows(self, table: SourceTable, relation: str, rows: int) -> list[StoredObject]:
-        """Writes new rows of a table, `rows` of them, in parts of at most a million lines; any number of threads may."""
+    def write_rows(self, table: SourceTable, rows: Rows) -> list[StoredObject]:
+        """Writes new rows of a table in parts of at most a million lines; any number of threads may."""
         line = self._upsert(table)
-        return [self._put(table, (line, *part)) for part in _parts(relation, rows)]
+        return [self._put(table, (line, rows, part)) for part in _parts(rows)]
 
-    def write(
-        self, table: SourceTable, new: Sequence[tuple[str, int]], gone: tuple[str, int] | None
-    ) -> list[StoredObject]:
-        """Writes new rows and gone keys of a table in such parts.
-
-        Args:
-            table: the table.
-            new: tables with new rows, each with the number of its rows.
-            gone: the table with the keys that are gone, with their number.
-        """
-        parts = [(self._upsert(table), *part) for relation, rows in new for part in _parts(relation, rows)]
+    def write(self, table: SourceTable, new: Sequence[Rows], gone: Rows | None) -> list[StoredObject]:
+        """Writes new rows and gone keys of a table in such parts."""
+        parts = [(self._upsert(table), rows, part) for rows in new for part in _parts(rows)]
         if gone:
-            parts += [(self._delete(table), *part) for part in _parts(*gone)]
+            parts += [(self._delete(table), gone, part) for part in _parts(gone)]
         return self._reader.each(lambda part: self._put(table, part), parts)
 
-    def _put(self, table: SourceTable, part: tuple[str, str, int, int]) -> StoredObject:
-        line, relation, first, rows = part
+    def _put(self, table: SourceTable, part: tuple[str, Rows, range]) -> StoredObject:
+        line, rows, which = part
+        as_text = [f"{value}::VARCHAR AS {value}" for value in map(position_column, sorted(rows.native))]
+        columns = f"* REPLACE ({', '.join(as_text)})" if as_text else "*"
         path = new_object_path(
             table.name,
             batch=self._batch,
@@ -77,22 +71,22 @@ class PacketWriter:
         )
         return self._store_file(
             path,
-            rows,
+            len(which),
             lambda connection, file: lines.write(
-                connection, line, relation, first, rows, file, self._compression
+                connection, line, columns, rows.name, which, file, self._compression
             ),
         )
 
     def write_marks(
-        self, table: SourceTable, new: Sequence[tuple[str, int]], gone: tuple[str, int] | None
+        self, table: SourceTable, new: Sequence[Rows], gone: Rows | None
     ) -> tuple[StoredObject, ...]:
         """Writes keys and marks of the new rows, and the gone keys without a mark, so that a lost cache can return."""
         keys = engine.names(key_names(table))
-        relations = [union([relation for relation, _ in new], f"{key_list(table)}, {MARK}")] if new else []
+        relations = [union([rows.name for rows in new], f"{key_list(table)}, {MARK}")] if new else []
         if gone:
             kind = "BIGINT" if table.has_transaction_ids else "VARCHAR"
-            relations.append(f"(SELECT {keys}, NULL::{kind} AS {MARK} FROM {gone[0]})")
-        count = sum(rows for _, rows in (*new, *((gone,) if gone else ())))
+            relations.append(f"(SELECT {keys}, NULL::{kind} AS {MARK} FROM {gone.name})")
+        count = sum(rows.count for rows in (*new, *((gone,) if gone else ())))
         path = new_object_path(
             MARKS_FOLDER, table.name, batch=self._batch, part=1, read_at=self._read_at, ending="parquet"
         )
@@ -114,24 +108,35 @@ class PacketWriter:
             write(connection, file)
             return self._store.put_file(path, file, rows)
 
-    def at_hand(
-        self, table: SourceTable, new: Sequence[tuple[str, int]], gone: tuple[str, int] | None
-    ) -> AtHand:
-        """What reading the written lines would give: the columns by name, `_op` and `_at`."""
+    def at_hand(self, table: SourceTable, new: Sequence[Rows], gone: Rows | None) -> AtHand:
+        """What reading the written lines would give: the columns by name, `_op` and `_at`; native ones where all rows are."""
+        native = frozenset.intersection(*(rows.native for rows in new)) if new else frozenset()
         parts = []
-        if new:
-            selected = _selected(table, {n: position_column(n) for n in range(len(table.columns))})
-            at = changed_at_expression(table, self._read)
-            parts += [
-                f"SELECT {selected}, 'upsert' AS _op, CAST({at} AS TIMESTAMP) AS _at FROM {relation}"
-                for relation, _ in new
-            ]
+        for rows in new:
+            values = {
+                number: f"{position_column(number)}::{column.entry.raw_type}"
+                if number in rows.native - native
+                else position_column(number)
+                for number, column in enumerate(table.columns)
+            }
+            at = self._changed_at(table, rows)
+            parts.append(f"SELECT {_selected(table, values)}, 'upsert' AS _op, {at} AS _at FROM {rows.name}")
         if gone:
-            selected = _selected(table, dict(zip(table.key_positions, key_names(table), strict=True)))
-            at = engine.text(self._read)
-            parts.append(f"SELECT {selected}, 'delete' AS _op, CAST({at} AS TIMESTAMP) AS _at FROM {gone[0]}")
-        tables = (*(relation for relation, _ in new), *(gone[:1] if gone else ()))
-        return AtHand(" UNION ALL ".join(parts), tables)
+            values = dict.fromkeys(native, "NULL")
+            values |= dict(zip(table.key_positions, key_names(table), strict=True))
+            at = f"CAST({engine.text(self._read)} AS TIMESTAMP)"
+            parts.append(f"SELECT {_selected(table, values)}, 'delete' AS _op, {at} AS _at FROM {gone.name}")
+        tables = tuple(rows.name for rows in (*new, *((gone,) if gone else ())))
+        return AtHand(
+            " UNION ALL ".join(parts), tables, frozenset(table.columns[number].name for number in native)
+        )
+
+    def _changed_at(self, table: SourceTable, rows: Rows) -> str:
+        """When each of some rows was changed at the source, as a TIMESTAMP."""
+        if table.changed_at and (number := table.columns.index(table.changed_at)) in rows.native:
+            changed, read = position_column(number), engine.text(self._read)
+            return f"coalesce(CAST({changed} AS TIMESTAMP), CAST({read} AS TIMESTAMP))"
+        return f"CAST({changed_at_expression(table, self._read)} AS TIMESTAMP)"
 
     @property
     def _read(self) -> str:
@@ -161,5 +166,7 @@ def _selected(table: SourceTable, values: dict[int, str]) -> str:
     return ", ".join(selected)
 
 
-def _parts(relation: str, rows: int) -> list[tuple[str, int, int]]:
-    return [(relation, first, min(PART_ROWS_MAX, rows - first)) for first in range(0, rows, PART_ROWS_MAX)]
+def _parts(rows: Rows) -> list[range]:
+    return [
+        range(first, min(first + PART_ROWS_MAX, rows.count)) for first in range(0, rows.count, PART_ROWS_MAX)
+    ]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
+from dataclasses import dataclass
 from threading import Lock
 from types import TracebackType
 from typing import NamedTuple, TypeVar
@@ -34,23 +37,32 @@ Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
 
-class ReadPiece(NamedTuple):
-    """A piece that was read: its table of the workspace, how many rows, the objects made of them, and when it was begun."""
+@dataclass(frozen=True)
+class Rows:
+    """A table of the workspace, how many rows it has, and the positions of the columns that it holds as native types."""
 
     name: str
-    rows: int
+    count: int
+    native: frozenset[int] = frozenset()
+
+
+class ReadPiece(NamedTuple):
+    """A piece that was read, with the objects made of its rows, and when it was begun."""
+
+    rows: Rows
     objects: list[StoredObject]
     began: float
 
 
-# Makes objects of a table's rows, which are in a table of the workspace, so many.
-Use = Callable[[SourceTable, str, int], list[StoredObject]]
+# Makes objects of rows of a table.
+Use = Callable[[SourceTable, Rows], list[StoredObject]]
 
 
 class TableReader:
     """Reads tables of one snapshot into tables of the workspace, whose names it gives.
 
-    A table with rows has columns `c0`, `c1`, … and `mark`, one with keys `k0`, `k1`, ….
+    A table with rows has columns `c0`, `c1`, … and `mark`, one with keys `k0`, `k1`, …. Values are in their raw form; where
+    rows are written at once and compared with no others, they are of native types as far as these are exact, but for keys.
     """
 
     def __init__(self, snapshot: Snapshot, workspace: Workspace) -> None:
@@ -59,6 +71,7 @@ class TableReader:
         workers = min(os.cpu_count() or 1, _WORKERS_MAX)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="totes-read")
         self._made: dict[str, list[str]] = {}
+        self._inexact: defaultdict[str, set[int]] = defaultdict(set)
 
     def __enter__(self) -> TableReader:
         """Returns itself."""
@@ -150,12 +163,43 @@ class TableReader:
         self._made.clear()
 
     def _read(self, table: SourceTable, piece: Piece, use: Use | None) -> ReadPiece:
-        began = time.perf_counter()
-        columns = [_widened(column, position_column(number)) for number, column in enumerate(table.columns)]
+        began, used = time.perf_counter(), use is not None and table.key_enforced
+        rows = self._fetch_rows(table, piece, self._native(table) if used else frozenset())
+        objects = use(table, rows) if use and used and rows.count else []
+        return ReadPiece(rows, objects, began)
+
+    def _native(self, table: SourceTable) -> frozenset[int]:
+        """The columns to be read as native types; none where rows are told apart by their content, which is a digest of text."""
+        if not table.has_transaction_ids:
+            return frozenset()
+        native = {number for number, column in enumerate(table.columns) if column.native}
+        return frozenset(native.difference(table.key_positions, self._inexact[table.name]))
+
+    def _fetch_rows(self, table: SourceTable, piece: Piece, native: frozenset[int]) -> Rows:
+        columns = [
+            position_column(number) if number in native else _widened(column, position_column(number))
+            for number, column in enumerate(table.columns)
+        ]
         select = f"{', '.join(columns)}, {mark_expression(table)} AS {MARK}"
-        name, rows = self._fetch(table, select_rows(table, piece.condition), select)
-        objects = use(table, name, rows) if use and rows and table.key_enforced else []
-        return ReadPiece(name, rows, objects, began)
+        rows = Rows(*self._fetch(table, select_rows(table, piece.condition, native), select), native)
+        inexact = self._find_inexact(table, rows)
+        if not inexact:
+            return rows
+        self._inexact[table.name] |= inexact
+        return self._fetch_rows(table, piece, native - inexact)
+
+    def _find_inexact(self, table: SourceTable, rows: Rows) -> set[int]:
+        """The columns with values that their native types do not hold; then the rows are dropped."""
+        missing = {number: table.columns[number].misses(position_column(number)) for number in rows.native}
+        checked = {number: misses for number, misses in missing.items() if misses}
+        if not checked or not rows.count:
+            return set()
+        with closing(self._workspace.connect()) as connection:
+            [found] = connection.execute(f"SELECT {', '.join(checked.values())} FROM {rows.name}").fetchall()
+            inexact = {number for number, misses in zip(checked, found, strict=True) if misses}
+            if inexact:
+                connection.execute(f"DROP TABLE {rows.name}")
+        return inexact
 
     def _fetch(self, table: SourceTable, query: str, select: str) -> tuple[str, int]:
         target, connection = self.new_table(table), self._workspace.connect()

@@ -28,10 +28,14 @@ _CATALOG = "memory"  # what DuckDB calls a database without a file
 
 
 class AtHand(NamedTuple):
-    """A query for rows that reading objects of the lake would give as well, and the workspace's tables that it reads."""
+    """A query for rows that reading objects of the lake would give as well, and the workspace's tables that it reads.
+
+    Columns of the names `native` are of the engine's nearest type, which holds all their values, instead of in their raw form.
+    """
 
     query: str
     tables: tuple[str, ...]
+    native: frozenset[str] = frozenset()
 
 
 class Workspace:
@@ -125,10 +129,9 @@ class Workspace:
         if rows:
             self.drop(rows.tables)
 
-    def handed(self, manifest_sha256: str, table: str) -> str | None:
-        """The query for a table's rows of a batch, where these are at hand."""
-        rows = self._handed.get(manifest_sha256, {}).get(table)
-        return rows.query if rows else None
+    def handed(self, manifest_sha256: str, table: str) -> AtHand | None:
+        """A table's rows of a batch, where these are at hand."""
+        return self._handed.get(manifest_sha256, {}).get(table)
 
 
 @contextmanager

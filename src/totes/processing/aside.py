@@ -14,11 +14,12 @@ from totes import engine
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest
 from totes.lake.workspace import AtHand, Workspace
+from totes.processing.binding import bind_models
 from totes.processing.changes import are_many, check_found, rows_at_hand
 from totes.processing.packets import PacketReader
 from totes.processing.problem import PROBLEMS
 from totes.processing.query import BoundQuery
-from totes.processing.relation import Relation, source_relation
+from totes.processing.relation import Relation, Relations, source_relation
 from totes.star.model import Model
 
 
@@ -77,20 +78,24 @@ class Aside:
         queries: list[BoundQuery],
         naming: Callable[[Model], AbstractContextManager[None]],
     ) -> None:
-        rows = rows_at_hand(self._reader, self._manifest, relation) or self._fetch(connection, relation)
-        check_found(connection, self._manifest, relation, f"({rows})")
+        at_hand = self._reader.at_hand(self._manifest.sha256(), relation.name)
+        at_hand = at_hand or self._fetch(connection, relation)
+        held = relation.holding(at_hand.native)
+        rows = rows_at_hand(at_hand, self._manifest, held)
+        check_found(connection, self._manifest, held, f"({rows})")
         upserts, bad = f"(SELECT * FROM ({rows}) WHERE _op = 'upsert')", 0
         for query in queries:
             table = self.computed[query.model.name] = self._workspace.new_table()
             with naming(query.model):
-                connection.execute(f"CREATE TABLE {table} AS {query.sql(lambda _: upserts)}")
+                [over_held] = bind_models((query.model,), Relations({held.name: held}, {}))
+                connection.execute(f"CREATE TABLE {table} AS {over_held.sql(lambda _: upserts)}")
             bad += engine.scalar(connection, f"SELECT count({engine.name(PROBLEMS)}) FROM {table}")
         if not bad:
             self._workspace.let_go(self._manifest.sha256(), relation.name)
             self.let_go.add(relation.name)
 
-    def _fetch(self, connection: engine.Engine, relation: Relation) -> str:
-        """Reads the rows from the lake, so that they are at hand; gives the query for them."""
+    def _fetch(self, connection: engine.Engine, relation: Relation) -> AtHand:
+        """Reads the rows from the lake, so that they are at hand."""
         then = source_relation(relation.name, self._manifest.tables[relation.name])
         table = self._workspace.new_table()
         with self._journal.store.local(list(self._manifest.tables[relation.name].objects)) as files:
@@ -103,6 +108,4 @@ class Aside:
         at_hand = AtHand(f"SELECT * FROM {table}", (table,))
         self._workspace.put_at_hand(self._manifest.sha256(), relation.name, at_hand)
         self._read.append(relation.name)
-        rows = rows_at_hand(self._reader, self._manifest, relation)
-        assert rows is not None
-        return rows
+        return at_hand

@@ -6,6 +6,7 @@ from totes import engine
 from totes.errors import LakeDamaged
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest
+from totes.lake.workspace import AtHand
 from totes.processing.packets import PacketReader
 from totes.processing.relation import Relation, RelationColumn, source_relation
 
@@ -28,11 +29,13 @@ def load_changes(
     Many rows that are at hand are not copied: a view of that name is made.
     """
     target = changes_table(relation.name)
-    at_hand = rows_at_hand(reader, manifest, relation) if are_many(manifest, relation.name) else None
+    many = are_many(manifest, relation.name)
+    at_hand = reader.at_hand(manifest.sha256(), relation.name) if many else None
     _drop_view(reader, relation)
     if at_hand:
         reader.engine.execute(f"DROP TABLE IF EXISTS {target}")
-        reader.engine.execute(f"CREATE TEMP VIEW {target} AS {at_hand}")
+        rows = rows_at_hand(at_hand, manifest, relation)
+        reader.engine.execute(f"CREATE TEMP VIEW {target} AS {rows}")
         reader.has_views = True
     else:
         reader.engine.execute(f"CREATE OR REPLACE TEMP TABLE {target} AS {_empty_rows(relation)}")
@@ -111,9 +114,9 @@ def _append(
     objects = manifest.tables[relation.name].objects
     if not objects:
         return
-    at_hand = rows_at_hand(reader, manifest, relation)
+    at_hand = reader.at_hand(manifest.sha256(), relation.name)
     if at_hand:
-        reader.engine.execute(f"INSERT INTO {target} {at_hand}")
+        reader.engine.execute(f"INSERT INTO {target} {rows_at_hand(at_hand, manifest, relation)}")
         return
     then = source_relation(relation.name, manifest.tables[relation.name])
     insert = f"INSERT INTO {target} SELECT {_columns(relation, then)}, {manifest.batch} FROM"
@@ -123,11 +126,10 @@ def _append(
         )
 
 
-def rows_at_hand(reader: PacketReader, manifest: IngestionManifest, relation: Relation) -> str | None:
-    """A query for a batch's changes of a table, where they need not be read from the lake."""
-    rows = reader.at_hand(manifest.sha256(), relation.name)
-    then = source_relation(relation.name, manifest.tables[relation.name])
-    return f'SELECT {_columns(relation, then)}, {manifest.batch} AS "~batch" FROM ({rows})' if rows else None
+def rows_at_hand(at_hand: AtHand, manifest: IngestionManifest, relation: Relation) -> str:
+    """A query for a batch's changes of a table out of what is at hand of them."""
+    then = source_relation(relation.name, manifest.tables[relation.name]).holding(at_hand.native)
+    return f'SELECT {_columns(relation, then)}, {manifest.batch} AS "~batch" FROM ({at_hand.query})'
 
 
 def _is_view(reader: PacketReader, relation: Relation) -> bool:
@@ -158,9 +160,9 @@ def _columns(relation: Relation, then: Relation) -> str:
 
 def _fitted(column: RelationColumn, former: RelationColumn | None) -> str:
     if former is None:
-        return f"NULL::{column.raw_type}"
+        return f"NULL::{column.held_type}"
     value = engine.name(former.name)
-    return value if former.raw_type == column.raw_type else f"TRY_CAST({value} AS {column.raw_type})"
+    return value if former.held_type == column.held_type else f"TRY_CAST({value} AS {column.held_type})"
 
 
 def _empty_rows(relation: Relation) -> str:

@@ -10,7 +10,7 @@ from typing import TypeVar
 import duckdb
 
 from totes import engine
-from totes.lake.workspace import Workspace
+from totes.lake.workspace import AtHand, Workspace
 from totes.processing.relation import Relation
 
 T = TypeVar("T")
@@ -38,8 +38,8 @@ class PacketReader:
         self._limit = next(self._limits)
         self._as_text = False
 
-    def at_hand(self, manifest_sha256: str, table: str) -> str | None:
-        """A query for the same rows, where a batch's changes of a table need not be read from the lake."""
+    def at_hand(self, manifest_sha256: str, table: str) -> AtHand | None:
+        """The same rows, where a batch's changes of a table need not be read from the lake."""
         return self._workspace.handed(manifest_sha256, table) if self._workspace else None
 
     def read(

@@ -175,7 +175,8 @@ class BoundQuery:
             self._check_type(column, natural, expression, passed_on[1] if passed_on else None)
             wrapped = passed_on is None and not isinstance(expression, exp.Literal)
             source_type = natural
-            if passed_on and passed_on[1].carried_as_text:
+            as_held = passed_on and passed_on[1].native and passed_on[1].typed == column.type
+            if passed_on and passed_on[1].carried_as_text and not as_held:
                 assert isinstance(expression, exp.Column)
                 expression, natural, source_type = (
                     raw_reference(self._scope, expression),
@@ -309,6 +310,6 @@ def _kind(type_name: str) -> str:
 
 def _no_rows(relation: Relation) -> str:
     columns = ", ".join(
-        f"NULL::{column.raw_type} AS {engine.name(column.name)}" for column in relation.columns
+        f"NULL::{column.held_type} AS {engine.name(column.name)}" for column in relation.columns
     )
     return f"(SELECT {columns}, NULL::TIMESTAMP AS _at WHERE false)"

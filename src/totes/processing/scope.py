@@ -51,14 +51,13 @@ class Leaf:
         return (*self.key, f"{BAD}{self.index}", *((AT,) if self.index == 0 else ()))
 
     def sql(self, rows: str) -> str:
-        """The leaf's definition over `rows`, a relation with the raw columns and, for a source table, `_at`."""
+        """The leaf's definition over `rows`, a relation with the columns as they are held and, for a source table, `_at`."""
         columns = []
         for column in self.relation.columns:
             quoted = engine.name(column.name)
-            typed = quoted if column.raw_type == column.typed else column.typed_expression(quoted)
-            columns.append(f"{typed} AS {quoted}")
+            columns.append(f"{column.typed_expression(quoted)} AS {quoted}")
             if column.carried_as_text:
-                columns.append(f"{quoted} AS {engine.name(raw_name(column.name))}")
+                columns.append(f"{column.raw_expression(quoted)} AS {engine.name(raw_name(column.name))}")
         for hidden, key in zip(self.key, self.relation.key, strict=True):
             columns.append(f"{engine.name(key)} AS {engine.name(hidden)}")
         if self.index == 0:
@@ -71,7 +70,7 @@ class Leaf:
         """The problems of a typed row whose values its expressions cannot compute with."""
         conditions = []
         for column in self.relation.columns:
-            if column.carried_as_text and column.name in self.computed:
+            if column.carried_as_text and not column.native and column.name in self.computed:
                 raw = engine.name(raw_name(column.name))
                 failed = f"({raw} IS NOT NULL AND {engine.name(column.name)} IS NULL)"
                 held = " whose numbers a DOUBLE holds" if column.typed == "JSON" else ""
