@@ -93,7 +93,7 @@ def test_no_row_comes_before_the_row_that_it_refers_to(database: Database, hotel
     assert is_equal(hotel)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.sweep)])
 def test_what_changes_between_the_parts_of_a_load_is_neither_lost_nor_doubled(
     database: Database, hotel: Pipeline, seed: int
 ) -> None:

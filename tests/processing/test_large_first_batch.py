@@ -61,17 +61,32 @@ def written(pipeline: Pipeline) -> dict[str, list[tuple[Any, ...]]]:
     return found
 
 
-@pytest.mark.parametrize("at_hand", [True, False], ids=["at hand", "from the lake"])
+FURTHER = {
+    "all well": (),
+    "bad values": (
+        "INSERT INTO o VALUES (0, 5, 'soon', 1.234, NULL)",
+        "INSERT INTO c VALUES (21, NULL)",
+    ),
+    "an orphan": ("INSERT INTO o VALUES (0, 99, '2023-06-05', 1, NULL), (-1, NULL, NULL, NULL, NULL)",),
+    "keys read from text": ("INSERT INTO code VALUES ('01', 1), ('x', 2)",),
+    "orphans of orphans": ("UPDATE node SET up = 77 WHERE id = 3",),
+}
+
+
 @pytest.mark.parametrize(
-    "further",
+    ("further", "at_hand"),
     [
-        (),
-        ("INSERT INTO o VALUES (0, 5, 'soon', 1.234, NULL)", "INSERT INTO c VALUES (21, NULL)"),
-        ("INSERT INTO o VALUES (0, 99, '2023-06-05', 1, NULL), (-1, NULL, NULL, NULL, NULL)",),
-        ("INSERT INTO code VALUES ('01', 1), ('x', 2)",),
-        ("UPDATE node SET up = 77 WHERE id = 3",),
+        *(pytest.param(further, True, id=f"{name}, at hand") for name, further in FURTHER.items()),
+        *(
+            pytest.param(
+                further,
+                False,
+                id=f"{name}, from the lake",
+                marks=() if name in ("all well", "an orphan") else pytest.mark.sweep,
+            )
+            for name, further in FURTHER.items()
+        ),
     ],
-    ids=["all well", "bad values", "an orphan", "keys read from text", "orphans of orphans"],
 )
 def test_what_is_computed_aside_is_what_is_computed_in_the_transaction(
     further: tuple[str, ...], at_hand: bool, database: Database, make_pipeline: Any, write_project: Any,
