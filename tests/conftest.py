@@ -30,8 +30,9 @@ from obstore.store import S3Store
 
 from tests import processes
 from tests.processes import Command
-from totes import log, redaction
+from totes import engine, log, redaction
 from totes.config import Settings
+from totes.lake.journal import processed_journal
 from totes.pipeline import Pipeline
 from totes.terrifictotes import demo_source
 from totes.terrifictotes.server import LocalServer
@@ -338,6 +339,21 @@ def _wait_for_bucket(process: subprocess.Popen[bytes], environment: dict[str, st
         else:
             return
     raise RuntimeError(f"SeaweedFS did not start: {output.read_text(errors='replace')[-2000:]}")
+
+
+def processed_rows(pipeline: Pipeline, columns: str = "*") -> dict[str, list[tuple[Any, ...]]]:
+    """All rows of the processed lake, with these columns, by batch, table and what they are; with their surrogates."""
+    journal, connection = processed_journal(pipeline.processed_store), engine.connect(None, memory="1GB")
+    found: dict[str, list[tuple[Any, ...]]] = {}
+    for batch in range(1, journal.last() + 1):
+        for name, model in journal.read(batch).models.items():
+            for kind in ("objects", "removed", "state", "quarantine"):
+                objects = getattr(model, kind)
+                if objects:
+                    with pipeline.processed_store.local(list(objects)) as files:
+                        rows = connection.execute(f"SELECT {columns} FROM {engine.parquet(files)}").fetchall()
+                    found[f"{batch} {name} {kind}"] = sorted(rows, key=str)
+    return found
 
 
 def rows_of(pipeline: Pipeline, sql: str) -> list[tuple[Any, ...]]:

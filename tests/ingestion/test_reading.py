@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Database
+from tests.conftest import Database, processed_rows
 from totes import engine
 from totes.errors import SourceError
 from totes.ingestion import capture as capture_module
 from totes.ingestion import lines as lines_module
 from totes.ingestion import reading
 from totes.ingestion.source import Snapshot
-from totes.lake.journal import ingestion_journal, processed_journal
+from totes.lake.journal import ingestion_journal
 from totes.pipeline import Pipeline
 from totes.processing import changes
 
@@ -77,21 +77,6 @@ def captured(pipeline: Pipeline, table: str, batch: int) -> list[str]:
         lines = engine.text_lines(files, manifest.compression, line_bytes_max=1 << 20)
         found = engine.connect(None, memory="1GB").execute(f"SELECT json FROM {lines}").fetchall()
     return sorted(re.sub(r'"_at":"202[5-9][^"]*"', '"_at":""', line) for (line,) in found)
-
-
-def star(pipeline: Pipeline) -> dict[str, list[tuple[Any, ...]]]:
-    """All rows of the processed lake, by folder."""
-    folders: dict[str, list[tuple[Any, ...]]] = {}
-    journal, connection = processed_journal(pipeline.processed_store), engine.connect(None, memory="1GB")
-    for batch in range(1, journal.last() + 1):
-        for name, model in journal.read(batch).models.items():
-            for kind in ("objects", "removed", "state", "quarantine"):
-                objects = getattr(model, kind)
-                if objects:
-                    with pipeline.processed_store.local(list(objects)) as files:
-                        rows = connection.execute(f"SELECT * FROM {engine.parquet(files)}").fetchall()
-                    folders[f"{batch} {name} {kind}"] = sorted(rows, key=str)
-    return folders
 
 
 def test_a_large_table_is_read_in_pieces_and_no_row_is_lost_or_doubled(
@@ -195,7 +180,7 @@ def test_rows_that_are_handed_on_are_those_that_the_lake_holds(
         assert not handed.run().failures
         read.ingest()
         read.process()
-    found, expected = star(handed), star(read)
+    found, expected = processed_rows(handed), processed_rows(read)
     assert found.keys() == expected.keys()
     assert len(found) >= 6
     for folder, rows in expected.items():

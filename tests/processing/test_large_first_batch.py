@@ -7,10 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Database, run_cleanly
-from totes import engine
-from totes.lake.journal import ingestion_journal, processed_journal
-from totes.pipeline import Pipeline
+from tests.conftest import Database, processed_rows, run_cleanly
+from totes.lake.journal import ingestion_journal
 from totes.processing import changes
 
 MODELS = {
@@ -44,21 +42,6 @@ def fill(database: Database, *further: str) -> None:
         "INSERT INTO node VALUES (1, NULL)",
         *further,
     )
-
-
-def written(pipeline: Pipeline) -> dict[str, list[tuple[Any, ...]]]:
-    """All rows of the processed lake, by what they are; with their surrogates."""
-    journal, connection = processed_journal(pipeline.processed_store), engine.connect(None, memory="1GB")
-    found: dict[str, list[tuple[Any, ...]]] = {}
-    for batch in range(1, journal.last() + 1):
-        for name, model in journal.read(batch).models.items():
-            for kind in ("objects", "removed", "state", "quarantine"):
-                objects = getattr(model, kind)
-                if objects:
-                    with pipeline.processed_store.local(list(objects)) as files:
-                        rows = connection.execute(f"SELECT * FROM {engine.parquet(files)}").fetchall()
-                    found[f"{batch} {name} {kind}"] = sorted(rows, key=str)
-    return found
 
 
 FURTHER = {
@@ -114,7 +97,7 @@ def test_what_is_computed_aside_is_what_is_computed_in_the_transaction(
             aside.process(workspace if at_hand else None)
         monkeypatch.setattr(changes, "_COPIED_ROWS_MAX", 50_000)
         plain.process()
-    assert written(aside) == written(plain)
+    assert processed_rows(aside) == processed_rows(plain)
 
 
 def test_rows_are_let_go_when_nothing_is_wrong_with_them(

@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Database
-from tests.values.test_lake_values import CONTRARY, captured, written
+from tests.conftest import Database, processed_rows
+from tests.values.test_lake_values import captured, set_contrary, written
 from totes import engine
 from totes.ingestion import reading
-from totes.lake.journal import ingestion_journal, processed_journal
+from totes.lake.journal import ingestion_journal
 from totes.lake.workspace import AtHand
-from totes.pipeline import Pipeline
 from totes.processing import changes
 
 COLUMNS = {
@@ -81,25 +80,7 @@ def fill(database: Database, given: dict[str, list[str]]) -> None:
                     f"INSERT INTO t (id, {name}, last_updated) VALUES ({next(numbers)}, {engine.text(value)}, {last})"
                 )
     database.execute("CREATE TABLE u (LIKE t INCLUDING ALL)", "INSERT INTO u TABLE t")
-    for name, value in CONTRARY.items():
-        database.execute(
-            f"ALTER DATABASE {database.name} SET {name} = {value if name == 'search_path' else engine.text(value)}"
-        )
-
-
-def star(pipeline: Pipeline) -> dict[str, list[tuple[Any, ...]]]:
-    """All rows of the processed lake, as text, by what they are."""
-    journal, connection = processed_journal(pipeline.processed_store), engine.connect(None, memory="1GB")
-    connection.execute("SET TimeZone = 'UTC'")
-    found: dict[str, list[tuple[Any, ...]]] = {}
-    for name, model in journal.read(1).models.items():
-        for kind in ("objects", "removed", "state", "quarantine"):
-            objects = getattr(model, kind)
-            if objects:
-                with pipeline.processed_store.local(list(objects)) as files:
-                    rows = connection.execute(f"SELECT COLUMNS(*)::VARCHAR FROM {engine.parquet(files)}")
-                    found[f"{name} {kind}"] = sorted(rows.fetchall(), key=str)
-    return found
+    set_contrary(database)
 
 
 @pytest.mark.parametrize(
@@ -157,4 +138,5 @@ def test_native_values_are_those_of_text(
         plain = at is not None and len(at.partition("-")[0]) == 4 and "BC" not in at
         assert (lake["_at"] == (at or "").replace(" ", "T").replace("+00", "")) == plain
     from_lake.process()
-    assert star(pipeline) == star(from_lake)
+    as_text = "COLUMNS(*)::VARCHAR"
+    assert processed_rows(pipeline, as_text) == processed_rows(from_lake, as_text)

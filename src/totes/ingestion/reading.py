@@ -163,9 +163,9 @@ class TableReader:
         self._made.clear()
 
     def _read(self, table: SourceTable, piece: Piece, use: Use | None) -> ReadPiece:
-        began, used = time.perf_counter(), use is not None and table.key_enforced
-        rows = self._fetch_rows(table, piece, self._native(table) if used else frozenset())
-        objects = use(table, rows) if use and used and rows.count else []
+        began, use = time.perf_counter(), use if table.key_enforced else None
+        rows = self._fetch_rows(table, piece, self._native(table) if use else frozenset())
+        objects = use(table, rows) if use and rows.count else []
         return ReadPiece(rows, objects, began)
 
     def _native(self, table: SourceTable) -> frozenset[int]:

@@ -84,11 +84,11 @@ class Aside:
         rows = rows_at_hand(at_hand, self._manifest, held)
         check_found(connection, self._manifest, held, f"({rows})")
         upserts, bad = f"(SELECT * FROM ({rows}) WHERE _op = 'upsert')", 0
-        for query in queries:
+        models = tuple(query.model for query in queries)
+        for query in bind_models(models, Relations({held.name: held}, {})):
             table = self.computed[query.model.name] = self._workspace.new_table()
             with naming(query.model):
-                [over_held] = bind_models((query.model,), Relations({held.name: held}, {}))
-                connection.execute(f"CREATE TABLE {table} AS {over_held.sql(lambda _: upserts)}")
+                connection.execute(f"CREATE TABLE {table} AS {query.sql(lambda _: upserts)}")
             bad += engine.scalar(connection, f"SELECT count({engine.name(PROBLEMS)}) FROM {table}")
         if not bad:
             self._workspace.let_go(self._manifest.sha256(), relation.name)
