@@ -4,17 +4,23 @@
 PYTHON ?= python3
 ORDERS ?= 20000
 TESTS ?= tests
+N ?= 100
+# One more than the processors of a small machine: tests wait for servers now and then.
+WORKERS ?= 3
 LAMBDA_PYTHON ?= 3.13
 LAMBDA_ARCHITECTURE ?= arm64
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+# Archives whose digests are known, and which run nothing when they are installed.
+VERIFIED := --require-hashes --only-binary :all:
 
 # What Terraform is told of the zip; the path is taken from infra/, so that it is the same on every machine.
 TERRAFORM := terraform -chdir=infra
-ZIP := -var package=../build/lambda/totes-$(LAMBDA_ARCHITECTURE)-py$(LAMBDA_PYTHON).zip \
+LAMBDA_ZIP := totes-$(LAMBDA_ARCHITECTURE)-py$(LAMBDA_PYTHON).zip
+ZIP := -var package=../build/lambda/$(LAMBDA_ZIP) \
     -var python_version=$(LAMBDA_PYTHON) -var architecture=$(LAMBDA_ARCHITECTURE)
 
-.PHONY: help demo test coverage check lint types structure security audit infra soak bench bench-peers docs package lambda bootstrap ready plan deploy remove pins clean
+.PHONY: help demo test coverage check lint types structure security audit infra soak mutants bench bench-peers docs package release lambda providers bootstrap ready plan deploy remove pins clean
 
 help:
 	@echo 'make demo      the pipeline on a PostgreSQL of its own (ORDERS=20000)'
@@ -23,24 +29,30 @@ help:
 	@echo 'make check     lint, types, structure, docs up to date, security, infra'
 	@echo 'make infra     Terraform: format, validity, its tests, checkov, the state machine (each skips where its tool is missing)'
 	@echo 'make soak      tests that make test has a spread of, then random histories beside an oracle, until stopped (MINUTES=60)'
+	@echo 'make mutants   plants faults in the code, one at a time, and says which no test notices (N=100, SEED=7, ONLY=lake,star)'
 	@echo 'make bench     the benchmarks (ORDERS=5000000, ONLY=full-load,steps, REPEAT=5; make bench-peers for peers too)'
 	@echo 'make docs      write docs/reference/ anew'
 	@echo 'make package   wheel and source archive, into dist/'
+	@echo 'make release   these and the zip, for each of them what it is made of (CycloneDX), and SHA256SUMS, into dist/'
 	@echo 'make lambda    the zip of the Lambda functions (LAMBDA_PYTHON=3.13, LAMBDA_ARCHITECTURE=arm64, PROJECT=folder,'
 	@echo '               CERTIFICATES=file)'
 	@echo 'make deploy    all of it on AWS, after make bootstrap: docs/how-to/deploy.md (make plan only shows what would change)'
 	@echo 'make remove    what make deploy made, after its lake was emptied by hand: docs/how-to/deploy.md'
+	@echo 'make providers lock the provider of Terraform for every platform, from its registry'
 	@echo 'make pins      choose the newest versions that pyproject.toml allows, into requirements/'
 	@echo 'make clean     remove what was made here, .venv too'
 
 demo: .venv/demo.stamp
 	@$(BIN)/totes demo --orders $(ORDERS)
 
+# Modules are compiled once, and not in each of the many processes, whatever the environment says.
+test coverage soak: export PYTHONDONTWRITEBYTECODE :=
+
 test: .venv/dev.stamp
-	@$(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
 
 coverage: .venv/dev.stamp
-	@$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term-missing:skip-covered tests
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term-missing:skip-covered tests
 
 check: lint types structure security audit infra
 
@@ -74,8 +86,12 @@ infra: .venv/dev.stamp .venv-checkov/stamp
 	@infra/check
 
 soak: .venv/dev.stamp
-	@$(BIN)/python -m pytest -n 2 --dist worksteal -m sweep tests
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m sweep tests
 	@$(BIN)/python -m tests.oracle.soak $(if $(MINUTES),--minutes $(MINUTES))
+
+# The first run measures which tests reach which lines, which takes as long as all of them; what follows takes seconds a mutant.
+mutants: .venv/dev.stamp .venv-mutants/stamp
+	@.venv-mutants/bin/python -m tests.mutants.run --number $(N) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
 
 bench: .venv/dev.stamp
 	@$(BIN)/python -m benchmarks.run $(if $(filter file,$(origin ORDERS)),,--orders $(ORDERS)) \
@@ -94,8 +110,14 @@ bench-peers: .venv-peers/stamp
 .venv-checkov/stamp: requirements/checkov.txt .venv/bin/python
 	@echo 'Installing checkov into .venv-checkov …'
 	@rm -rf .venv-checkov && $(PYTHON) -m venv .venv-checkov
-	@if .venv-checkov/bin/python -m pip --disable-pip-version-check --quiet install --requirement $<; then \
+	@if .venv-checkov/bin/python -m pip --disable-pip-version-check --quiet install $(VERIFIED) --requirement $<; then \
 	    touch $@; else rm -rf .venv-checkov; fi
+
+.venv-mutants/stamp: requirements/mutants.txt .venv/bin/python
+	@echo 'Installing mutmut and LibCST into .venv-mutants …'
+	@rm -rf .venv-mutants && $(PYTHON) -m venv .venv-mutants
+	@.venv-mutants/bin/python -m pip --disable-pip-version-check --quiet install --no-deps $(VERIFIED) --requirement $<
+	@touch $@
 
 docs: .venv/dev.stamp
 	@$(BIN)/python docs/generate.py
@@ -104,12 +126,35 @@ package: .venv/dev.stamp
 	@rm -rf dist
 	@$(BIN)/hatchling build -d dist
 
+# What an archive is made of is read from where it is installed, or unpacked, and nothing else is: without pip, too.
+RELEASE := build/release
+release: package lambda
+	@cp build/lambda/$(LAMBDA_ZIP) dist/
+	@rm -rf $(RELEASE) && $(PYTHON) -m venv --without-pip $(RELEASE)/wheel && $(PYTHON) -m venv --without-pip $(RELEASE)/zip
+	@$(subst pip ,pip --python $(RELEASE)/wheel ,$(PIP)) $(VERIFIED) --requirement requirements/runtime.txt
+	@$(subst pip ,pip --python $(RELEASE)/wheel ,$(PIP)) --no-deps dist/*.whl
+	@$(BIN)/python -m zipfile --extract dist/$(LAMBDA_ZIP) "$$($(RELEASE)/zip/bin/python -c \
+	    'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	@set -e; version=$$($(RELEASE)/wheel/bin/totes --version | tr -cd '0-9.'); \
+	sed "s/^dynamic = .*/version = \"$$version\"/" pyproject.toml > $(RELEASE)/pyproject.toml; \
+	components() { $(BIN)/cyclonedx-py environment --pyproject $(RELEASE)/pyproject.toml --output-reproducible \
+	    --output-file "$$2.cdx.json" $(RELEASE)/$$1 2> $(RELEASE)/$$1.log || { cat $(RELEASE)/$$1.log; exit 1; }; }; \
+	components wheel "$$(ls dist/*.whl)"; components zip dist/$(LAMBDA_ZIP)
+	@cd dist && sha256sum -- * > ../$(RELEASE)/SHA256SUMS && mv ../$(RELEASE)/SHA256SUMS . && sha256sum --check --quiet SHA256SUMS
+	@ls dist
+
 bootstrap:
 	@terraform -chdir=infra/bootstrap init -input=false
 	@terraform -chdir=infra/bootstrap apply $(if $(REPOSITORY),-var repository=$(REPOSITORY)) \
 	    $(if $(wildcard infra/terraform.tfvars),-var-file=../terraform.tfvars)
 	@terraform -chdir=infra/bootstrap output -raw backend > infra/backend.hcl
 	@echo 'infra/backend.hcl is written. Next: make deploy'
+
+# The platforms that people and GitHub apply from. PROVIDERS names a mirror's folder in place of the registry.
+PLATFORMS ?= linux_amd64 linux_arm64 darwin_amd64 darwin_arm64 windows_amd64
+providers:
+	@$(TERRAFORM) get > /dev/null
+	@$(TERRAFORM) providers lock $(if $(PROVIDERS),-fs-mirror=$(PROVIDERS)) $(PLATFORMS:%=-platform=%)
 
 # What plan, deploy and remove begin with.
 ready: lambda infra/backend.hcl
@@ -141,37 +186,50 @@ lambda: .venv/demo.stamp
 
 .venv/demo.stamp: .venv/bin/python pyproject.toml requirements/runtime.txt requirements/demo.txt requirements/build.txt
 	@echo 'Installing into .venv …'
-	@$(PIP) --requirement requirements/demo.txt --requirement requirements/build.txt
+	@$(PIP) $(VERIFIED) --requirement requirements/demo.txt --requirement requirements/build.txt
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .venv/dev.stamp: .venv/demo.stamp requirements/dev.txt
 	@echo 'Installing what tests and checks need into .venv …'
-	@$(PIP) --requirement requirements/dev.txt
+	@$(PIP) $(VERIFIED) --requirement requirements/dev.txt
 	@touch $@
 
-# Each file holds what the ones before it do not.
+# Each of the first three files holds what the ones before it do not; uv adds the digests of all archives of a version.
 pins:
-	@rm -rf build/pins && mkdir -p build && $(PYTHON) -m venv build/pins && : > build/pins/known.txt
-	@build/pins/bin/python -m pip install --quiet --upgrade pip
-	@set -e; freeze() { \
+	@mkdir -p build
+	@set -e; fresh() { rm -rf build/pins; $(PYTHON) -m venv build/pins; : > build/pins/known.txt; \
+	    build/pins/bin/python -m pip install --quiet --upgrade pip; }; \
+	freeze() { \
 	    { echo "# $$2: exact versions, written by \`make pins\` (see README.md in this folder)."; \
 	      if [ -n "$$3" ]; then echo "-r $$3"; fi; \
 	      build/pins/bin/python -m pip freeze --exclude totes | grep -vxFf build/pins/known.txt; } > requirements/$$1.txt; \
 	    build/pins/bin/python -m pip freeze --exclude totes > build/pins/known.txt; }; \
+	fresh; \
 	build/pins/bin/python -m pip install --quiet .; freeze runtime 'What totes needs to run'; \
 	build/pins/bin/python -m pip install --quiet '.[demo]'; freeze demo 'What `totes demo` needs besides' runtime.txt; \
 	build/pins/bin/python -m pip install --quiet '.[aws]' --group dev; \
 	freeze dev 'What tests and checks need besides' demo.txt; \
 	cp build/pins/known.txt build/chosen.txt; \
-	rm -rf build/pins; $(PYTHON) -m venv build/pins; : > build/pins/known.txt; \
-	build/pins/bin/python -m pip install --quiet --upgrade pip; \
+	fresh; \
 	build/pins/bin/python -m pip install --quiet --constraint build/chosen.txt --group lambda; \
 	freeze lambda 'What the Lambda functions need'; \
-	rm -rf build/pins; $(PYTHON) -m venv build/pins; : > build/pins/known.txt; \
-	build/pins/bin/python -m pip install --quiet hatchling editables; freeze build 'What builds the package'
+	fresh; \
+	build/pins/bin/python -m pip install --quiet hatchling editables; freeze build 'What builds the package'; \
+	fresh; \
+	build/pins/bin/python -m pip install --quiet --only-binary :all: checkov; freeze checkov 'What reads infra/ for what is unsafe'; \
+	fresh; \
+	build/pins/bin/python -m pip install --quiet --no-deps --constraint build/chosen.txt mutmut libcst coverage; \
+	freeze mutants 'What plants faults in the code'
+	@build/pins/bin/python -m pip install --quiet uv
+	@set -e; for file in runtime demo dev lambda build checkov mutants; do \
+	    grep -E '^(#|-r )' requirements/$$file.txt > build/head.txt; grep == requirements/$$file.txt > build/versions.in; \
+	    build/pins/bin/uv pip compile --quiet --no-deps --generate-hashes --no-annotate --no-header \
+	        --output-file build/versions.txt build/versions.in; \
+	    cat build/head.txt build/versions.txt > requirements/$$file.txt; rm build/versions.txt; \
+	done
 	@rm -rf build/pins build/chosen.txt
 
 clean:
-	@rm -rf .venv .venv-peers .venv-checkov build dist demo htmlcov .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .venv-peers .venv-checkov .venv-mutants build dist demo htmlcov .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -179,8 +179,8 @@ def tables() -> str:
         "# TerrificTotes' tables",
         MADE,
         "The built-in project's star, in the order in which its tables are loaded. Types are PostgreSQL's. A table of "
-        f"which every version is kept also has {history}, and a view `<table>_current` with the rows that are current "
-        "and not deleted: see [History](../concepts/history.md).",
+        f"which every version is kept also has {history}; another to which a table refers also has `is_deleted boolean`. "
+        "Each has a view `<table>_current` of the rows that are current and not deleted: see [History](../concepts/history.md).",
     ]
     for model in models:
         kept = "Every version of a row is kept." if model.versioned else "One row a key, always the latest."

@@ -23,7 +23,7 @@ MIB = 1 << 20
 GLIBC_MINORS = range(34, 16, -1)
 # Parts of totes that stand on the pipeline beside the handlers, and what a part has for another use.
 NOT_OF_TOTES = (
-    "cli", "demo", "monitoring", "__main__.py",
+    "cli", "console.py", "demo", "monitoring", "__main__.py",
     "terrifictotes/[!_]*.py", "terrifictotes/*.sh", "terrifictotes/source",
 )  # fmt: skip
 # What is in wheels for people and compilers. A package finds its version in METADATA, so that stays.
@@ -88,10 +88,14 @@ def _install(tree: Path, python: str, architecture: str) -> None:
     """Puts the pinned packages into a folder, as they are for Lambda's Python, system and processor."""
     machine = {"arm64": "aarch64"}.get(architecture, architecture)
     platforms = [f"manylinux_2_{minor}_{machine}" for minor in GLIBC_MINORS] + [f"manylinux2014_{machine}"]
-    pins = (ROOT / "requirements" / "lambda.txt").read_text(encoding="utf-8").splitlines()
+    pinned = (ROOT / "requirements" / "lambda.txt").read_text(encoding="utf-8")
+    pins = re.findall(
+        r"^[\w.-]+==(?:.*\\\n)*.*\n", pinned, re.MULTILINE
+    )  # a version, and the digests of its archives
     if int(python.partition(".")[2]) >= 14:
         pins = [pin for pin in pins if not pin.startswith(FROM_PYTHON_3_14)]
-    wanted = [pin for pin in pins if pin and not pin.startswith("#")]
+    wanted = tree / "requirements.txt"
+    wanted.write_text("".join(pins), encoding="utf-8")
     command = [
         sys.executable,
         "-m",
@@ -103,8 +107,10 @@ def _install(tree: Path, python: str, architecture: str) -> None:
         str(tree),
     ]
     command += ["--no-deps", "--no-compile", "--only-binary", ":all:", "--implementation", "cp"]
-    command += ["--python-version", python, *(f"--platform={platform}" for platform in platforms), *wanted]
+    command += ["--python-version", python, *(f"--platform={platform}" for platform in platforms)]
+    command += ["--require-hashes", "--requirement", str(wanted)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wanted.unlink()
     if done.returncode:
         sys.exit(
             f"error: pip could not fetch the packages for Python {python} on {architecture}:\n{done.stderr.strip()}"

@@ -18,6 +18,13 @@ data "aws_iam_policy_document" "process" {
     actions   = ["s3:PutObject"]
     resources = ["${aws_s3_bucket.lake["processed"].arn}/*"]
   }
+
+  # A changed model is computed with a batch in which nothing was captured, where the source has nothing new.
+  statement {
+    sid       = "AddAnEmptyBatch"
+    actions   = ["s3:PutObject"]
+    resources = ["${aws_s3_bucket.lake["ingestion"].arn}/batches/*"]
+  }
 }
 
 module "process" {

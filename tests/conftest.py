@@ -21,7 +21,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
@@ -29,39 +28,33 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from tests import processes
+from tests.databases import (  # noqa: F401  fixtures
+    ORDERS,
+    Database,
+    _databases_go,
+    _totesys_template,
+    database,
+    new_database,
+    server,
+    totesys,
+)
+from tests.order import pytest_collection_modifyitems  # noqa: F401  a hook
 from tests.processes import Command
 from totes import engine, log, redaction
 from totes.config import Settings
 from totes.lake.journal import processed_journal
 from totes.pipeline import Pipeline
-from totes.terrifictotes import demo_source
-from totes.terrifictotes.server import LocalServer
 
-ORDERS = 200
-# A disk in memory, where there is one, takes a third of the time to make and remove a database; each takes 8 MB.
-_MEMORY_DISK, _DATABASES_BYTES_MAX = Path("/dev/shm"), 12 << 30
+# A disk in memory, where there is one, takes a third of the time to make and remove a database, each of 8 MB; and nothing
+# waits there for the forty times that a cycle has the disk store what it wrote.
+_MEMORY_DISK, _MEMORY_DISK_BYTES_MIN = Path("/dev/shm"), 12 << 30
 _numbers = itertools.count(1)
 
 
-@dataclass
-class Database:
-    """A database of the test's own."""
-
-    url: str
-    name: str
-
-    def execute(self, *statements: str) -> list[tuple[Any, ...]]:
-        """Runs statements, each committed at once, and gives the rows of the last."""
-        rows: list[tuple[Any, ...]] = []
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            for statement in statements:
-                cursor = connection.execute(statement.encode())
-                rows = cursor.fetchall() if cursor.description else []
-        return rows
-
-    def connect(self) -> psycopg.Connection:
-        """A session that commits when it is told to."""
-        return psycopg.connect(self.url)
+# Where the adapter plays no part one kind of warehouse will do; the other has its turn in the sweep.
+EITHER_KIND = pytest.mark.parametrize(
+    "warehouse_url", ["duckdb", pytest.param("postgresql", marks=pytest.mark.sweep)], indirect=True
+)
 
 
 @dataclass
@@ -100,6 +93,24 @@ class Mailbox:
         return str(body.get_content())
 
 
+def pytest_configure() -> None:
+    """Has all temporary folders on a disk in memory, those of processes too, unless TMPDIR says where they are."""
+    if (
+        _MEMORY_DISK.is_dir()
+        and not os.statvfs(_MEMORY_DISK).f_flag & os.ST_NOEXEC
+        and shutil.disk_usage(_MEMORY_DISK).free > _MEMORY_DISK_BYTES_MIN
+    ):
+        os.environ.setdefault("TMPDIR", str(_MEMORY_DISK))
+        tempfile.tempdir = None
+    tempfile.gettempdir()  # from here on it stays that, whatever a test has its commands find in their environment
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _server_of_processes() -> None:
+    """Starts it before a test can change what its processes inherit."""
+    processes.start_server()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _quiet_logs() -> None:
     log.configure(terminal=False)
@@ -109,49 +120,6 @@ def _quiet_logs() -> None:
 def _own_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     """A password of one test is not masked in what another one reads."""
     monkeypatch.setattr(redaction, "_secrets", set())
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[LocalServer]:
-    """One PostgreSQL for the whole run; its hundreds of small databases are not worth being vacuumed in turn, nor a disk."""
-    with pytest.MonkeyPatch.context() as patched:
-        if _MEMORY_DISK.is_dir() and shutil.disk_usage(_MEMORY_DISK).free > _DATABASES_BYTES_MAX:
-            patched.setattr(tempfile, "tempdir", str(_MEMORY_DISK))
-        running = LocalServer.start(settings={"autovacuum": "off"})
-    with running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def new_database(server: LocalServer) -> Callable[..., Database]:
-    """Makes a database: empty, or a copy of another."""
-
-    def make(template: str = "template0") -> Database:
-        name = f"test_{next(_numbers)}"
-        with psycopg.connect(server.url(), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy".encode())
-        return Database(server.url(name), name)
-
-    return make
-
-
-@pytest.fixture
-def database(new_database: Callable[..., Database]) -> Database:
-    """An empty database."""
-    return new_database()
-
-
-@pytest.fixture(scope="session")
-def _totesys_template(new_database: Callable[..., Database]) -> Database:
-    template = new_database()
-    demo_source.create(template.url, ORDERS)
-    return template
-
-
-@pytest.fixture
-def totesys(new_database: Callable[..., Database], _totesys_template: Database) -> Database:
-    """A `totesys` with 200 sales orders."""
-    return new_database(_totesys_template.name)
 
 
 @pytest.fixture(params=["duckdb", "postgresql"])
@@ -256,18 +224,18 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=listener.serve_forever)
     thread.start()
     for variable, value in {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}", "AWS_REGION": "eu-west-2",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{listener.server_port}", "AWS_REGION": "eu-west-2",
         "AWS_DEFAULT_REGION": "eu-west-2", "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key",
     }.items():  # fmt: skip
         monkeypatch.setenv(variable, value)
     yield kept
-    server.shutdown()
+    listener.shutdown()
     thread.join()
-    server.server_close()
+    listener.server_close()
 
 
 @pytest.fixture
@@ -343,7 +311,10 @@ def _wait_for_bucket(process: subprocess.Popen[bytes], environment: dict[str, st
 
 def processed_rows(pipeline: Pipeline, columns: str = "*") -> dict[str, list[tuple[Any, ...]]]:
     """All rows of the processed lake, with these columns, by batch, table and what they are; with their surrogates."""
-    journal, connection = processed_journal(pipeline.processed_store), engine.connect(None, memory="1GB")
+    journal, connection = (
+        processed_journal(pipeline.processed_store),
+        engine.connect(None, memory="1GB", reads=pipeline.lake_folders),
+    )
     found: dict[str, list[tuple[Any, ...]]] = {}
     for batch in range(1, journal.last() + 1):
         for name, model in journal.read(batch).models.items():

@@ -18,7 +18,7 @@ from obstore.store import S3Store
 
 Objects = dict[str, bytes]
 Rows = dict[tuple[Any, ...], dict[str, Any]]
-_CHECKPOINT = re.compile(r"checkpoints/\w+/\d{12}-[0-9a-f]{8}\.(json|duckdb)")
+_CHECKPOINT = re.compile(r"checkpoints/\w+/\d{12}-[0-9a-f]{8}(\.json|/\d+\.parquet)")
 _DATA = re.compile(r"(.+/)?date=\d{4}-\d\d-\d\d/\d{12}-\d{4}-[0-9a-f]{8}\.(jsonl\.gz|parquet)")
 _MANIFEST = re.compile(r"batches/(\d{12})\.json")
 
@@ -56,9 +56,8 @@ def manifests_of(objects: Objects) -> list[dict[str, Any]]:
             assert (len(content), _sha256(content)) == (entry["bytes"], entry["sha256"]), entry["path"]
             if entry["path"].endswith(".jsonl.gz"):
                 assert len(_lines(content)) == entry["rows"], entry["path"]
-    whole = (
-        re.sub(r"#\d+$", "", path) for path in objects
-    )  # a folder's write that was cut short leaves `name#1`
+    # A write into a folder that was cut short leaves the name with `#` and eight hexadecimal digits.
+    whole = (re.sub(r"#[0-9a-f]{8}$", "", path) for path in objects)
     strange = [
         path for path in whole if not any(kind.fullmatch(path) for kind in (_MANIFEST, _DATA, _CHECKPOINT))
     ]

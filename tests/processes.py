@@ -7,25 +7,37 @@ Python starts it as well is what tests show that start it by themselves: accepta
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 import os
+import pty
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
+import threading
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 KILLED = -signal.SIGKILL
 _PATIENCE_SECONDS = 120.0
 _servers = multiprocessing.get_context("forkserver")
 _servers.set_forkserver_preload(["tests.pipeline_process"])
+
+
+def start_server() -> None:
+    """Starts the server of these processes, which takes over what this process has now: limits, folder, variables."""
+    forkserver.ensure_running()
 
 
 @dataclass
@@ -58,8 +70,7 @@ class Runner:
         environment: Mapping[str, str] = {},
     ) -> None:
         self._report, theirs = _servers.Pipe(duplex=False)
-        variables = {name: value for name, value in os.environ.items() if name.startswith(("AWS_", "TOTES_"))}
-        variables |= environment
+        variables = {**os.environ, **environment}
         if failpoint:
             variables["TOTES_FAILPOINT"] = failpoint
         self.process: BaseProcess = _servers.Process(
@@ -108,6 +119,60 @@ def run(folder: Path, only: str | None = None, *, failpoint: str = "", **environ
     return Runner(folder, only, failpoint=failpoint, environment=environment).wait()
 
 
+class Started:
+    """A command `totes` that runs in a folder, with nothing on standard input and no variables but these."""
+
+    def __init__(self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
+        with tempfile.TemporaryDirectory(prefix="totes-command-") as place:
+            out, err = Path(place, "out"), Path(place, "err")
+            os.mkfifo(out)
+            os.mkfifo(err)
+            self._process: BaseProcess = _servers.Process(
+                target=_command, args=(list(arguments), str(folder), dict(environment), str(out), str(err)), daemon=True
+            )  # fmt: skip
+            self._process.start()
+            self.stdout, self.stderr = out.open(encoding="utf-8"), err.open(encoding="utf-8")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stdout.close()
+        self.stderr.close()
+        self.wait(_PATIENCE_SECONDS)
+
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        """The exit code, negative for a signal's number; None while the process runs."""
+        return self._process.exitcode
+
+    def wait(self, timeout: float) -> int:
+        """Waits until the process has ended, and gives its exit code."""
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("totes", timeout)
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        """Sends a signal, unless the process has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Ends the process, whatever it does."""
+        self._process.kill()
+
+    def finish(self, seconds_max: float) -> Command:
+        """Waits until the process has ended, and gives what it said; standard error has room for 64 kB."""
+        with self:
+            return Command(out=self.stdout.read(), err=self.stderr.read(), code=self.wait(seconds_max))
+
+
 def command(
     arguments: Sequence[str], folder: Path, environment: Mapping[str, str], seconds_max: float
 ) -> Command:
@@ -126,6 +191,45 @@ def command(
         return Command(process.exitcode, out.read_text("utf-8"), err.read_text("utf-8"))
 
 
+def on_terminal(
+    arguments: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    columns: int = 80,
+    seconds_max: float = 120,
+) -> Command:
+    """Runs `totes` in a folder on a terminal of its own; `out` is all that the terminal got, standard error included."""
+    controller, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    variables = {**environment, "TERM": "xterm-256color"}
+    variables = {name: value for name, value in variables.items() if name not in ("COLUMNS", "NO_COLOR")}
+    place = os.ttyname(terminal)
+    process = _servers.Process(
+        target=_command, args=(list(arguments), str(folder), variables, place, place), daemon=True
+    )
+    got = bytearray()
+
+    def read() -> None:
+        with suppress(OSError):  # what the kernel says when the last writer is gone
+            while part := os.read(controller, 65536):
+                got.extend(part)
+
+    reader = threading.Thread(target=read)
+    try:
+        process.start()
+        reader.start()
+        process.join(seconds_max)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            raise subprocess.TimeoutExpired(["totes", *arguments], seconds_max)
+    finally:
+        os.close(terminal)
+        reader.join()
+        os.close(controller)
+    return Command(process.exitcode, got.decode("utf-8"), "")
+
+
 def _state(process: int | None) -> str:
     """The state of a process as the kernel has it: T for stopped, Z for ended, nothing for gone."""
     try:
@@ -134,10 +238,16 @@ def _state(process: int | None) -> str:
         return ""
 
 
+def _environment(variables: dict[str, str]) -> None:
+    """Has these variables and no others."""
+    os.environ.clear()
+    os.environ.update(variables)
+
+
 def _run(folder: str, only: str | None, environment: dict[str, str], report: Connection) -> None:
     from tests import pipeline_process
 
-    os.environ.update(environment)
+    _environment(environment)
     try:
         report.send(pipeline_process.cycle(Path(folder), only))
     except BaseException:
@@ -151,8 +261,7 @@ def _command(arguments: list[str], folder: str, environment: dict[str, str], out
     sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
     sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False, buffering=1, errors="backslashreplace")
-    os.environ.clear()
-    os.environ.update(environment)
+    _environment(environment)
     os.chdir(folder)
     sys.argv = ["totes", *arguments]
     from totes.cli.app import main

@@ -106,16 +106,16 @@ def test_the_environment_alone_is_enough(tmp_path: Path, monkeypatch: pytest.Mon
         (complete("[sorce]"), "sorce is not a setting"),
         ('base = "/"\n' + complete(), "base is not a setting"),
         (complete('capture = "wal"'), "source.capture: Input should be 'query'"),
-        (complete('tables = "sales"'), "source.tables: Input should be a valid tuple"),
+        (complete('tables = "sales"'), "source.tables: write a list"),
         (complete('[lake]\ncompression = "brotli"'), "lake.compression: Input should be 'zstd', 'gzip' or 'none'"),
         (complete('[lake]\nmemory = "lots"'), "lake.memory: write a size such as 512MB or 4GB"),
         (complete('[schedule]\nevery = "often"'), "schedule.every: write a duration such as 90s, 15m or 1h30m"),
         (complete('[alerts]\nfreshness = "0s"'), "alerts.freshness: a duration must be longer than zero"),
-        (complete("[alerts]\nurls = [1]"), "alerts.urls.0: Input should be a valid string"),
+        (complete("[alerts]\nurls = [1]"), "alerts.urls.0: write a text, in quotes"),
         ("source = 3", "source: "),
-        ('[source]\nurl = "mysql://u:geheim-42@h/d"', "source.url: it begins with none of postgresql://"),
-        ('[source]\nurl = ""', "source.url: it begins with none of postgresql://"),
-        (complete('[warehouse]\nurl = "sqlite:///geheim-42"'), "warehouse.url: it begins with none of duckdb:///"),
+        ('[source]\nurl = "mysql://u:geheim-42@h/d"', "source.url: it must begin with postgresql://"),
+        ('[source]\nurl = ""', "source.url: it must begin with postgresql://"),
+        (complete('[warehouse]\nurl = "sqlite:///geheim-42"'), "warehouse.url: it must begin with duckdb:///"),
     ],
 )  # fmt: skip
 def test_a_wrong_setting_is_named_with_its_file_and_without_its_value(
@@ -221,6 +221,18 @@ def test_a_secret_may_be_json_with_the_parts_of_a_url(
     assert redact("p@ss://w/rd or p%40ss%3A%2F%2Fw%2Frd") == "*** or ***"
 
 
+def test_a_secret_that_a_url_takes_apart_is_refused_and_not_shown(
+    load: Callable[[str], Settings], secrets: dict[str, str]
+) -> None:
+    secrets["totes"] = "postgresql://reader:geheim@wort@db:5432/shop"
+    with pytest.raises(ConfigurationError) as caught:
+        load('[source]\nurl = "secretsmanager:totes"\n').source_url()
+    assert str(caught.value) == (
+        "source.url: the secret totes: its user or password has an @ or a / in it. "
+        "Write %40 for @, %2F for /, %25 for % and %20 for a space"
+    )
+
+
 @pytest.mark.parametrize("secret", ["just text", "{}", '{"PG_USER": "u"}', "[1]", '"text"'])
 def test_a_secret_of_another_kind_is_refused_and_not_shown(
     load: Callable[[str], Settings], secrets: dict[str, str], secret: str
@@ -262,3 +274,72 @@ def test_a_variable_with_a_misspelt_section_is_an_error_with_the_nearest_one(
         ConfigurationError, match=r"TOTES_SORUCE__URL is not a setting\. Did you mean TOTES_SOURCE__URL\?"
     ):
         load_settings(file)
+
+
+@pytest.mark.parametrize(
+    ("variable", "near"),
+    [
+        ("TOTES_SOURCE_URL", "TOTES_SOURCE__URL"), ("TOTES_WAREHOUSE_URL", "TOTES_WAREHOUSE__URL"), ("TOTES_SOURCES_URL", "TOTES_SOURCE__URL"),
+        ("TOTES_SOUCE__URL", "TOTES_SOURCE__URL"), ("totes_lake_memory", "TOTES_LAKE__MEMORY"), ("TOTES_SOURCE_SCHEMA", "TOTES_SOURCE__SCHEMA"),
+    ],
+)  # fmt: skip
+def test_a_variable_that_is_nearly_a_setting_is_not_passed_over(
+    variable: str, near: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOTES_SOURCE__URL", "postgresql://u@h/d")
+    monkeypatch.setenv(variable, "postgresql://u@h/d")
+    with pytest.raises(ConfigurationError, match=rf"{variable} is not a setting. Did you mean {near}\?"):
+        load_settings(None)
+
+
+def test_variables_of_other_programs_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("TOTES_VERSION", "TOTES_HOME", "TOTES_STATE_BUCKET", "TOTES_FAILPOINT_TRACE"):
+        monkeypatch.setenv(variable, "")
+    monkeypatch.setenv("TOTES_SOURCE__URL", "postgresql://u@h/d")
+    load_settings(None)
+
+
+def test_a_settings_key_that_is_nearly_one_is_named(tmp_path: Path) -> None:
+    (tmp_path / "totes.toml").write_text('[source]\nurl = "postgresql://u@h/d"\ntabels = ["a"]\n')
+    with pytest.raises(
+        ConfigurationError, match=r"source\.tabels is not a setting\. Did you mean source\.tables\?"
+    ):
+        load_settings(tmp_path / "totes.toml")
+    with pytest.raises(ConfigurationError, match=r"is not a file. Name a settings file with --config"):
+        load_settings(tmp_path)
+    with pytest.raises(ConfigurationError, match=r"there is no .*none\.toml. Check the path of --config"):
+        load_settings(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("text", ["99999999999999999d", "3651d", "99999999h"])
+def test_a_duration_has_an_end(text: str) -> None:
+    with pytest.raises(ValueError, match="a duration must be at most 3650 days"):
+        duration(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[sources]\nurl = "postgresql://u@h/d"', "sources is not a setting. Did you mean source?"),
+        ("source = 3", "source: write a section, with its keys below it"),
+        (
+            '[source]\nurl = "postgresql://u@h/d"\ntables = "t"',
+            'source.tables: write a list, such as ["a", "b"]',
+        ),
+        ('[source]\nurl = "postgresql://u@h/d"\nschema = 3', "source.schema: write a text, in quotes"),
+        (
+            '[source]\nurl = "postgresql://u@h/d"\n[lake]\ncheckpoints = "maybe"',
+            "lake.checkpoints: write true or false",
+        ),
+    ],
+)
+def test_a_wrong_shape_is_said_in_the_words_of_the_file(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "totes.toml").write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(tmp_path / "totes.toml")
+    assert str(caught.value) == f"{tmp_path}/totes.toml: {said}"
+
+
+def test_a_settings_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "totes.toml").write_text('[source]\nurl = "postgresql://u@h/d"', encoding="utf-8-sig")
+    assert load_settings(tmp_path / "totes.toml").source.schema_ == "public"

@@ -70,7 +70,7 @@ def test_no_client_tells_a_password_that_was_not_encoded(special: str) -> None:
     assert "second" not in said
 
 
-@given(st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), min_size=3))
+@given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=3))
 @example("///")
 @example("a@b")
 def test_any_password_of_three_characters_is_masked(password: str) -> None:

@@ -1,6 +1,18 @@
-"""`python -m totes`, for places where the console script is not on the path."""
+"""The command `totes`, also as `python -m totes` for places where the console script is not on the path."""
 
-from totes.cli.app import main
+from __future__ import annotations
+
+import signal
+
+
+def main() -> None:
+    """The console script. Until the command has begun, an interrupt ends the process without a traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from totes.cli import app
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    app.main()
+
 
 if __name__ == "__main__":
     main()

@@ -17,9 +17,20 @@ from totes.errors import ConfigurationError
 from totes.redaction import register_secret, register_secrets_of_environment, register_secrets_of_text
 from totes.secrets import PREFIX as SECRETS_MANAGER
 from totes.secrets import resolve_secret
+from totes.urls import server_fault, store_fault
 
 FILE_NAME = "totes.toml"
 ENVIRONMENT_PREFIX = "TOTES_"
+_DURATION_MAX = timedelta(days=3650)
+# What pydantic says in Python's words.
+_SHAPES = {
+    "tuple_type": 'write a list, such as ["a", "b"]',
+    "dict_type": 'write a table, such as { name = ["column"] }',
+    "model_type": "write a section, with its keys below it",
+    "string_type": "write a text, in quotes",
+    "bool_type": "write true or false",
+    "bool_parsing": "write true or false",
+}
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -27,14 +38,19 @@ def duration(value: object) -> timedelta:
     """Reads `90s`, `15m`, `1h30m` or `2d`.
 
     Raises:
-        ValueError: it is none of these, or not longer than zero.
+        ValueError: it is none of these, not longer than zero, or longer than ten years.
     """
     if isinstance(value, timedelta):
         return value
     parts = re.findall(r"(\d+)\s*([smhd])", str(value).strip())
     if not parts or re.sub(r"(\d+)\s*([smhd])\s*", "", str(value).strip()):
         raise ValueError("write a duration such as 90s, 15m or 1h30m")
-    length = sum((timedelta(**{_UNITS[unit]: int(number)}) for number, unit in parts), timedelta())
+    try:
+        length = sum((timedelta(**{_UNITS[unit]: int(number)}) for number, unit in parts), timedelta())
+    except OverflowError:
+        length = timedelta.max
+    if length > _DURATION_MAX:
+        raise ValueError(f"a duration must be at most {_DURATION_MAX.days} days")
     if not length:
         raise ValueError("a duration must be longer than zero")
     return length
@@ -54,14 +70,23 @@ def _one_of(*beginnings: str) -> AfterValidator:
 
     def check(url: SecretStr) -> SecretStr:
         if not url.get_secret_value().startswith(beginnings):
-            raise ValueError(f"it begins with none of {', '.join(beginnings)}")
+            raise ValueError(f"it must begin with {', '.join(beginnings[:-1])} or {beginnings[-1]}")
+        if fault := server_fault(url.get_secret_value()):
+            raise ValueError(fault)
         return url
 
     return AfterValidator(check)
 
 
+def _store(url: str) -> str:
+    if fault := store_fault(url):
+        raise ValueError(fault)
+    return url
+
+
 SourceUrl = Annotated[SecretStr, _one_of("postgresql://", "postgres://", SECRETS_MANAGER)]
 WarehouseUrl = Annotated[SecretStr, _one_of("duckdb:///", "postgresql://", "postgres://", SECRETS_MANAGER)]
+StoreUrl = Annotated[str, AfterValidator(_store)]
 
 
 class Section(BaseModel):
@@ -77,6 +102,12 @@ class ProjectSettings(Section):
     path: Path | None = Field(
         None,
         description="The folder with `models/` and `reference/`; the built-in TerrificTotes project if unset.",
+    )
+    apply_rows: int = Field(
+        1_000_000,
+        ge=0,
+        description="A changed model that loses nothing is applied by `totes run` itself, where at most this many rows of the "
+        "ingestion lake have to be read for it; others wait for `totes apply`.",
     )
 
 
@@ -111,10 +142,10 @@ class SourceSettings(Section):
 class LakeSettings(Section):
     """Where the two stores are."""
 
-    ingestion: str = Field(
+    ingestion: StoreUrl = Field(
         "lake/ingestion", description="The ingestion lake: a folder, or `s3://bucket/prefix`."
     )
-    processed: str = Field(
+    processed: StoreUrl = Field(
         "lake/processed", description="The processed lake: a folder, or `s3://bucket/prefix`."
     )
     compression: Literal["zstd", "gzip", "none"] = Field(
@@ -240,19 +271,23 @@ def load_settings(file: Path | None) -> Settings:
     register_secrets_of_environment()
     if path.is_file():
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
             register_secrets_of_text(text)
             values = tomllib.loads(text)
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"{path} is not valid TOML: {error}") from error
         except OSError as error:
             raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
-    elif file or not os.environ.get("TOTES_SOURCE__URL"):
-        raise ConfigurationError(
-            f"there is no {path}",
-            hint="Write one (docs/start.md shows how), name one with --config, or try `totes demo`",
-        )
+    elif path.exists():
+        raise ConfigurationError(f"{path} is not a file", hint="Name a settings file with --config")
     _check_variables()
+    if not path.exists() and (file or not os.environ.get("TOTES_SOURCE__URL")):
+        hint = (
+            "Check the path of --config"
+            if file
+            else ("Write one (docs/start.md shows how), name one with --config, or try `totes demo`")
+        )
+        raise ConfigurationError(f"there is no {path}", hint=hint)
     if "base" in values:
         raise ConfigurationError(f"{path}: {_not_a_setting('base')}")
     try:
@@ -268,22 +303,38 @@ def load_settings(file: Path | None) -> Settings:
 
 
 def _check_variables() -> None:
-    """Makes sure that no variable is passed over because its section is misspelt."""
-    sections = [section.upper() for section in Settings.model_fields if section != "base"]
+    """Makes sure that no variable is passed over because its name is misspelt."""
+    known = {f"{ENVIRONMENT_PREFIX}{key.upper().replace('.', '__')}" for key in _keys()}
+    sections = {name.partition("__")[0] for name in known}
     for variable in sorted(os.environ):
-        section, nested, _ = variable.upper().removeprefix(ENVIRONMENT_PREFIX).partition("__")
-        if variable.upper().startswith(ENVIRONMENT_PREFIX) and nested and section not in sections:
-            near = difflib.get_close_matches(section, sections, n=1)
+        name = variable.upper()
+        if not name.startswith(ENVIRONMENT_PREFIX) or name in known | sections:
+            continue
+        section, nested, _ = name.partition("__")
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.6 if nested else 0.9)
+        if (nested and section not in sections) or (
+            not nested and near
+        ):  # others are not meant for totes' settings
             raise ConfigurationError(
                 f"{variable} is not a setting",
-                hint=f"Did you mean {variable.replace(section, near[0])}?"
-                if near
-                else "docs/reference/settings.md lists them",
+                hint=f"Did you mean {near[0]}?" if near else "docs/reference/settings.md lists them",
             )
 
 
+def _keys() -> list[str]:
+    """All settings, as `source.url`."""
+    sections = {name: field.annotation for name, field in Settings.model_fields.items() if name != "base"}
+    return [
+        f"{section}.{field.alias or key}"
+        for section, model in sections.items()
+        for key, field in getattr(model, "model_fields", {}).items()
+    ]
+
+
 def _explain(error: ValidationError, file: Path) -> str:
-    problem = error.errors(include_input=False, include_url=False)[0]
+    problems = error.errors(include_input=False, include_url=False)
+    # What is missing may be there under a misspelt name.
+    problem = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
     key = ".".join(str(part) for part in problem["loc"])
     variable = ENVIRONMENT_PREFIX + key.upper().replace(".", "__")
     place = variable if variable in os.environ else str(file)
@@ -291,7 +342,8 @@ def _explain(error: ValidationError, file: Path) -> str:
         return f"{place}: {_not_a_setting(key)}"
     if problem["type"] == "missing":
         return f"{place}: {key} is missing"
-    return f"{place}: {key}: {problem['msg'].removeprefix('Value error, ')}"
+    said = _SHAPES.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
+    return f"{place}: {key}: {said}"
 
 
 def _unreadable_variables(error: SettingsError) -> str:
@@ -302,4 +354,6 @@ def _unreadable_variables(error: SettingsError) -> str:
 
 
 def _not_a_setting(key: str) -> str:
-    return f"{key} is not a setting. docs/reference/settings.md lists them"
+    known = _keys() if "." in key else [name for name in Settings.model_fields if name != "base"]
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"{key} is not a setting. {f'Did you mean {near[0]}?' if near else 'docs/reference/settings.md lists them'}"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import errno
 import re
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,19 +12,37 @@ from zlib import crc32
 
 import duckdb
 
+from totes import scratch as process_scratch
 from totes.errors import ConfigurationError, EngineFault
+from totes.messages import message
+from totes.permissions import restrict
 
 Engine = duckdb.DuckDBPyConnection
 
 
-def connect(path: Path | None, *, memory: str, scratch: Path | None = None) -> Engine:
-    """Opens a DuckDB database that never reaches for the network and spills to `scratch`.
+def connect(
+    path: Path | None,
+    *,
+    memory: str,
+    scratch: Path | None = None,
+    reads: Iterable[Path] = (),
+    symbol_tables: bool = True,
+    read_only: bool = False,
+) -> Engine:
+    """Opens a DuckDB database that reaches its own file, the folders that are named here, and nothing else.
+
+    It has no network, no other files, and no extensions but those that are built in, whatever a statement, a view or a
+    macro in a file asks for; no statement can change that.
 
     Args:
         path: the database file, or None for one in memory.
         memory: the most that DuckDB's buffers may take, such as `1GB`; what is larger goes to `scratch`.
         scratch: a folder for what does not fit in memory; by default beside the
-            database, or in the system's folder for temporary files.
+            database, or in the process's folder for temporary files.
+        reads: folders whose files can be read, written and attached, besides the process's folder for temporary files.
+        symbol_tables: whether text in database files is compressed with symbol tables, which makes a file full of text a
+            third smaller and takes three times as long.
+        read_only: whether the file is only read, at the same time as by any number of others that only read it.
 
     Raises:
         duckdb.IOException: another process holds the file, or it cannot be read.
@@ -42,26 +59,37 @@ def connect(path: Path | None, *, memory: str, scratch: Path | None = None) -> E
         "memory_limit": memory,
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
-        # With the order kept, DuckDB 2.0.0 loses sight, until the transaction ends, of rows that a parallel
-        # INSERT … SELECT put into a table within it. Nothing here relies on an order that is not asked for.
+        "allow_community_extensions": "false",
+        # Nothing here relies on an order that no ORDER BY asks for, and rows that need none are not buffered.
         "preserve_insertion_order": "false",
     }
+    folders = [process_scratch.root(), *reads]
     if scratch is not None or path is None:
-        options["temp_directory"] = str(scratch or tempfile.gettempdir())
-    return _prepared(duckdb.connect(file, config=options))
+        folders.append(scratch or folders[0])
+        options["temp_directory"] = str(folders[-1])
+    if not symbol_tables:
+        options["disabled_compression_methods"] = "dict_fsst,fsst"
+    new = path is not None and not path.exists()
+    connection = duckdb.connect(file, read_only=read_only, config=options)
+    try:
+        if path is not None and new:
+            restrict(path)
+        connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        connection.execute("SET enable_progress_bar = false")
+        # DuckDB follows symbolic links before it compares a file with these.
+        allowed = ", ".join(text(str(folder.resolve())) for folder in folders)
+        connection.execute(f"SET allowed_directories = [{allowed}]")
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def another(connection: Engine) -> Engine:
-    """Another connection to the same engine, for a thread or a transaction of its own."""
-    return _prepared(connection.cursor())
-
-
-def _prepared(connection: Engine) -> Engine:
-    connection.execute("SET TimeZone = 'UTC'")
-    # It takes what a TRY has twice out of the TRY, where an error in one row is an error of the query.
-    connection.execute("SET disabled_optimizers = 'common_subexpressions'")
-    connection.execute("SET enable_progress_bar = false")
-    return connection
+    """Another connection to the same engine with the same settings, for a thread or a transaction of its own."""
+    return connection.cursor()
 
 
 class Stream:
@@ -115,9 +143,16 @@ def _pairs(columns: Iterable[str], others: Iterable[str] | None) -> list[tuple[s
     return list(zip(listed, listed if others is None else others, strict=True))
 
 
-def parquet(files: Iterable[Path]) -> str:
-    """The relation of some local Parquet files; folder names such as `date=…` do not become columns."""
-    return f"read_parquet([{_listed(files)}], hive_partitioning = false)"
+def parquet(files: Iterable[Path], *, alike: bool = True, named: bool = False) -> str:
+    """The relation of some local Parquet files; folder names such as `date=…` do not become columns.
+
+    Args:
+        files: the files.
+        alike: whether all have the same columns in the same types.
+        named: whether each row has its file's name, as `filename`.
+    """
+    options = ", union_by_name = true" * (not alike) + ", filename = true" * named
+    return f"read_parquet([{_listed(files)}], hive_partitioning = false{options})"
 
 
 def json_lines(
@@ -178,12 +213,6 @@ def parse_text(raw: str, target: str) -> str:
     return f"TRY_CAST({raw} AS {target})"
 
 
-def first_line(error: Exception) -> str:
-    """What an error says, in one line; a fault of a file that another thread met is told in JSON within the text."""
-    told = re.search(r'"exception_message":("(?:[^"\\]|\\.)*")', str(error))
-    return str(json.loads(told.group(1)) if told else error).strip().partition("\n")[0]
-
-
 def scalar(engine: Engine, sql: str) -> Any:
     """The single value that a query gives."""
     # All of the result is fetched: DuckDB keeps a connection busy that has an unfinished one.
@@ -212,4 +241,20 @@ def faults() -> Iterator[None]:
     try:
         yield
     except (duckdb.Error, OSError) as error:
-        raise EngineFault(first_line(error), hint="Check the free space on disk, and lake.memory") from error
+        raise EngineFault(message(error), hint=remedy(error)) from error
+
+
+def remedy(error: Exception) -> str:
+    """The next step after a fault of the engine or of the machine under it."""
+    text, number = str(error), getattr(error, "errno", None)
+    if isinstance(error, duckdb.OutOfMemoryException) and "max_temp_directory_size" not in text:
+        return "Raise lake.memory"
+    if number in (errno.ENOSPC, errno.EDQUOT) or re.search(
+        "No space left|max_temp_directory_size|quota", text
+    ):
+        return "Make room on disk: the lake, lake.cache and TMPDIR need it"
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS) or "Permission denied" in text:
+        return "Let this account read and write there"
+    if number in (errno.EMFILE, errno.ENFILE) or "Too many open files" in text:
+        return "Raise the limit of open files (ulimit -n)"
+    return "The next run makes the batch again; if that ends in the same way, --debug shows where"

@@ -1,15 +1,19 @@
-"""What every connection to PostgreSQL is opened with, whichever driver opens it: an end to waiting for a dead peer.
+"""What every connection to PostgreSQL is opened with, whichever driver opens it: an end to waiting for a dead peer, and TLS.
 
 The URL stays as it was but for what it does not say itself.
 """
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
+from ipaddress import ip_address
 from urllib.parse import parse_qsl, urlencode
 
 import adbc_driver_postgresql
+import psycopg
 from adbc_driver_manager import AdbcConnection, AdbcDatabase, dbapi
+from psycopg.conninfo import conninfo_to_dict
 
 # Seconds, and a number of probes. A host that is gone is noticed after two minutes: libpq's own way is to wait for it for
 # ever while connecting, and the system's is to wait for two hours while reading.
@@ -23,17 +27,47 @@ _LIMITS = {
 
 
 def with_limits(url: str) -> str:
-    """The URL with a limit to how long a peer that does not answer is waited for, unless it sets one itself.
+    """The URL with a limit to how long a peer that does not answer is waited for, and with TLS, unless it sets these itself.
 
-    A process at the other end that is alive and slow is no such peer: its system answers the probes.
+    A process at the other end that is alive and slow is no such peer: its system answers the probes. Without `sslmode`, libpq
+    would send the password in the clear to whoever denies TLS: that is left to it on this machine only.
     """
     password_end = url.find("@", 0, url.find("/", url.find("://") + 3)) + 1  # a password may have a `?` in it
     question_mark = url.find("?", password_end)
     query = url[question_mark + 1 :] if question_mark >= 0 else ""
     said = {name for name, _ in parse_qsl(query, keep_blank_values=True)}
-    added = urlencode({name: value for name, value in _LIMITS.items() if name not in said})
+    wanted = _LIMITS | ({"sslmode": "require"} if _crosses_a_network(url) else {})
+    added = urlencode({name: value for name, value in wanted.items() if name not in said})
     separator = "&" if query else "" if question_mark >= 0 else "?"
     return f"{url}{separator}{added}" if added else url
+
+
+def _crosses_a_network(url: str) -> bool:
+    """Whether a server is on another machine, as far as that is known, and nothing says how to speak to it."""
+    try:
+        parts = conninfo_to_dict(url)
+    except psycopg.Error:
+        return False  # connecting says what is wrong with it
+
+    def setting(name: str, variable: str) -> str:
+        return str(parts.get(name) or os.environ.get(variable) or "")
+
+    decided = ("sslmode", "PGSSLMODE"), ("service", "PGSERVICE"), ("gssencmode", "PGGSSENCMODE")
+    # `system` stands for verify-full, and goes with nothing less.
+    if any(setting(*each) for each in decided) or setting("sslrootcert", "PGSSLROOTCERT") == "system":
+        return False
+    hosts = setting("hostaddr", "PGHOSTADDR") or setting("host", "PGHOST")
+    return not all(is_this_machine(host) for host in hosts.split(","))
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether what is sent to a host stays on this machine: a socket's folder, nothing, or a loopback address."""
+    if host in ("", "localhost") or host.startswith(("/", "@")):
+        return True
+    try:
+        return ip_address(host.strip("[]").partition("%")[0]).is_loopback
+    except ValueError:
+        return False
 
 
 class _Database(AdbcDatabase):

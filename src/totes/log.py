@@ -11,6 +11,8 @@ from typing import Any
 
 import structlog
 
+from totes.display import escaped, json_line, one_line
+from totes.messages import exception_text
 from totes.redaction import redact
 
 
@@ -28,6 +30,22 @@ def _masked(value: Any) -> Any:
     return value if isinstance(value, bool | int | float | None) else redact(str(value))
 
 
+def render_json(_logger: Any, _method: str, event: structlog.typing.EventDict) -> str:
+    """A line for a program: the last processor of a log that is not read on a terminal."""
+    return json_line(event)
+
+
+def _escape(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Takes out of all fields what a terminal would obey; only a traceback has lines."""
+    return {one_line(name): _shown(name, value) for name, value in event.items()}
+
+
+def _shown(name: str, value: Any) -> Any:
+    if isinstance(value, bool | int | float | None):
+        return value
+    return escaped(value) if name == "exception" else one_line(value)
+
+
 def configure(*, verbose: bool = False, terminal: bool | None = None) -> None:
     """Sets up logging for a process.
 
@@ -36,19 +54,17 @@ def configure(*, verbose: bool = False, terminal: bool | None = None) -> None:
         terminal: write for a person; by default, whether standard error is a terminal.
     """
     person = sys.stderr.isatty() if terminal is None else terminal
-    renderer: Any = (
-        structlog.dev.ConsoleRenderer(pad_event_to=28)
-        if person
-        else structlog.processors.JSONRenderer(default=str)
+    renderers: list[Any] = (
+        [_escape, structlog.dev.ConsoleRenderer(pad_event_to=28)] if person else [render_json]
     )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="%H:%M:%S" if person else "iso", utc=not person),
-            structlog.processors.format_exc_info,
+            structlog.processors.ExceptionRenderer(exception_text),
             mask_secrets,
-            renderer,
+            *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # whatever it is by then

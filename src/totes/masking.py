@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-import traceback
 from collections.abc import Callable
 from types import TracebackType
 
-from totes.redaction import redact, register_secrets_of_environment
+from totes.messages import traceback_text
+from totes.redaction import register_secrets_of_environment
 
 
 def mask_python(tell: Callable[[str], None]) -> None:
@@ -24,7 +24,7 @@ def mask_python(tell: Callable[[str], None]) -> None:
     def tell_masked(
         kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        tell(redact("".join(traceback.format_exception(kind, error, trace))))
+        tell(traceback_text((error or kind()).with_traceback(trace)))
 
     register_secrets_of_environment()
     logging.captureWarnings(True)

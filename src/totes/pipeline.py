@@ -6,63 +6,91 @@ A stage is imported when it is run: a command that runs none, or one, begins the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from totes import engine
 from totes.config import Settings
 from totes.deadline import NEVER, Deadline
-from totes.errors import StoreError, TotesError, WarehouseRefused
-from totes.lake.journal import ingestion_journal
-from totes.lake.store import Store
+from totes.errors import LakeOfAnotherSource, LakesApart, StoreError, TotesError, WarehouseRefused
+from totes.lake.journal import ingestion_journal, processed_journal
+from totes.lake.store import Store, folder_of
 from totes.lake.workspace import Workspace
-from totes.warehouse.connection import dialect_of, open_warehouse, schema_of
+from totes.log import logger
+from totes.warehouse.connection import dialect_of, open_warehouse, role_of, schema_of
 
 if TYPE_CHECKING:
+    from totes.ingestion.adoption import Adoption
     from totes.ingestion.source import Snapshot
-    from totes.ingestion.stage import Ingested
+    from totes.ingestion.stage import Ingested, Ingestion
+    from totes.processing.choice import Choice
     from totes.processing.stage import Processed
+    from totes.star.change import ModelChange
     from totes.star.project import Project
     from totes.warehouse.adapter import Warehouse
-    from totes.warehouse.stage import Loaded
+    from totes.warehouse.stage import Loaded, Rebuilt
 
 STAGES = ("ingest", "process", "load")
+_log = logger()
 T = TypeVar("T")
 
 
 @dataclass
 class Cycle:
-    """What one pass through the stages did. A stage that failed has its error in `failures` and no result."""
+    """What one pass through the stages did, begun `at`. A stage that failed has its error in `failures` and no result."""
 
     ingested: Ingested | None = None
     processed: Processed | None = None
     loaded: Loaded | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     failures: dict[str, TotesError] = field(default_factory=dict)
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def loaded_rows(self) -> dict[str, int]:
+        """How many rows were loaded into each table, all batches of the cycle together."""
+        return self.loaded.rows if self.loaded else {}
+
+    @property
+    def is_of_another(self) -> bool:
+        """Whether the lake was found to be another source's, or the processed lake another ingestion lake's."""
+        return any(isinstance(error, LakeOfAnotherSource | LakesApart) for error in self.failures.values())
 
     @property
     def quarantined(self) -> int:
-        """How many rows were set aside in this cycle."""
+        """How many rows went to quarantine in this cycle."""
         batches = self.processed.batches.values() if self.processed else ()
         return sum(changes.quarantined for batch in batches for changes in batch.values())
+
+    @property
+    def pending(self) -> tuple[str, ...]:
+        """The models whose change waits for `totes apply`."""
+        return tuple(self.processed.pending) if self.processed else ()
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the rest of what the source holds is to follow at once, since there was no room for all of it."""
+        made = self.ingested and self.ingested.more and self.ingested.batch
+        return bool(made) and self.failures.keys() <= {"ingest"}
 
     def as_json(self) -> dict[str, object]:
         """The object that `totes run --json` prints."""
         ingested = self.ingested.changes if self.ingested else {}
-        loaded: dict[str, int] = {}
-        for rows in self.loaded.batches.values() if self.loaded else ():
-            for table, count in rows.items():
-                loaded[table] = loaded.get(table, 0) + count
         report: dict[str, object] = {
+            "at": self.at.isoformat(),
             "batch": self.ingested.batch if self.ingested else None,
             "ingested": {t: {"upserts": c.upserts, "deletes": c.deletes} for t, c in ingested.items()},
-            "loaded": loaded,
+            "loaded": self.loaded_rows,
             "quarantined": self.quarantined,
             "seconds": self.seconds,
         }
+        if self.pending:
+            report["pending"] = list(self.pending)
         if self.failures:
             report["failures"] = {stage: str(error) for stage, error in self.failures.items()}
         return report
@@ -85,27 +113,40 @@ class Pipeline:
     @cached_property
     def ingestion_store(self) -> Store:
         """The ingestion lake."""
-        return Store.open(self.settings.lake.ingestion, self.settings.base)
+        return Store.open(self.settings.lake.ingestion, self.settings.base, "lake.ingestion")
 
     @cached_property
     def processed_store(self) -> Store:
         """The processed lake."""
-        return Store.open(self.settings.lake.processed, self.settings.base)
+        return Store.open(self.settings.lake.processed, self.settings.base, "lake.processed")
 
-    def warehouse(self) -> AbstractContextManager[Warehouse]:
-        """Opens the warehouse."""
+    @property
+    def lake_folders(self) -> tuple[Path, ...]:
+        """The folders in which the engine reads objects of the lake; those of S3 are downloaded."""
+        stores = (self.settings.lake.ingestion, self.settings.lake.processed)
+        return tuple(folder for url in stores if (folder := folder_of(url, self.settings.base)))
+
+    def warehouse(self, *, read_only: bool = False) -> AbstractContextManager[Warehouse]:
+        """Opens the warehouse; who only reads it says so, and is in nobody's way."""
         settings = self.settings.warehouse
         return open_warehouse(
             self.settings.warehouse_url(),
             settings.schema_,
             base=self.settings.base,
             memory=self.settings.lake.memory,
+            reads=self.lake_folders,
+            read_only=read_only,
         )
 
     def workspace(self) -> AbstractContextManager[Workspace]:
         """Opens the engine that stages of one run share."""
         lake = self.settings.lake
-        return Workspace.open(self.settings.cache_folder, lake.memory, checkpoints=lake.checkpoints)
+        return Workspace.open(
+            self.settings.cache_folder,
+            lake.memory,
+            checkpoints=lake.checkpoints,
+            reads=self.lake_folders,
+        )
 
     def ingest(
         self,
@@ -120,36 +161,79 @@ class Pipeline:
         `inspect` sees the snapshot when all of it is captured. Without a workspace, the stage works in one of its own.
         Each stage that nears its deadline stops at a committed point, and says that there is `more`.
         """
-        from totes.ingestion.stage import ingest
-
         with nullcontext(workspace) if workspace else self.workspace() as shared:
-            return ingest(
-                self.settings.source_url(),
-                self.settings.source,
+            return self._ingestion(shared, inspect=inspect, always=always, deadline=deadline).run()
+
+    def _ingestion(self, workspace: Workspace, **options: Any) -> Ingestion:
+        from totes.ingestion.stage import Ingestion
+
+        return Ingestion(
+            self.settings.source_url(),
+            self.settings.source,
+            self.ingestion_store,
+            workspace,
+            self.project.source_tables,
+            self.settings.lake.compression,
+            **options,
+        )
+
+    def adopt(self, *, dry_run: bool = False) -> Adoption:
+        """Goes on with this lake's history on another database, all of whose tables are compared with what was captured.
+
+        With `dry_run`, only says what that would be.
+
+        Raises:
+            NothingToAdopt: the source goes on from what was captured by itself.
+        """
+        from totes.ingestion.adoption import adopt
+
+        with self.workspace() as workspace:
+            return adopt(self._ingestion(workspace), dry_run=dry_run)
+
+    def process(
+        self,
+        workspace: Workspace | None = None,
+        deadline: Deadline = NEVER,
+        choose: Choice | None = None,
+    ) -> Processed:
+        """Processes every ingested batch that is not processed, and makes the changes of models that are chosen.
+
+        By default these are what loses nothing and reads few rows (`project.apply_rows`).
+        """
+        from totes.processing.choice import without_loss
+        from totes.processing.stage import process
+
+        ingested = ingestion_journal(self.ingestion_store)
+        small = without_loss(self.project, ingested, self.settings.project.apply_rows)
+        with nullcontext(workspace) if workspace else self.workspace() as shared:
+            return process(
+                self.project,
                 self.ingestion_store,
+                self.processed_store,
                 shared,
-                needed=self.project.source_tables,
-                compression=self.settings.lake.compression,
-                inspect=inspect,
-                always=always,
+                choose=choose or small,
                 deadline=deadline,
             )
 
-    def process(self, workspace: Workspace | None = None, deadline: Deadline = NEVER) -> Processed:
-        """Processes every ingested batch that is not processed."""
-        from totes.processing.stage import process
+    def pending_changes(self) -> dict[str, ModelChange]:
+        """How the models differ from the star as it is, by model; nothing before the first batch."""
+        from totes.processing.definitions import pending_changes
 
-        with nullcontext(workspace) if workspace else self.workspace() as shared:
-            return process(
-                self.project, self.ingestion_store, self.processed_store, shared, deadline=deadline
-            )
+        return pending_changes(self.project, processed_journal(self.processed_store))
+
+    def apply(self) -> tuple[Processed, Loaded]:
+        """Makes all changes of the models in the star and in the warehouse, whether the source has anything new or not."""
+        from totes.processing.choice import everything
+
+        processed = self.process(choose=everything)
+        return processed, self.load()
 
     def load(self, deadline: Deadline = NEVER) -> Loaded:
         """Loads every processed batch that is not in the warehouse."""
         from totes.warehouse.stage import load
 
         with self.warehouse() as warehouse:
-            return load(self.project, self.processed_store, warehouse, deadline=deadline)
+            return load(self.processed_store, warehouse, self.project.models, deadline=deadline)
 
     def replay(self, url: str, last: int | None = None) -> Loaded:
         """Loads processed batches into the warehouse at a URL, which is empty or holds the first batches of this lake.
@@ -165,7 +249,11 @@ class Pipeline:
 
         settings = self.settings
         opened = open_warehouse(
-            url, settings.warehouse.schema_, base=settings.base, memory=settings.lake.memory
+            url,
+            settings.warehouse.schema_,
+            base=settings.base,
+            memory=settings.lake.memory,
+            reads=self.lake_folders,
         )
         with opened as warehouse:
             newest = warehouse.newest()
@@ -173,12 +261,24 @@ class Pipeline:
                 raise WarehouseRefused(
                     f"that warehouse is at batch {newest.batch} already", hint="Name an empty one"
                 )
-            return load(self.project, self.processed_store, warehouse, last_wanted=last)
+            return load(self.processed_store, warehouse, self.project.models, last_wanted=last)
+
+    def replay_table(self, table: str) -> Rebuilt:
+        """Makes one table of the warehouse again out of the lake: one that is gone, lacks rows or has wrong ones.
+
+        Raises:
+            ConfigurationError: the warehouse has no such table.
+        """
+        from totes.warehouse.stage import rebuild
+
+        with self.warehouse() as warehouse:
+            return rebuild(self.processed_store, warehouse, table, self.project.models)
 
     def run(self, only: str | None = None, *, always: bool = False) -> Cycle:
         """Runs all stages, or one. A stage that fails does not keep the others from the work that is there for them.
 
-        With `always`, a batch is made also when nothing is new at the source.
+        But where one finds that what is there belongs to something else, no later one puts it anywhere. With `always`, a batch
+        is made also when nothing is new at the source.
         """
         _ = self.project  # a project that is wrong is wrong for every stage
         cycle = Cycle()
@@ -188,21 +288,48 @@ class Pipeline:
                     if only != "process":
                         capture = partial(self.ingest, always=always, workspace=workspace)
                         cycle.ingested = _timed(cycle, "ingest", capture)
-                        for failure in cycle.ingested.failures[:1] if cycle.ingested else ():
-                            cycle.failures["ingest"] = failure
-                    if only != "ingest":
+                        if cycle.ingested and cycle.ingested.failure:
+                            cycle.failures["ingest"] = cycle.ingested.failure
+                    mismatch = self._mismatch() if "ingest" in cycle.failures else None
+                    if mismatch:
+                        cycle.failures["ingest"] = mismatch
+                        return cycle
+                    if only != "ingest" and not cycle.is_of_another:
                         cycle.processed = _timed(cycle, "process", partial(self.process, workspace))
+                        if cycle.processed and cycle.processed.failure:
+                            cycle.failures["process"] = cycle.processed.failure
             except StoreError as error:
                 cycle.failures[only or "ingest"] = error
-        if only in (None, "load"):
+        if cycle.is_of_another:
+            _log.warning("the later stages are not run: what is in the lake belongs to something else")
+        elif only in (None, "load"):
             cycle.loaded = _timed(cycle, "load", self.load)
         return cycle
+
+    def _mismatch(self) -> TotesError | None:
+        """What is wrong where the built-in models are in use with another source."""
+        if not self.project.is_built_in:
+            return None
+        newest = ingestion_journal(self.ingestion_store).newest()
+        try:
+            tables = newest.tables if newest else self._source_tables()
+        except TotesError:  # the source is what fails, and that is told
+            return None
+        return self.project.mismatch(tables)
+
+    def _source_tables(self) -> Iterable[str]:
+        """The tables that can be captured at the source, whatever the models read."""
+        from totes.ingestion.source import describe_source
+
+        return describe_source(self.settings.source_url(), self.settings.source, frozenset())
 
     def warehouse_sql(self, dialect: str | None = None) -> list[str]:
         """The warehouse's DDL, statement by statement.
 
         What identifies a row of a table that keeps versions is the first source table's primary key; it is looked up
         in the newest ingested batch, or before the first batch at the source.
+
+        It can be run again at any time, and adds what is missing.
 
         Args:
             dialect: `duckdb` or `postgresql`; by default that of the warehouse's URL.
@@ -221,8 +348,13 @@ class Pipeline:
             else describe_source(self.settings.source_url(), self.settings.source, self.project.source_tables)
         )
         keys = {query.model.name: query.key for query in bind(self.project, tables)}
+        before = processed_journal(self.processed_store).newest()
         return statements(
-            warehouse_tables(self.project.models, keys), schema_of(f"{chosen}:///w", schema), chosen
+            warehouse_tables(self.project.models, keys),
+            schema_of(f"{chosen}:///w", schema),
+            chosen,
+            role=role_of(url),
+            loaded=frozenset(before.models) if before else frozenset(),
         )
 
 

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from totes.errors import ConfigurationError, SecretUnavailable
 from totes.redaction import register_secret, register_secrets_of_text
+from totes.urls import server_fault
 
 PREFIX = "secretsmanager:"
 _PARTS = ("PG_USER", "PG_PASSWORD", "PG_HOST", "PG_PORT", "PG_DATABASE")
@@ -57,6 +58,8 @@ def resolve_secret(value: str, setting: str) -> str:
     known = re.match("(postgresql|postgres|duckdb)://", secret)
     url = secret if known else _url_from_parts(secret, setting, secret_name)
     register_secret(url)
+    if fault := server_fault(url):
+        raise ConfigurationError(f"{setting}: the secret {secret_name}: {fault}")
     return url
 
 

@@ -5,11 +5,13 @@ library; nothing of this repository, nor of the environment that the tests run i
 HTTP server that hands out events and takes answers in; beyond the time limit it kills the process, as the service does.
 
 Not as there: the processor and memory that a function gets, the system that the files are on (folders stand for `/var/task`
-and `/tmp`), and that the process has no rights. It writes no byte code, as it could not there.
+and `/tmp`), and that the process has no rights. It writes no byte code, as it could not there, and finds what was made when
+the zip was unpacked, so that not each of these processes compiles all modules.
 """
 
 from __future__ import annotations
 
+import compileall
 import importlib.util
 import json
 import os
@@ -302,6 +304,7 @@ def unpacked(package: Path, folder: Path) -> Path:
         unfinished = folder / f"unpacking-{uuid.uuid4().hex}"
         with zipfile.ZipFile(package) as archive:
             archive.extractall(unfinished)
+        compileall.compile_dir(unfinished, quiet=2, stripdir=str(unfinished), prependdir=str(target))
         try:
             unfinished.rename(target)
         except OSError:  # somebody else was first

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tests.conftest import Database, rows_of
@@ -30,6 +31,16 @@ CUSTOMERS, CUSTOMERS_SOURCE = "SELECT id, name, city FROM dim_customer", "SELECT
 PURCHASES = "SELECT id, customer_id, city, amount, state FROM fact_purchase_current"
 PURCHASES_SOURCE = """SELECT purchase.id, customer_id, customer.city, amount::numeric, state::text
     FROM purchase LEFT JOIN customer ON customer.id = customer_id"""
+
+
+@contextmanager
+def named(statements: Iterable[str]) -> Iterator[None]:
+    """What fails within says after which statements."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"after {'; '.join(statements)}")
+        raise
 
 
 @dataclass

@@ -7,33 +7,43 @@ import shutil
 import pytest
 
 from tests.conftest import rows_of, run_cleanly
-from tests.drift.shop import Shop
+from tests.drift.shop import Shop, named
 from totes.errors import ModelFailed
 
-
-@pytest.mark.parametrize(
-    "statements",
-    [
+# Changes that come one after the other, a batch after each, and another one after the last or, in the sweep, after each.
+LIVES = {
+    "columns come, and types change": [
         ("ALTER TABLE purchase ADD COLUMN more text",),
-        ("ALTER TABLE purchase ADD COLUMN more text NOT NULL DEFAULT 'x'",),
-        ("ALTER TABLE purchase ADD COLUMN more uuid DEFAULT gen_random_uuid()",),
-        ("ALTER TABLE customer DROP COLUMN spare",),
-        ("ALTER TABLE customer RENAME COLUMN spare TO other",),
+        ("ALTER TABLE purchase ADD COLUMN still_more text NOT NULL DEFAULT 'x'",),
+        ("ALTER TABLE purchase ADD COLUMN most uuid DEFAULT gen_random_uuid()",),
         ("ALTER TABLE purchase ALTER COLUMN id TYPE bigint", "UPDATE purchase SET amount = 1 WHERE id = 1"),
         ("ALTER TABLE customer ALTER COLUMN city TYPE varchar(40)",),
         ("ALTER TABLE purchase ALTER COLUMN amount TYPE numeric(12, 4)",),
         ("ALTER TABLE purchase ALTER COLUMN amount TYPE numeric",),
-        ("ALTER TABLE purchase ALTER COLUMN state TYPE text",),
+        ("ALTER TABLE purchase ALTER COLUMN amount TYPE text",),
+    ],
+    "columns go, and names change": [
+        (
+            "ALTER TABLE customer RENAME COLUMN city TO c",
+            "ALTER TABLE customer RENAME COLUMN spare TO city",
+            "ALTER TABLE customer RENAME COLUMN c TO spare",
+        ),
+        ("ALTER TABLE customer RENAME COLUMN spare TO other",),
+        ("ALTER TABLE customer DROP COLUMN other",),
+        (
+            "ALTER TABLE customer DROP COLUMN city",
+            "ALTER TABLE customer ADD COLUMN city text DEFAULT 'everywhere'",
+        ),
+    ],
+    "enums change": [
         (
             "ALTER TYPE state ADD VALUE 'sent' BEFORE 'paid'",
             "UPDATE purchase SET state = 'sent' WHERE id < 5",
         ),
         ("ALTER TYPE state RENAME VALUE 'new' TO 'fresh'",),
-        ("ALTER TABLE note RENAME TO remark",),
-        ("DROP TABLE note",),
-        ("ALTER TABLE note DROP COLUMN body", "INSERT INTO note VALUES (7)"),
-        ("TRUNCATE purchase",),
-        ("TRUNCATE purchase", "INSERT INTO purchase VALUES (1, 1, 2, 'paid', '2024-02-02')"),
+        ("ALTER TABLE purchase ALTER COLUMN state TYPE text",),
+    ],
+    "tables come and go": [
         ("CREATE TABLE another (id int PRIMARY KEY)", "INSERT INTO another VALUES (1)"),
         ("CREATE TABLE scratch AS SELECT 1 AS id",),
         (
@@ -42,26 +52,35 @@ from totes.errors import ModelFailed
             "DROP TABLE purchase",
             "ALTER TABLE purchase_2 RENAME TO purchase",
         ),
-        (
-            "ALTER TABLE customer DROP COLUMN city",
-            "ALTER TABLE customer ADD COLUMN city text DEFAULT 'everywhere'",
-        ),
-        (
-            "ALTER TABLE customer RENAME COLUMN city TO c",
-            "ALTER TABLE customer RENAME COLUMN spare TO city",
-            "ALTER TABLE customer RENAME COLUMN c TO spare",
-        ),
-        ("ALTER TABLE purchase ALTER COLUMN amount TYPE text",),
+        ("ALTER TABLE note DROP COLUMN body", "INSERT INTO note VALUES (7)"),
+        ("ALTER TABLE note RENAME TO remark",),
+        ("DROP TABLE remark",),
+        ("TRUNCATE purchase", "INSERT INTO purchase VALUES (1, 1, 2, 'paid', '2024-02-02')"),
+        ("TRUNCATE purchase",),
     ],
-    ids=lambda statements: str(statements[0]),
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "calm_between"),
+    [
+        *(pytest.param(changes, False, id=name) for name, changes in LIVES.items()),
+        *(
+            pytest.param(changes, True, id=f"{name}, with calm between", marks=pytest.mark.sweep)
+            for name, changes in LIVES.items()
+        ),
+    ],
 )
-def test_what_models_can_live_with_goes_through(shop: Shop, statements: tuple[str, ...]) -> None:
-    shop.database.execute(*statements)
-    run_cleanly(shop.pipeline)
-    shop.check()
-    shop.database.execute("UPDATE customer SET city = 'moved' WHERE id = 2")
-    run_cleanly(shop.pipeline)
-    shop.check()
+def test_what_models_can_live_with_goes_through(
+    shop: Shop, changes: list[tuple[str, ...]], calm_between: bool
+) -> None:
+    for number, statements in enumerate(changes, start=1):
+        with named(statements):
+            calm = [f"UPDATE customer SET city = 'moved {number}' WHERE id = 2"]
+            for change in (statements, calm) if calm_between or number == len(changes) else (statements,):
+                shop.database.execute(*change)
+                run_cleanly(shop.pipeline)
+                shop.check()
     assert run_cleanly(shop.pipeline).ingested.batch is None
 
 

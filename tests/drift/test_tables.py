@@ -163,7 +163,7 @@ def test_a_schema_change_that_takes_long_is_told_and_the_next_batch_goes_on(
         session.execute("ALTER TABLE customer ADD COLUMN more text DEFAULT 'm'")
         failed = shop.run(OTHER_CHANGE)
         assert "locking customer failed" in str(failed.failures["ingest"])
-        assert shop.batches == 1
+        assert "raise source.lock_timeout" in str(failed.failures["ingest"])
         session.commit()
     run_cleanly(shop.pipeline)
     shop.check()

@@ -92,13 +92,13 @@ class Shop:
 
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder for temporary files of the test's own, in which nothing may be left."""
+    """A folder for temporary files of the test's own, in which no file may be left."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setenv("TMPDIR", str(folder))
     monkeypatch.setattr("tempfile.tempdir", str(folder))
     yield folder
-    assert list(folder.iterdir()) == []
+    assert [file for file in folder.rglob("*") if file.is_file()] == []
 
 
 @pytest.fixture

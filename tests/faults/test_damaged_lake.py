@@ -26,7 +26,7 @@ KINDS = {
     "marks": ("ingestion/marks/sale/*/000000000002-*", "ingest", 3),
     "an ingestion manifest": ("ingestion/batches/000000000002.json", "ingest process", 2),
     "rows": ("processed/fact_sale/*/000000000002-*", "load", 1),
-    "removed keys": ("processed/removed/dim_customer/*/000000000002-*", "load", 1),
+    "removed keys": ("processed/removed/dim_region/*/000000000002-*", "process load", 1),
     "state": ("processed/state/fact_sale/*/000000000001-*", "process", 2),
     "quarantine": ("processed/quarantine/fact_sale/*/000000000002-*", "process", 2),
     "a processed manifest": ("processed/batches/000000000001.json", "process load", 1),

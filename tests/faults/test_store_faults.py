@@ -15,7 +15,7 @@ from tests.conftest import Bucket, Mailbox
 from tests.faults.conftest import Shop
 from tests.faults.proxies import Fault, HttpProxy
 from totes.errors import StoreError
-from totes.lake import store as store_module
+from totes.lake import s3 as store_module
 from totes.lake.store import Store
 from totes.monitoring.alerts import watch
 
@@ -113,7 +113,7 @@ def test_what_lasts_is_named_and_told_and_the_next_run_completes(
     assert {stage: type(error) for stage, error in cycle.failures.items()} == {
         "ingest": StoreError, "process": StoreError, "load": StoreError,
     }  # fmt: skip
-    for stage, store in (("ingest", "ingestion"), ("process", "ingestion"), ("load", "processed")):
+    for stage, store in (("ingest", "ingestion"), ("process", "processed"), ("load", "processed")):
         assert f"{shop.store}/{store}/batches" in str(cycle.failures[stage])
         assert "\n" not in str(cycle.failures[stage])
     watch(pipeline.settings, cycle)

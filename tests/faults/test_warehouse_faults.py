@@ -19,7 +19,7 @@ from tests.faults.proxies import BytesProxy
 from totes.errors import WarehouseError
 from totes.monitoring.alerts import watch
 from totes.terrifictotes.server import LocalServer
-from totes.warehouse import duckdb_file, postgresql
+from totes.warehouse import duckdb_file, postgresql, postgresql_star
 
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
 
@@ -72,7 +72,7 @@ def test_batches_without_a_postgresql_warehouse_are_made_up_for(
 def test_batches_without_a_duckdb_warehouse_are_made_up_for(
     make_shop: Callable[..., Shop], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(duckdb_file, "_LOCK_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(duckdb_file, "_PATIENCE_SECONDS", {False: 0.05, True: 0.05})
     shop = make_shop()
     with held(tmp_path / "warehouse.duckdb"):
         for batch in range(1, 5):
@@ -122,7 +122,8 @@ def test_a_connection_that_is_cut_leaves_a_batch_loaded_wholly_or_not(
             elif name == moment:
                 proxy.after_bytes = 0  # the next answer does not arrive
 
-        patched.setattr(postgresql, "reach", cut)
+        for module in (postgresql, postgresql_star):
+            patched.setattr(module, "reach", cut)
         failures = shop.pipeline(warehouse={"url": proxy.url(warehouse.url)}).run().failures
     assert {stage: type(error) for stage, error in failures.items()} == {"load": WarehouseError}
     assert str(failures["load"]).startswith("loading batch 2 failed: ")
@@ -160,7 +161,7 @@ def test_a_loader_that_stands_still_in_its_transaction_does_not_keep_the_others_
     with monkeypatch.context() as patched:
         patched.setattr(postgresql, "SET_TIMEOUTS", postgresql.SET_TIMEOUTS.replace("5min", "200ms"))
         patched.setattr(
-            postgresql, "reach", lambda name: time.sleep(0.8) if name == "postgresql.rows" else None
+            postgresql_star, "reach", lambda name: time.sleep(0.8) if name == "postgresql.rows" else None
         )
         error = shop.pipeline().run().failures["load"]
     assert isinstance(error, WarehouseError)

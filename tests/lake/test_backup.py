@@ -60,8 +60,8 @@ def test_the_lake_of_these_tests_has_objects_of_every_kind(lake: Path) -> None:
     kinds = {"/".join(path.split("/")[:2]) for path in contents(lake)}
     assert kinds == {
         "ingestion/batches", "ingestion/customer", "ingestion/marks", "ingestion/purchase", "ingestion/town",
-        "processed/batches", "processed/dim_customer", "processed/fact_purchase", "processed/quarantine",
-        "processed/removed", "processed/state",
+        "processed/batches", "processed/dim_customer", "processed/fact_purchase", "processed/mailing",
+        "processed/quarantine", "processed/removed", "processed/state",
     }  # fmt: skip
 
 

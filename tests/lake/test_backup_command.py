@@ -132,6 +132,7 @@ def test_backups_to_one_place_at_once_do_each_other_no_harm(
     assert contents(destination) == contents(lake)
 
 
+@pytest.mark.sweep  # on a busy machine another thread may have read its object back before the process stops
 def test_an_object_is_read_back_before_a_manifest_names_it(
     lake: Path, settings: Path, tmp_path: Path
 ) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 
 from totes.errors import LakeDamaged, StoreError
 from totes.lake import cache as cache_module
+from totes.lake import cache_file
 from totes.lake.cache import Cache
 from totes.lake.journal import Journal
 from totes.lake.manifest import Manifest
@@ -29,8 +31,11 @@ NOON = datetime(2024, 11, 26, 12, tzinfo=UTC)
 def journal(tmp_path: Path) -> Journal[Manifest]:
     """A journal of two batches."""
     journal = Journal(Store.open("lake", tmp_path), Manifest)
+    previous = None
     for batch in (1, 2):
-        journal.commit(Manifest(batch=batch, previous_sha256=None, started_at=NOON, finished_at=NOON))
+        manifest = Manifest(batch=batch, previous_sha256=previous, started_at=NOON, finished_at=NOON)
+        journal.commit(manifest)
+        previous = manifest.sha256()
     return journal
 
 
@@ -102,17 +107,83 @@ def test_a_damaged_cache_is_made_again(
         assert learn(cache, journal) == [1, 2]
 
 
-def test_a_file_that_is_another_database_is_made_again(
-    opened: Callable[..., AbstractContextManager[Cache]], journal: Journal[Manifest], tmp_path: Path
+@pytest.mark.parametrize("damage_at", [0, 12400, -1])
+def test_damage_anywhere_in_the_file_is_found_and_the_cache_made_again(
+    opened: Callable[..., AbstractContextManager[Cache]],
+    journal: Journal[Manifest],
+    tmp_path: Path,
+    damage_at: int,
+) -> None:
+    with opened() as cache:
+        learn(cache, journal)
+        cache.engine.execute("CREATE TABLE much AS SELECT range AS a, hash(range) AS h FROM range(300000)")
+    file = tmp_path / "cache/stage.duckdb"
+    with file.open("r+b") as content:
+        content.seek(damage_at if damage_at >= 0 else file.stat().st_size // 2)
+        content.write(b"\xff" * 64)
+    for _ in range(2):  # what is found in the middle of the work ends it, and heals the next
+        with suppress(StoreError), opened() as cache:
+            if "much" in cache.tables():
+                cache.engine.execute("SELECT sum(h) FROM much").fetchall()
+    with opened() as cache:
+        assert (cache.batch, learn(cache, journal)) == (0, [1, 2])
+
+
+def test_a_database_that_is_no_cache_is_refused_and_stays_as_it_is(
+    opened: Callable[..., AbstractContextManager[Cache]], tmp_path: Path
 ) -> None:
     (tmp_path / "cache").mkdir()
-    with duckdb.connect(str(tmp_path / "cache/stage.duckdb")) as other:
+    file = tmp_path / "cache/stage.duckdb"
+    with duckdb.connect(str(file)) as other:
         other.execute("CREATE TABLE something_else (a INTEGER)")
+    content = file.read_bytes()
+    with pytest.raises(StoreError, match=r"stage\.duckdb is no cache of totes: something_else is in it"):
+        opened().__enter__()
+    assert file.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "CREATE MACRO count(a) AS 7",
+        "CREATE MACRO duckdb_functions() AS TABLE SELECT 1 AS a WHERE false",
+        "CREATE VIEW learnt_too AS FROM learnt",
+        "CREATE TYPE batch AS ENUM ('a')",
+        "CREATE TABLE counted (a INTEGER DEFAULT 1)",
+        "CREATE TABLE checked (a INTEGER CHECK (a > 1))",
+        "CREATE TABLE derived (a INTEGER, b INTEGER AS (a + 1))",
+        "CREATE SCHEMA other",
+        "CREATE INDEX odd ON learnt ((batch + 1))",
+    ],
+)
+def test_a_cache_that_holds_more_than_tables_of_values_is_refused(
+    opened: Callable[..., AbstractContextManager[Cache]],
+    journal: Journal[Manifest],
+    tmp_path: Path,
+    planted: str,
+) -> None:
     with opened() as cache:
-        assert learn(cache, journal) == [1, 2]
+        learn(cache, journal)
+    with duckdb.connect(str(tmp_path / "cache/stage.duckdb")) as other:
+        other.execute(planted)
+    with pytest.raises(StoreError, match="is no cache of totes"):
+        opened().__enter__()
 
 
-def test_a_cache_of_another_lake_is_made_again(
+def test_what_is_planted_beside_the_file_is_refused_too(
+    opened: Callable[..., AbstractContextManager[Cache]], journal: Journal[Manifest], tmp_path: Path
+) -> None:
+    with opened() as cache:
+        learn(cache, journal)
+    with duckdb.connect(str(tmp_path / "cache/stage.duckdb")) as other:
+        other.execute("PRAGMA disable_checkpoint_on_shutdown")
+        other.execute("CREATE MACRO count(a) AS 7")
+    assert (tmp_path / "cache/stage.duckdb.wal").exists()
+    with pytest.raises(StoreError, match="is no cache of totes"):
+        opened().__enter__()
+
+
+def test_the_cache_of_another_lake_stays_as_it_is(
     opened: Callable[..., AbstractContextManager[Cache]], journal: Journal[Manifest], tmp_path: Path
 ) -> None:
     with opened() as cache:
@@ -120,17 +191,63 @@ def test_a_cache_of_another_lake_is_made_again(
     elsewhere = Journal(Store.open("elsewhere", tmp_path), Manifest)
     with opened(elsewhere) as cache:
         assert cache.batch == 0
+    elsewhere.commit(
+        Manifest(batch=1, previous_sha256=None, started_at=NOON, finished_at=NOON, totes="0.0.1")
+    )
+    with opened(elsewhere) as cache:
+        assert learn(cache, elsewhere) == [1]
+    with opened() as cache:
+        assert cache.batch == 2
+    with opened(elsewhere) as cache:
+        assert cache.batch == 1
 
 
-def test_a_cache_of_a_lake_that_was_replaced_is_made_again(
+def test_the_cache_of_a_lake_that_was_moved_goes_on(
+    opened: Callable[..., AbstractContextManager[Cache]], journal: Journal[Manifest], tmp_path: Path
+) -> None:
+    with opened() as cache:
+        learn(cache, journal)
+    (tmp_path / "lake").rename(tmp_path / "moved")
+    with opened(Journal(Store.open("moved", tmp_path), Manifest)) as cache:
+        assert cache.batch == 2
+
+
+def test_a_manifest_that_was_replaced_is_noticed_by_whoever_read_the_former_one(
     opened: Callable[..., AbstractContextManager[Cache]], journal: Journal[Manifest], tmp_path: Path
 ) -> None:
     with opened() as cache:
         learn(cache, journal)
     another = Manifest(batch=2, previous_sha256=None, started_at=NOON, finished_at=NOON, totes="0.0.1")
     (tmp_path / "lake/batches/000000000002.json").write_bytes(another.content())
+    with pytest.raises(
+        LakeDamaged,
+        match=r"000000000002\.json is not the manifest that was there when the lake was last read",
+    ):
+        opened(Journal(journal.store, Manifest)).__enter__()
+
+
+@pytest.mark.parametrize("trouble", ["folder", "permission"])
+def test_a_cache_that_cannot_be_opened_is_named_and_not_removed(
+    opened: Callable[..., AbstractContextManager[Cache]],
+    journal: Journal[Manifest],
+    tmp_path: Path,
+    trouble: str,
+) -> None:
     with opened() as cache:
-        assert cache.batch == 0
+        learn(cache, journal)
+    file = tmp_path / "cache/stage.duckdb"
+    if trouble == "folder":
+        file.rename(tmp_path / "away")
+        file.mkdir()
+    else:
+        if os.geteuid() == 0:
+            pytest.skip("root may read everything")
+        file.chmod(0)
+    with pytest.raises(
+        StoreError, match=r"stage\.duckdb cannot be opened: (Is a directory|Permission denied)"
+    ):
+        opened().__enter__()
+    assert file.exists()
 
 
 def test_a_lake_that_has_lost_its_newest_batch_is_not_taken_for_a_new_one(
@@ -180,7 +297,7 @@ def test_a_cache_that_another_process_has_open_is_left_alone(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cache_module, "_LOCK_PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(cache_file, "_LOCK_PATIENCE_SECONDS", 0.3)
     with opened() as cache:
         learn(cache, journal)
     holder = subprocess.Popen(
@@ -199,7 +316,7 @@ def test_a_cache_that_another_process_has_open_is_left_alone(
 def test_a_cache_that_another_process_is_just_making_is_not_taken_for_a_damaged_one(
     opened: Callable[..., AbstractContextManager[Cache]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache_module, "_LOCK_PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(cache_file, "_LOCK_PATIENCE_SECONDS", 0.3)
     with opened():
         pass
     file = tmp_path / "cache/stage.duckdb"
@@ -214,7 +331,7 @@ def test_a_cache_that_another_process_is_just_making_is_not_taken_for_a_damaged_
 def test_a_cache_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
-        pytest.raises(StoreError, match="file/cache cannot be made"),
+        pytest.raises(StoreError, match="file/cache cannot be used"),
         Workspace.open(tmp_path / "file/cache", "1GB"),
     ):
         pass

@@ -12,7 +12,8 @@ from structlog.testing import capture_logs
 from tests.conftest import Command, Database, Mailbox
 from tests.contracts.shop import MODELS, SCHEMA
 from totes.config import Settings
-from totes.monitoring.alerts import send, watch
+from totes.monitoring.alerts import watch
+from totes.monitoring.delivery import send
 from totes.monitoring.health import health_file, read_health, write_health
 from totes.pipeline import Pipeline
 
@@ -55,6 +56,30 @@ def test_a_source_that_is_down_is_told_once_and_once_more_when_it_is_back(
     assert smtp.subjects == ["[totes] shop: ingest fails", "[totes] shop: ingest works again"]
 
 
+def test_a_second_table_that_cannot_be_read_is_reported_too_and_both_are_named(
+    make: Callable[..., Pipeline], smtp: Mailbox, database: Database
+) -> None:
+    database.execute("CREATE TABLE readable (id integer PRIMARY KEY)")
+    run(make())
+    database.execute("ALTER TABLE customer DROP CONSTRAINT customer_pkey")
+    run(make())
+    database.execute('ALTER TABLE "order" DROP CONSTRAINT order_pkey')
+    run(make())
+    run(make())
+    of_ingest = [number for number, subject in enumerate(smtp.subjects) if "ingest" in subject]
+    assert [smtp.subjects[number] for number in of_ingest] == ["[totes] shop: ingest fails"] * 2
+    assert "public.customer has no primary key" in smtp.text(of_ingest[0])
+    told = smtp.text(of_ingest[1])
+    assert "2 tables are left out: public.customer has no primary key; public.order has no" in told
+    database.execute("ALTER TABLE customer ADD PRIMARY KEY (customer_id)")
+    run(make())
+    database.execute('ALTER TABLE "order" ADD PRIMARY KEY (order_id)')
+    run(make())
+    assert [subject for subject in smtp.subjects if "ingest" in subject][2:] == [
+        "[totes] shop: ingest works again"
+    ]
+
+
 def test_the_mail_says_what_since_when_and_the_next_step_and_no_password(
     make: Callable[..., Pipeline], smtp: Mailbox
 ) -> None:
@@ -66,7 +91,10 @@ def test_the_mail_says_what_since_when_and_the_next_step_and_no_password(
     assert text.startswith(
         f'Since {since}: connecting to the source failed: connection failed: connection to server at "127.0.0.1"'
     )
-    assert "Next step: Check source.url and that the server is up" in text
+    assert (
+        "Next step: Nothing listens there: check host and port in source.url, and that the server is up"
+        in text
+    )
     for secret in ("wrong-geheim", smtp.password):
         assert secret not in mail.as_string()
 
@@ -114,13 +142,13 @@ def test_an_alert_that_cannot_be_sent_is_logged_and_stops_nothing(
         run(make(NOWHERE, urls=[url, smtp.url]))
     assert smtp.subjects == ["[totes] shop: ingest fails"]
     [entry] = [entry for entry in logged if entry["log_level"] == "error"]
-    assert entry["event"] == "an alert could not be sent; check alerts.urls"
+    assert entry["event"] == "an alert could not be sent, and is sent after a later cycle; check alerts.urls"
     assert "geheim-9" not in str(logged) + "".join(capfd.readouterr())
 
 
 def test_a_secret_in_a_text_is_not_sent(smtp: Mailbox) -> None:
-    settings = Settings(source={"url": "postgresql://u:p@h/d"}, alerts={"urls": [smtp.url]})
-    assert send(settings, f"title {smtp.password}", f"body {smtp.password}") is True
+    Settings(source={"url": "postgresql://u:p@h/d"}, alerts={"urls": [smtp.url]})
+    assert send(smtp.url, f"title {smtp.password}", f"body {smtp.password}") is True
     assert (smtp.subjects, smtp.text(0).strip()) == (["title ***"], "body ***")
 
 

@@ -26,7 +26,7 @@ def test_every_model_that_is_wrong_by_itself_is_named(
     assert [check["found"] for check in checks["project", "models"]] == [
         "models/dim_b.sql, line 1: GROUP BY cannot be maintained incrementally: an output row would depend on many source rows",
         "models/dim_c.sql, line 1: a model is one statement: CREATE TABLE name (columns) AS SELECT …",
-        "models/dim_d.sql: it is not UTF-8 text",
+        "models/dim_d.sql, line 1: it is not UTF-8 text",
     ]
     assert said(checks, "project", "binding") == "not checked: the project cannot be loaded"
 

@@ -128,9 +128,7 @@ def test_what_is_captured_otherwise_than_people_may_think_is_named(
         "source: choice",
         "source: changed at",
     }
-    assert "without the rows of the tables that inherit from it (child)" in said(
-        checks, "source", "inheritance"
-    )
+    assert "with the rows of the tables that inherit from it (child)" in said(checks, "source", "inheritance")
     assert "source.tables has sales_*" in said(checks, "source", "choice")
     assert "source.exclude has tmp_*" in said(checks, "source", "choice")
     excluded = doctor(database.url, source={"exclude": ["unknown_to_models", "child"]}, **small)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Database, run_cleanly
+from tests.conftest import EITHER_KIND, Database, run_cleanly
 from tests.contracts import shop
 from tests.monitoring.test_verification import FILL, found, tamper
 from tests.processing.freight import MODELS, SCHEMA
@@ -17,8 +17,8 @@ from totes.pipeline import Pipeline
 
 COLUMNS = "series, shipment_number, driver, origin, origin_title, destination_title, destination_country, weight, heavy"
 COPIED = f"INSERT INTO fact_shipment SELECT 9999, {COLUMNS}, valid_from, valid_to, is_deleted, batch_id FROM fact_shipment"
-FACT, DRIVER, DEPOT = "fact_shipment", "dim_driver", "dim_depot"
-ONE = "WHERE shipment_number = 10"  # has one version; 4 has two, 7 is deleted, 12 and 31 are in quarantine, d2 is kept
+FACT, DRIVER = "fact_shipment", "dim_driver"
+ONE = "WHERE shipment_number = 10"  # has one version; 4 has two, 7 is deleted, 12 and 31 are in quarantine, d2 is deleted
 OLD = "WHERE shipment_number = 4 AND valid_to IS NOT NULL"
 
 # What is planted, where, and what is found: missing, extra, different, broken, altered.
@@ -46,13 +46,13 @@ PLANTED: list[tuple[str, str, tuple[int, ...]]] = [
     (f"{COPIED.replace('shipment_number,', '31,', 1)} {ONE}", FACT, (0, 0, 0, 0, 1)),
     ("CREATE OR REPLACE VIEW fact_shipment_current AS SELECT * FROM fact_shipment"
      " WHERE valid_to IS NULL AND NOT is_deleted AND shipment_number <> 10", FACT, (1, 0, 0, 0, 1)),
-    ("DROP VIEW fact_shipment_current", FACT, (0, 0, 0, 0, 0)),
     ("UPDATE dim_driver SET boss_name = 'stale' WHERE badge = 'd3'", DRIVER, (0, 0, 1, 0, 1)),
-    ("INSERT INTO dim_driver VALUES ('d9', 'Nobody', NULL)", DRIVER, (0, 1, 0, 0, 1)),
+    ("INSERT INTO dim_driver VALUES ('d9', 'Nobody', NULL, false)", DRIVER, (0, 1, 0, 0, 1)),
     ("DELETE FROM dim_driver WHERE badge = 'd3'", DRIVER, (1, 0, 0, 0, 1)),
     ("UPDATE dim_driver SET driver_name = 'x' WHERE badge = 'd2'", DRIVER, (0, 0, 0, 0, 1)),
-    ("DELETE FROM dim_driver WHERE badge = 'd2'", DRIVER, (1, 0, 0, 0, 0)),
-    ("DROP TABLE dim_depot", DEPOT, (4, 0, 0, 0, 4)),
+    ("DELETE FROM dim_driver WHERE badge = 'd2'", DRIVER, (0, 0, 0, 0, 1)),
+    ("UPDATE dim_driver SET is_deleted = false WHERE badge = 'd2'", DRIVER, (0, 1, 0, 0, 1)),
+    ("UPDATE dim_driver SET is_deleted = true WHERE badge = 'd3'", DRIVER, (1, 0, 0, 0, 1)),
 ]  # fmt: skip
 # What PostgreSQL's tables can be brought to have, and DuckDB's not.
 PLANTED_IN_POSTGRESQL = [
@@ -112,17 +112,17 @@ def test_every_planted_difference_is_found(
     run_cleanly(pipeline)
     planted = PLANTED[spread]  # the warehouses differ only in how rows are copied out of them
     if not warehouse_url.startswith("duckdb"):
-        tamper(pipeline, *WITHOUT_CONSTRAINTS)
         planted = planted + PLANTED_IN_POSTGRESQL
     untouched = found(pipeline)
     assert untouched.equal
-    assert [(one.rows, one.kept, one.set_aside) for one in untouched.tables.values()] == [
-        (4, 0, 0), (2, 1, 0), (28, 0, 2)
+    assert [(one.rows, one.set_aside) for one in untouched.tables.values()] == [
+        (4, 0), (2, 0), (28, 2)
     ]  # fmt: skip
     copy = copies(pipeline, tmp_path, new_database)
     for statement, table, counts in planted:
         one = copy()
-        tamper(one, statement)
+        # A run makes an index again that is gone, unless rows speak against it.
+        tamper(one, *(() if warehouse_url.startswith("duckdb") else WITHOUT_CONSTRAINTS), statement)
         seen = found(one).tables
         verdict = seen[table]
         assert (
@@ -133,9 +133,10 @@ def test_every_planted_difference_is_found(
             verdict.altered,
         ) == counts, statement
         assert [name for name, other in seen.items() if not other.equal] == [table], statement
-        assert verdict.examples or verdict.lacking or verdict.broken, statement
-        dropped = "DROP" in statement
-        assert bool(verdict.lacking) == dropped, statement
+        assert verdict.examples or verdict.broken, statement
+        assert not verdict.lacking, (
+            statement
+        )  # a view that is gone is made again, and a table that is gone stops the load
 
 
 def test_a_row_whose_parent_is_gone_is_compared_for_as_long_as_it_is_loaded(
@@ -147,14 +148,14 @@ def test_a_row_whose_parent_is_gone_is_compared_for_as_long_as_it_is_loaded(
     database.execute("DELETE FROM customer WHERE customer_id = 10")  # and its orders stay
     seen = found(pipeline)
     assert seen.equal
-    assert [(one.rows, one.kept, one.set_aside) for one in seen.tables.values()] == [(1, 1, 0), (3, 0, 0)]
+    assert [(one.rows, one.set_aside) for one in seen.tables.values()] == [(1, 0), (3, 0)]
     tamper(pipeline, "UPDATE fact_order SET quantity = 99 WHERE order_id = 1")
     assert not found(pipeline).tables["fact_order"].equal
     tamper(pipeline, "UPDATE fact_order SET quantity = 2 WHERE order_id = 1")
-    database.execute('UPDATE "order" SET quantity = 8 WHERE order_id = 1')  # which cannot be loaded
+    database.execute('UPDATE "order" SET quantity = 8 WHERE order_id = 1')
     seen = found(pipeline)
     assert seen.equal
-    assert (seen.tables["fact_order"].rows, seen.tables["fact_order"].set_aside) == (2, 1)
+    assert (seen.tables["fact_order"].rows, seen.tables["fact_order"].set_aside) == (3, 0)
 
 
 def test_values_that_are_equal_and_not_the_same_are_told_apart(
@@ -186,6 +187,7 @@ def test_values_that_are_equal_and_not_the_same_are_told_apart(
     assert found(pipeline).equal
 
 
+@EITHER_KIND
 def test_a_date_that_the_calendar_lacks_is_missing(
     database: Database, warehouse_url: str, make_pipeline: Any, write_project: Any
 ) -> None:

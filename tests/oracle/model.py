@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from tests.oracle.shop import COLUMNS, REFERENCE, STAR, TABLES, Key, Values
+from tests.oracle.shop import COLUMNS, STAR, TABLES, Key, Values
 
 
 class Row(NamedTuple):
@@ -40,7 +40,7 @@ class Expected:
     """What there must be after a batch.
 
     `changes` are the lines of the batch's packets, by table and key: the row, or None for a delete, and `_at`.
-    `latest` are the warehouse's tables with one row a key, `quarantine` the keys that are set aside, by model.
+    `latest` are the warehouse's tables with one row a key, all of which are referred to and so end in `is_deleted`; `quarantine` the keys that are set aside, by model.
     """
 
     state: State
@@ -83,13 +83,11 @@ class Oracle:
                 name
             )  # what is set aside is tried again each time
             quarantine[name] = self._apply(name, state, read_at, fresh)
-        for name in reversed(
-            self._warehouse
-        ):  # a row that is gone stays for as long as one refers to it that stays
-            for key in self._warehouse[name].keys() - self._star[name].keys():
-                if not self._is_referred(name, key):
-                    del self._warehouse[name][key]
-        expected = Expected(deepcopy(state), read_at, changes, deepcopy(self._warehouse), quarantine)
+        latest = {
+            name: {key: (*values, key not in self._star[name]) for key, values in rows.items()}
+            for name, rows in self._warehouse.items()
+        }
+        expected = Expected(deepcopy(state), read_at, changes, latest, quarantine)
         self.batches.append(expected)
         return expected
 
@@ -130,7 +128,7 @@ class Oracle:
         good = {
             row.key: row.values
             for row in outputs
-            if row.fits and (row.refers_to is None or (row.refers_to,) in self._star[str(model.target)])
+            if row.fits and (row.refers_to is None or (row.refers_to,) in self._warehouse[str(model.target)])
         }
         bad = {row.key for row in outputs} - good.keys()
         removed = (
@@ -158,15 +156,6 @@ class Oracle:
             begins = max(read_at, before.begins + timedelta(microseconds=1))
         shown = values if values is not None else before.values if before else ()
         versions.append(Version(key, shown, begins, values is None, len(self.batches) + 1, len(versions) + 1))
-
-    def _is_referred(self, name: str, key: Key) -> bool:
-        for referrer, position in REFERENCE.items():
-            if STAR[referrer].target == name:
-                rows = self._warehouse[referrer].values() if referrer in self._warehouse else ()
-                versions = (version.values for version in self.versions.get(referrer, ()))
-                if any((values[position],) == key for values in (*rows, *versions)):
-                    return True
-        return False
 
 
 def _changed_at(table: str, values: Values) -> datetime | None:

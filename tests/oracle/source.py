@@ -138,6 +138,15 @@ class Source:
         """Whether no session would have to be waited for by a TRUNCATE."""
         return all(table != held for session in self.sessions for held, _ in session.held)
 
+    def is_being_captured(self) -> bool:
+        """Whether a runner has its turn at the source, as the server sees it."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            held = connection.execute(
+                "SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = database"
+                " WHERE locktype = 'advisory' AND granted AND datname = current_database()"
+            ).fetchall()
+        return bool(held)
+
 
 def _has_key(table: str) -> str:
     return " AND ".join(f"{column} = %s" for column in COLUMNS[table][: KEYS[table]])

@@ -62,8 +62,8 @@ EXPECTED = {
 }
 
 PRESENT = {
-    "dim_driver": "SELECT badge, driver_name, boss_name FROM dim_driver",
-    "dim_depot": "SELECT CAST(depot_id AS VARCHAR), title, region, country FROM dim_depot",
+    "dim_driver": "SELECT badge, driver_name, boss_name FROM dim_driver_current",
+    "dim_depot": "SELECT CAST(depot_id AS VARCHAR), title, region, country FROM dim_depot_current",
     "fact_shipment": """SELECT series, shipment_number, driver, CAST(origin AS VARCHAR), origin_title,
         destination_title, destination_country, weight, heavy FROM fact_shipment_current""",
 }

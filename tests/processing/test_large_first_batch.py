@@ -54,21 +54,27 @@ FURTHER = {
     "keys read from text": ("INSERT INTO code VALUES ('01', 1), ('x', 2)",),
     "orphans of orphans": ("UPDATE node SET up = 77 WHERE id = 3",),
 }
+# Of other tables, each of which is computed by itself: at once, and one by one in the sweep.
+FURTHER["bad values, keys and orphans"] = tuple(
+    statement
+    for name in ("bad values", "keys read from text", "orphans of orphans")
+    for statement in FURTHER[name]
+)
 
 
 @pytest.mark.parametrize(
     ("further", "at_hand"),
     [
-        *(pytest.param(further, True, id=f"{name}, at hand") for name, further in FURTHER.items()),
-        *(
-            pytest.param(
-                further,
-                False,
-                id=f"{name}, from the lake",
-                marks=() if name in ("all well", "an orphan") else pytest.mark.sweep,
-            )
-            for name, further in FURTHER.items()
-        ),
+        pytest.param(
+            further,
+            at_hand,
+            id=f"{name}, {'at hand' if at_hand else 'from the lake'}",
+            marks=()
+            if name in ("all well", "an orphan", "bad values, keys and orphans")
+            else pytest.mark.sweep,
+        )
+        for name, further in FURTHER.items()
+        for at_hand in (True, False)
     ],
 )
 def test_what_is_computed_aside_is_what_is_computed_in_the_transaction(

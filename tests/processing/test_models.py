@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from totes.errors import ConfigurationError, ModelError
-from totes.star.model import parse_model
+from totes.star.model_file import parse_model
 from totes.star.project import load_project
 
 

@@ -18,7 +18,7 @@ def set_aside(pipeline: Pipeline, model: str) -> list[tuple[Any, ...]]:
     if not objects:
         return []
     with pipeline.processed_store.local(list(objects)) as files:
-        return engine.connect(None, memory="1GB").execute(
+        return engine.connect(None, memory="1GB", reads=pipeline.lake_folders).execute(
             f"SELECT row_key, reason FROM {engine.parquet(files)} ORDER BY row_key"
         ).fetchall()  # fmt: skip
 

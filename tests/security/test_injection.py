@@ -190,7 +190,10 @@ def test_hostile_settings_of_the_source_name_a_table_or_are_refused(
             hostile_source.url, project=project, source={"schema": HOSTILE[3]} | source,
             lake={"ingestion": f"lake-{number}", "cache": f"cache-{number}"},
         )  # fmt: skip
-        return set(pipeline.ingest().changes)
+        done = pipeline.ingest()
+        if done.failure:
+            raise done.failure
+        return set(done.changes)
 
     view, key = f"view {HOSTILE[0]}", f"key {HOSTILE[0]}"
     hostile_source.execute(f"CREATE TABLE {q(HOSTILE[3])}.canary (id text PRIMARY KEY)")

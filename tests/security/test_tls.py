@@ -18,7 +18,8 @@ from tests.conftest import Command, rows_of, run_cleanly
 from tests.security.certificates import Authority, binaries_with_tls, new_authority, tls_server
 from totes.config import SourceSettings
 from totes.errors import SourceError, WarehouseError
-from totes.ingestion.source import _bulk_cursor, open_snapshot
+from totes.ingestion.session import BulkConnection
+from totes.ingestion.source import open_snapshot
 from totes.pipeline import Pipeline
 from totes.terrifictotes.server import LocalServer
 from totes.warehouse.postgresql import open_postgresql
@@ -71,8 +72,7 @@ def _source(target: str) -> None:
 
 def _bulk(target: str) -> None:
     try:
-        with _bulk_cursor(target, "00000000-00000000-1", server_version=0):
-            pass
+        BulkConnection(target, "00000000-00000000-1", {}, None).close()
     except adbc_driver_manager.Error as error:
         if "snapshot" not in str(error):
             raise  # otherwise it was connected, and heard that there is no such snapshot

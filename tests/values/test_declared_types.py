@@ -29,10 +29,9 @@ from totes import engine
 from totes.errors import ModelFailed
 from totes.lake.journal import processed_journal
 from totes.pipeline import Pipeline
-from totes.star import model
+from totes.star import model_file
 
 SOURCES = {kind: f"c{number}" for number, kind in enumerate(STRATEGIES)}
-EACH = 20
 
 
 def table_of(declared: str) -> str:
@@ -53,14 +52,14 @@ def models() -> dict[str, str]:
     return made
 
 
-def fill(database: Database) -> dict[int, str]:
-    """One row a value, in the column of its type; gives the type of each row's value."""
+def fill(database: Database, each: int) -> dict[int, str]:
+    """One row a value, so many random ones a type, in the column of its type; gives the type of each row's value."""
     kinds: dict[int, str] = {}
     columns = ", ".join(f"{column} {kind}" for kind, column in SOURCES.items())
     database.execute(f"CREATE TABLE given (id int PRIMARY KEY, {columns})")
     with psycopg.connect(database.url) as session:
         for kind, column in SOURCES.items():
-            candidates = [*MATRIX[kind], *random_values(kind, EACH)]
+            candidates = [*MATRIX[kind], *random_values(kind, each)]
             rows = ", ".join(
                 f"({len(kinds) + number}, ({value})::{kind})" for number, value in enumerate(candidates)
             )
@@ -112,7 +111,7 @@ def set_aside(pipeline: Pipeline, table: str) -> dict[int, str]:
                 engine.parquet(files) if objects else "(SELECT '' AS row_key, '' AS reason WHERE false)"
             )
             rows = (
-                engine.connect(None, memory="1GB")
+                engine.connect(None, memory="1GB", reads=pipeline.lake_folders)
                 .execute(f"SELECT row_key, reason FROM {relation}")
                 .fetchall()
             )
@@ -194,13 +193,14 @@ def faults(pipeline: Pipeline, given: Given, found: Stored, before: Stored) -> l
 
 
 def test_the_oracle_knows_every_type_that_a_model_may_declare() -> None:
-    assert {*model._TYPES.values(), "VARCHAR", "DECIMAL(10,2)", "NUMERIC", "VARCHAR(5)"} == set(DECLARED)
+    assert {*model_file._TYPES.values(), "VARCHAR", "DECIMAL(10,2)", "NUMERIC", "VARCHAR(5)"} == set(DECLARED)
 
 
+@pytest.mark.parametrize("each", [8, pytest.param(40, marks=pytest.mark.sweep)])
 def test_a_declared_type_has_the_value_exactly_or_the_row_is_set_aside(
-    database: Database, new_database: Any, make_pipeline: Any, write_project: Any
+    database: Database, new_database: Any, make_pipeline: Any, write_project: Any, each: int
 ) -> None:
-    kinds = fill(database)
+    kinds = fill(database, each)
     project = write_project(models())
     pipeline = make_pipeline(database.url, project=project)
     run_cleanly(pipeline)

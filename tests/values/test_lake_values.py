@@ -62,7 +62,11 @@ def packets(pipeline: Pipeline, batch: int, table: str) -> list[dict[str, Any]]:
     objects = ingestion_journal(pipeline.ingestion_store).read(batch).tables[table].objects
     with pipeline.ingestion_store.local(list(objects)) as files:
         read = engine.text_lines(files, "zstd", line_bytes_max=64 << 20)
-        lines = engine.connect(None, memory="1GB").execute(f"SELECT json FROM {read}").fetchall()
+        lines = (
+            engine.connect(None, memory="1GB", reads=pipeline.lake_folders)
+            .execute(f"SELECT json FROM {read}")
+            .fetchall()
+        )
     return [dict(members(line)) for (line,) in lines]
 
 

@@ -45,15 +45,15 @@ MISSED = {
 ALIKE = {"day": ("day",), "at": ("at", "second", "own"), "moment": ("moment",)}
 MODELS = {
     "fact_t": """CREATE TABLE fact_t (r BIGINT PRIMARY KEY, id INTEGER, small SMALLINT, wide BIGINT, whole INTEGER, n DOUBLE, said VARCHAR,
-        day DATE, day_said VARCHAR, day_at TIMESTAMP, month INTEGER, at TIMESTAMP, at_said VARCHAR, at_json JSON, at_day DATE,
+        day DATE, day_said VARCHAR, day_at TIMESTAMP, month INTEGER, "at" TIMESTAMP, at_said VARCHAR, at_json JSON, at_day DATE,
         moment TIMESTAMPTZ, moment_said VARCHAR, own TIMESTAMP, counted INTEGER, later BOOLEAN) AS
         SELECT id, small, small AS wide, whole, whole AS n, whole AS said, day, day AS day_said, day AS day_at, month(day) AS month,
-        at, at AS at_said, at AS at_json, CAST(at AS DATE) AS at_day, moment, moment AS moment_said, own, counted,
-        moment > CAST(at AS TIMESTAMPTZ) AS later FROM t""",
+        "at", "at" AS at_said, "at" AS at_json, CAST("at" AS DATE) AS at_day, moment, moment AS moment_said, own, counted,
+        moment > CAST("at" AS TIMESTAMPTZ) AS later FROM t""",
     "dim_t": """CREATE TABLE dim_t (id INTEGER PRIMARY KEY, at_said VARCHAR, day TIMESTAMP) AS
-        SELECT id, at AS at_said, day FROM t WHERE at < TIMESTAMP '2024-01-01'""",
+        SELECT id, "at" AS at_said, day FROM t WHERE "at" < TIMESTAMP '2024-01-01'""",
     "dim_joined": """CREATE TABLE dim_joined (id INTEGER PRIMARY KEY, moment TIMESTAMPTZ, said VARCHAR, day DATE) AS
-        SELECT u.id, u.moment, u.at AS said, v.day FROM u LEFT JOIN u AS v ON v.whole = u.whole AND v.id = u.id""",
+        SELECT u.id, u.moment, u."at" AS said, v.day FROM u LEFT JOIN u AS v ON v.whole = u.whole AND v.id = u.id""",
 }
 
 

@@ -19,8 +19,8 @@ from totes.terrifictotes.server import LocalServer
 from totes.warehouse import building, postgresql
 
 TABLES = "SELECT relname::text FROM pg_class WHERE relkind IN ('r', 'v') AND relnamespace = 'public'::regnamespace ORDER BY 1"
-OWN = [("totes_batches",), ("totes_kept",)]
-COMPLETE = [("dim_customer",), ("fact_order",), ("fact_order_current",), *OWN]
+OWN = [("totes_batches",), ("totes_tables",)]
+COMPLETE = [("dim_customer",), ("dim_customer_current",), ("fact_order",), ("fact_order_current",), *OWN]
 SLOW_INDEXES = """
 CREATE FUNCTION sleep() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(3600); END $$;
 CREATE EVENT TRIGGER slow ON ddl_command_end WHEN TAG IN ('CREATE INDEX') EXECUTE FUNCTION sleep()

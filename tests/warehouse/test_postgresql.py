@@ -14,7 +14,6 @@ from tests.contracts.shop import MODELS, SCHEMA
 from totes.errors import WarehouseError, WarehouseRefused
 from totes.pipeline import Pipeline
 from totes.terrifictotes.server import LocalServer
-from totes.warehouse import references
 
 
 @pytest.fixture
@@ -59,6 +58,7 @@ def test_primary_and_foreign_keys_are_real(pipeline: Pipeline, star: Database) -
         ("fact_order", "FOREIGN KEY", "customer_id", "dim_customer"),
         ("fact_order", "PRIMARY KEY", "order_record_id", "fact_order"),
         ("totes_batches", "PRIMARY KEY", "batch_id", "totes_batches"),
+        ("totes_tables", "PRIMARY KEY", "table_name", "totes_tables"),
     ]  # fmt: skip
 
 
@@ -137,7 +137,7 @@ def test_the_owner_creates_and_a_role_that_may_not_create_loads(
     )
     ddl = totes("warehouse", "sql")
     assert ddl.code == 0
-    star.execute(*(statement for statement in ddl.out.split(";") if statement.strip()))
+    star.execute(*(statement for statement in ddl.out.split(";\n\n") if statement.strip()))
     assert totes("run").code == 0
     database.execute('UPDATE "order" SET quantity = 9', 'DELETE FROM "order" WHERE order_id = 3',
                      "INSERT INTO customer VALUES (12, 'Cy', NULL, now())")  # fmt: skip
@@ -181,7 +181,7 @@ def test_a_warehouse_that_cannot_be_reached_is_told_without_its_password(
         assert "\n" not in str(caught.value)
 
 
-def test_a_statement_that_postgresql_refuses_is_told_in_its_words(
+def test_a_constraint_of_somebodys_that_is_violated_is_named_without_the_row(
     pipeline: Pipeline, database: Database, star: Database
 ) -> None:
     run_cleanly(pipeline)
@@ -191,7 +191,7 @@ def test_a_statement_that_postgresql_refuses_is_told_in_its_words(
     pipeline.process()
     with pytest.raises(WarehouseError) as caught:
         pipeline.load()
-    said = 'loading batch 2 failed: ERROR: new row for relation "fact_order" violates check constraint "few"'
+    said = "loading batch 2 failed: check violation: table fact_order, constraint few (SQLSTATE 23514)"
     assert str(caught.value).startswith(said)
 
 
@@ -209,55 +209,9 @@ def test_duckdb_and_postgresql_hold_the_same_rows_of_the_same_lake(
     pipeline.process()
     beside = make_pipeline(database.url, project=pipeline.settings.project.model_dump())
     assert pipeline.load() == beside.load()
-    for table, count in (("dim_customer", 2), ("fact_order", 5)):
+    for table, count in (("dim_customer", 3), ("dim_customer_current", 1), ("fact_order", 5)):
         rows = rows_of(pipeline, f"SELECT * FROM {table} ORDER BY 1")
         assert [tuple(map(str, row)) for row in rows] == [
             tuple(map(str, row)) for row in rows_of(beside, f"SELECT * FROM {table} ORDER BY 1")
         ]
         assert len(rows) == count
-
-
-FOREIGN_KEYS = """SELECT conname::text, pg_get_constraintdef(oid), convalidated, confrelid::regclass::text
-                  FROM pg_constraint WHERE contype = 'f' ORDER BY 1"""
-
-
-def test_foreign_keys_are_the_same_after_a_load_that_checked_them_as_a_set(
-    pipeline: Pipeline, database: Database, star: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run_cleanly(pipeline)
-    star.execute(
-        "CREATE TABLE reason (code int PRIMARY KEY)", "INSERT INTO reason VALUES (0), (1), (2), (7)",
-        "ALTER TABLE fact_order ADD CONSTRAINT somebodys FOREIGN KEY (quantity) REFERENCES reason DEFERRABLE NOT VALID",
-    )  # fmt: skip
-    keys = star.execute(FOREIGN_KEYS)
-    assert len(keys) == 2
-    numbers = star.execute("SELECT oid FROM pg_constraint WHERE contype = 'f'")
-    monkeypatch.setattr(references, "MANY_ROWS", 10)
-    database.execute(
-        "INSERT INTO \"order\" SELECT i, 10, 1, 1, '2024-11-27' FROM generate_series(100, 200) i"
-    )
-    run_cleanly(pipeline)
-    assert star.execute(FOREIGN_KEYS) == keys
-    assert star.execute("SELECT oid FROM pg_constraint WHERE contype = 'f'") != numbers
-    assert star.execute("SELECT count(*) FROM fact_order WHERE order_id >= 100") == [(101,)]
-    with pytest.raises(Exception, match="fact_order_customer_id_fkey"):
-        star.execute("UPDATE fact_order SET customer_id = 4711")
-    database.execute("UPDATE \"order\" SET quantity = 0, last_updated = '2024-11-28' WHERE order_id = 100")
-    numbers = star.execute("SELECT oid FROM pg_constraint WHERE contype = 'f'")
-    run_cleanly(pipeline)
-    assert (
-        star.execute("SELECT oid FROM pg_constraint WHERE contype = 'f'") == numbers
-    )  # a few rows are checked one by one
-
-
-def test_a_loader_that_does_not_own_the_tables_leaves_their_foreign_keys(
-    pipeline: Pipeline, database: Database, star: Database, loader: str,
-    make_pipeline: Callable[..., Pipeline], monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    monkeypatch.setattr(references, "MANY_ROWS", 1)
-    pipeline.ingest()
-    star.execute(*pipeline.warehouse_sql())
-    numbers = star.execute("SELECT oid FROM pg_constraint WHERE contype = 'f'")
-    run_cleanly(make_pipeline(database.url, loader, project=pipeline.settings.project.model_dump()))
-    assert star.execute("SELECT oid FROM pg_constraint WHERE contype = 'f'") == numbers
-    assert star.execute("SELECT count(*) FROM fact_order") == [(3,)]

@@ -14,7 +14,7 @@ from totes.aws.report import Report, added_up
 
 
 def ingest(event: dict[str, Any] | None, context: Context) -> dict[str, Any]:
-    """Captures what is new at the source as one batch. That a table could not be captured is told when the others are."""
+    """Captures what is new at the source as one batch. A table that could not be captured is reported after the others."""
     with invoked("ingest", event, context) as call:
         done = call.pipeline.ingest(deadline=call.deadline)
         tables = {name: {"upserts": c.upserts, "deletes": c.deletes} for name, c in done.changes.items()}
@@ -24,13 +24,13 @@ def ingest(event: dict[str, Any] | None, context: Context) -> dict[str, Any]:
             Report(done.batch, batches, added_up([tables]), rows, done.more, captured_at=done.read_at)
         )
         # While there is more, the rest of the other tables comes first: an error would be the last call.
-        for failure in () if done.more else done.failures[:1]:
-            raise failure
+        if done.failure and not done.more:
+            raise done.failure
         return result
 
 
 def process(event: dict[str, Any] | None, context: Context) -> dict[str, Any]:
-    """Turns ingested batches into rows of the star schema."""
+    """Turns ingested batches into rows of the star schema. A model that could not be computed is reported after the others."""
     with invoked("process", event, context) as call:
         done = call.pipeline.process(deadline=call.deadline)
         tables = added_up(
@@ -44,7 +44,11 @@ def process(event: dict[str, Any] | None, context: Context) -> dict[str, Any]:
             sum(counts.get(kind, 0) for counts in tables.values()) for kind in ("written", "quarantined")
         )
         newest = max(done.batches, default=None)
-        return call.end(Report(newest, len(done.batches), tables, rows, done.more, quarantined=quarantined))
+        report = Report(newest, len(done.batches), tables, rows, done.more, quarantined=quarantined)
+        result = call.end(report)
+        if done.failure and not done.more:
+            raise done.failure
+        return result
 
 
 def load(event: dict[str, Any] | None, context: Context) -> dict[str, Any]:

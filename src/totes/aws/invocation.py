@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import time
@@ -20,6 +21,7 @@ from totes.config import load_settings
 from totes.deadline import Deadline
 from totes.errors import ConfigurationError, TotesError
 from totes.log import logger
+from totes.messages import message
 from totes.pipeline import Pipeline
 from totes.redaction import redact
 
@@ -82,7 +84,7 @@ def invoked(stage: str, event: dict[str, Any] | None, context: Context) -> Itera
             yield Invocation(stage, _pipeline(), deadline, captured_at)
     except Exception as error:
         retryable = isinstance(error, TotesError) and error.retryable
-        _log.exception(str(error), exception_name=type(error).__name__, retryable=retryable)
+        _log.exception(message(error), exception_name=type(error).__name__, retryable=retryable)
         masked = _masked(error)
         if masked is error:
             raise
@@ -100,6 +102,7 @@ def _begin_environment() -> bool:
 def _environment() -> None:
     """Sets up the log, and removes what a process that was killed here has left in `/tmp`: Lambda keeps it."""
     logs.configure()
+    os.umask(0o077)
     for left in Path(tempfile.gettempdir()).glob("totes-*"):
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
@@ -131,5 +134,5 @@ def _masked(error: Exception) -> Exception:
         error.what, error.hint = redact(error.what), redact(error.hint) if error.hint else None
         error.args = (error.what,)
         return error
-    said = str(error)
-    return error if redact(said) == said else TotesError(f"{type(error).__name__}: {said}")
+    said = message(error)
+    return error if said == str(error) else TotesError(f"{type(error).__name__}: {said}")

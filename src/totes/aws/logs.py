@@ -15,6 +15,7 @@ import structlog
 
 from totes import log
 from totes.masking import mask_python
+from totes.messages import exception_text
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 # Fields of the present call. A context variable would not reach the threads that a stage starts.
@@ -36,10 +37,10 @@ def configure() -> None:
                     structlog.processors.CallsiteParameter.LINENO,
                 }
             ),
-            structlog.processors.format_exc_info,
+            structlog.processors.ExceptionRenderer(exception_text),
             _name_as_powertools,
             log.mask_secrets,
-            structlog.processors.JSONRenderer(default=str),
+            log.render_json,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=lambda *_: structlog.WriteLogger(sys.stdout),  # whatever it is by then

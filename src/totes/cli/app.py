@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
 
 from totes import __version__
-from totes.cli import backup, demo, doctor, history, quarantine, replay, run, status, verify, warehouse
-from totes.cli.masking import MaskedGroup, mask_process
+from totes.cli import (
+    adopt,
+    backup,
+    demo,
+    doctor,
+    history,
+    plan,
+    quarantine,
+    replay,
+    run,
+    status,
+    verify,
+    warehouse,
+)
+from totes.cli.masking import CommandGroup, close_streams, mask_process, open_streams
 from totes.cli.session import ConfigOption, DebugOption, JsonOption, Session
 
 app = typer.Typer(
     name="totes",
-    cls=MaskedGroup,
+    cls=CommandGroup,
     help="From a PostgreSQL database to a star schema with full history, through an immutable lake.",
     no_args_is_help=True,
     add_completion=False,
@@ -52,6 +66,9 @@ app.command("status")(status.status)
 app.command("history")(history.history)
 app.command("verify")(verify.verify)
 app.command("replay")(replay.replay)
+app.command("plan")(plan.plan)
+app.command("apply")(plan.apply)
+app.command("adopt")(adopt.adopt)
 app.command("backup")(backup.backup)
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(warehouse.app, name="warehouse")
@@ -59,5 +76,10 @@ app.add_typer(warehouse.app, name="warehouse")
 
 def main() -> None:
     """The console script."""
+    os.umask(0o077)  # what libraries write is its owner's alone; see Session.pipeline
+    open_streams()
     mask_process()
-    app()
+    try:
+        app()
+    finally:
+        close_streams()

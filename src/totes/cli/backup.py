@@ -11,8 +11,7 @@ import typer
 from totes.cli.session import ConfigOption, DebugOption, JsonOption, session, waiting
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from totes.console import Console
     from totes.lake.backup import Backup
 
 
@@ -54,17 +53,15 @@ def backup(
             more = f" (and {len(done.faults) - 1} more)" if len(done.faults) > 1 else ""
             raise CommandFailed(
                 f"missing or wrong: {done.faults[0]}{more}",
-                hint="docs/how-to/backup-and-restore.md says how to mend it",
+                hint="docs/how-to/backup-and-restore.md says how to repair it",
             )
 
 
 def _show(out: Console, destination: str, done: Backup, check: bool) -> None:
-    from rich.table import Table
+    from totes.console import table_of
 
-    table = Table(title=f"Backup in {destination}", title_justify="left")
-    table.add_column("store")
-    for column in ("last batch", "batches copied", "objects", "MB", "already there", "checked again"):
-        table.add_column(column, justify="right")
+    numbers = ("last batch", "batches copied", "objects", "MB", "already there", "checked again")
+    table = table_of("store", *numbers, right=numbers)
     for name, one in (("ingestion", done.ingestion), ("processed", done.processed)):
         counts = (one.batch, one.batches, one.objects)
         table.add_row(
@@ -74,8 +71,9 @@ def _show(out: Console, destination: str, done: Backup, check: bool) -> None:
             f"{one.already_there:,}",
             f"{one.checked:,}" if check else "-",
         )
+    out.print(f"Backup in {destination}", style="italic")
     out.print(table)
     for fault in done.faults:
-        out.print(f"  {fault}", markup=False)
+        out.print(f"  {fault}")
     if not (done.faults or done.ingestion.batches or done.processed.batches):
         out.print("Nothing new.")

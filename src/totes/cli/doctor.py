@@ -1,4 +1,4 @@
-"""`totes doctor`: what would stop or bend a batch, before there is one, with what mends it."""
+"""`totes doctor`: what would stop or change a batch, before there is one, and how to fix it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from totes.cli.session import ConfigOption, DebugOption, JsonOption, session, waiting
+from totes.display import count, one_line
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from totes.console import Console
     from totes.monitoring.diagnosis.check import Diagnosis
 
 _STYLES = {"ok": "green", "warning": "yellow", "error": "red"}
@@ -23,10 +23,9 @@ def doctor(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Check settings, project, source, lake and warehouse before a batch; says how to mend what it finds."""
+    """Check settings, project, source, lake and warehouse before a batch; says how to fix what it finds."""
     from totes.config import FILE_NAME
     from totes.errors import CommandFailed
-    from totes.monitoring.diagnosis.check import count
     from totes.monitoring.diagnosis.examination import diagnose
 
     with session(context, config, as_json, debug) as current:
@@ -39,7 +38,7 @@ def doctor(
             names = ", ".join(dict.fromkeys(f"{check.area}: {check.name}" for check in wrong))
             raise CommandFailed(
                 f"{count(len(wrong), 'check')} failed ({names})",
-                hint="Each has what mends it; then run it again",
+                hint="Each says how to fix it; then run totes doctor again",
             )
 
 
@@ -49,8 +48,6 @@ def _show(out: Console, diagnosis: Diagnosis) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from totes.monitoring.diagnosis.check import count
-
     for area, checks in groupby(diagnosis.checks, lambda check: check.area):
         out.print(Text(area, style="bold"))
         # On a terminal each column wraps by itself; elsewhere a line is a line, however long.
@@ -59,11 +56,11 @@ def _show(out: Console, diagnosis: Diagnosis) -> None:
             below = [*([check.fix] if check.fix else []), *(f"{statement};" for statement in check.sql)]
             if out.is_terminal:
                 severity = Text(f"  {check.severity}", _STYLES[check.severity])
-                table.add_row(severity, Text(check.name), Text("\n".join([check.found, *below])))
+                table.add_row(severity, check.name, Text("\n".join(map(one_line, [check.found, *below]))))
                 continue
-            out.print(f"  {check.severity:<8} {check.name:<22} {check.found}", markup=False)
+            out.print(f"  {check.severity:<8} {check.name:<22} {check.found}")
             for line in below:
-                out.print(f"{'':<12}{line}", markup=False)
+                out.print(f"{'':<12}{line}")
         if out.is_terminal:
             out.print(table)
     warnings, errors = len(diagnosis.of("warning")), len(diagnosis.of("error"))

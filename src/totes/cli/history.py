@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from totes.cli.session import ConfigOption, DebugOption, JsonOption, session
+from totes.display import count, one_line
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from totes.console import Console
     from totes.monitoring.history import Version
 
 _HISTORY = ("valid_from", "valid_to", "is_deleted", "_at", "_op")
@@ -28,9 +28,14 @@ def history(
     debug: DebugOption = False,
 ) -> None:
     """Show every version of one row, newest last, with the lake objects it came from."""
+    from totes.errors import ConfigurationError
     from totes.monitoring.history import read_history
 
     with session(context, config, as_json, debug) as current:
+        if any(argument.encode("utf-8", "ignore").decode() != argument for argument in (table, *key)):
+            raise ConfigurationError(
+                "an argument is not valid UTF-8", hint="Give table and key as UTF-8 text"
+            )
         versions = read_history(current.pipeline(), table, key)
         document = {
             "table": table,
@@ -48,30 +53,31 @@ def history(
 
 
 def show_history(out: Console, title: str, versions: list[Version]) -> None:
-    """One column a version, newest last; what has changed stands out."""
-    from rich.table import Table
+    """One column a version, newest last; what has changed stands out, and what a version did not have is empty."""
     from rich.text import Text
 
-    counted = f"{len(versions)} version{'s' if len(versions) > 1 else ''}"
-    table = Table(title=Text(f"{title}: {counted}", "italic"), title_justify="left")
-    table.add_column("")
-    for version in versions:
-        table.add_column(f"batch {version.batch}", overflow="fold")
-    names = list(versions[0].values)
+    from totes.console import table_of
+
+    table = table_of("", *(f"batch {version.batch}" for version in versions))
+    # The newest version's columns, and then those that only earlier ones had.
+    names = list(dict.fromkeys(name for version in reversed(versions) for name in version.values))
     for name in [n for n in names if n not in _HISTORY] + [n for n in _HISTORY if n in names]:
-        values = [version.values.get(name) for version in versions]
+        values = [version.values.get(name, "") for version in versions]
         changed = [False, *(one != other for one, other in itertools.pairwise(values))]
         table.add_row(
-            Text(name),
+            name,
             *(
-                Text(_text(v), style="bold yellow" if new else "")
+                Text(one_line(_text(v)), style="bold yellow" if new else "")
                 for v, new in zip(values, changed, strict=True)
             ),
         )
+    out.print(f"{title}: {count(len(versions), 'version')}", style="italic")
     out.print(table)
     for version in versions:
         for place in version.objects:
-            out.print(f"  batch {version.batch}  {place}", style="dim", markup=False)
+            out.print(
+                f"  batch {version.batch}  {place}", style="dim", soft_wrap=True
+            )  # a path can be copied
 
 
 def _text(value: object) -> str:

@@ -1,29 +1,58 @@
-"""Masks secrets in what is printed by no command: wrong usage, warnings, and exceptions that nothing caught."""
+"""What is printed by no command: wrong use, warnings, and exceptions that nothing caught. No secret is in it, and no escape."""
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import sys
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 import typer
 from typer.core import TyperGroup
 
+from totes.display import escaped, one_line
 from totes.masking import mask_python
 from totes.redaction import redact, register_secrets_of_text
 
+UNWRITTEN, UNWRITTEN_HINT = "the result could not be written", "Check where standard output goes"
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
-class MaskedGroup(TyperGroup):
-    """Commands of which a wrong use is told without the secrets in the arguments."""
+
+class CommandGroup(TyperGroup):
+    """Commands whose wrong use is an error like any other: one line with the next step, exit code 2."""
+
+    def main(self, args: Any = None, *, standalone_mode: bool = True, **extra: Any) -> Any:  # type: ignore[override]
+        """Runs the command that the arguments name, and ends the process unless it is embedded."""
+        try:
+            code = super().main(args, standalone_mode=False, **extra)
+        except typer.TyperException as error:
+            if not standalone_mode:
+                raise
+            typer.echo(_wrong_use(error), err=True)
+            sys.exit(2)
+        except typer.Abort:
+            if not standalone_mode:
+                raise
+            sys.exit(130)
+        except OSError as error:
+            if not standalone_mode or error.errno not in _NO_ROOM:
+                raise
+            discard(sys.stdout)
+            typer.echo(f"error: {UNWRITTEN}: {error.strerror}. {UNWRITTEN_HINT}", err=True)
+            sys.exit(3)
+        if not standalone_mode:
+            return code
+        sys.exit(code or 0)
 
     def invoke(self, ctx: Any) -> Any:
         """Invokes the command that the arguments name."""
         try:
             return super().invoke(ctx)
-        except typer.TyperException as error:
-            if isinstance(said := getattr(error, "message", None), str):
-                error.message = redact(said)
-            raise
+        except KeyboardInterrupt:
+            typer.echo("stopped", err=True)
+            raise typer.Exit(130) from None
 
 
 def mask_process() -> None:
@@ -37,10 +66,44 @@ def mask_process() -> None:
     unheard.setFormatter(_MaskedFormatter())
     unheard.setLevel(logging.WARNING)
     logging.lastResort = unheard
-    mask_python(lambda text: typer.echo(text, err=True, nl=False))
+    mask_python(lambda text: typer.echo(escaped(text), err=True, nl=False))
     logging.getLogger("py.warnings").addHandler(unheard)
+
+
+def open_streams() -> None:
+    """Makes sure that output can be written: where it was closed it goes nowhere, and what an encoding lacks is escaped."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        else:
+            getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
+def close_streams() -> None:
+    """Writes out standard error; where it cannot be written, the exit code alone has to say what happened."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        discard(sys.stderr)
+
+
+def discard(stream: TextIO) -> None:
+    """Discards what a stream has not written: at exit Python would try to write it again, and end with code 120."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _wrong_use(error: Any) -> str:
+    context = getattr(error, "ctx", None)
+    said = error.format_message()
+    if (
+        context is not None and said == context.get_help()
+    ):  # a group without a command: its help is the answer
+        return escaped(redact(said))
+    said = said.strip().rstrip(".").replace("?.", "?")
+    said += "" if said.endswith("?") else "."
+    return one_line(redact(f"error: {said} See {context.command_path if context else 'totes'} --help"))
 
 
 class _MaskedFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
+        return escaped(redact(super().format(record)))

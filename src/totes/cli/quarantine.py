@@ -1,4 +1,4 @@
-"""`totes quarantine list` and `retry`: rows that were set aside, and their way back."""
+"""`totes quarantine list` and `retry`: rows in quarantine, and their way back."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from totes.cli.session import ConfigOption, DebugOption, JsonOption, report, session
+from totes.display import count
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from totes.console import Console
     from totes.lake.manifest import ProblemKind
     from totes.monitoring.quarantine import Quarantine, Retry
 
@@ -48,7 +48,7 @@ def list_rows(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Show what is in quarantine: table, key, column, value, what is wrong, and the batch that set it aside."""
+    """Show what is in quarantine: table, key, column, value, what is wrong, and since which batch."""
     from totes.monitoring.quarantine import read_quarantine
 
     with session(context, config, as_json, debug) as current:
@@ -72,7 +72,7 @@ def retry_rows(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Load what fits now, after a model, a reference file or the source was mended."""
+    """Load what fits now, after a model, a reference file or the source was corrected."""
     from totes.monitoring.alerts import watch
     from totes.monitoring.quarantine import retry
 
@@ -115,42 +115,40 @@ def _retry_document(done: Retry) -> dict[str, object]:
 
 
 def _show(out: Console, found: Quarantine) -> None:
-    from rich.table import Table
+    from totes.console import table_of
 
     if not found.total:
         out.print("Nothing is in quarantine.")
         return
-    _show_kinds(out, f"In quarantine after batch {found.batch}: {found.total:,} rows", found.kinds)
+    _show_kinds(out, f"In quarantine after batch {found.batch}: {count(found.total, 'row')}", found.kinds)
     if not found.rows:
         return
-    listed = Table(title="Rows, the newest first", title_justify="left")
-    for column in ("table", "key", "column", "value", "what is wrong", "batch", "set aside (UTC)"):
-        listed.add_column(column, justify="right" if column == "batch" else "left", overflow="fold")
+    listed = table_of(
+        "table", "key", "column", "value", "what is wrong", "batch", "since (UTC)", right=("batch",)
+    )
     for row in found.rows:
         key = " ".join(f"{column}={value}" for column, value in row.key.items())
         for number, problem in enumerate(row.problems):
             who = (row.table, key) if number == 0 else ("", "")
             when = (str(row.batch), f"{row.at:%Y-%m-%d %H:%M:%S}") if number == 0 else ("", "")
             listed.add_row(*who, problem.column or "", _shortened(problem.value), problem.kind, *when)
+    out.print("Rows, the newest first", style="italic")
     out.print(listed)
     if len(found.rows) < found.total:
         out.print(
-            f"{found.total - len(found.rows):,} more: --limit shows more, --json all, and each value whole."
+            f"{count(found.total - len(found.rows), 'more row')}: --limit shows more, --json all, and each value whole."
         )
-    out.print(
-        "Mend the source, the model or the reference file; then `totes quarantine retry`.", markup=False
-    )
+    out.print("Correct the source, the model or the reference file; then run totes quarantine retry.")
 
 
 def _show_kinds(out: Console, title: str, kinds: dict[str, tuple[ProblemKind, ...]]) -> None:
-    from rich.table import Table
+    from totes.console import table_of
 
-    summary = Table(title=title, title_justify="left")
-    for column in ("table", "column", "what is wrong", "rows"):
-        summary.add_column(column, justify="right" if column == "rows" else "left", overflow="fold")
+    summary = table_of("table", "column", "what is wrong", "rows", right=("rows",))
     for table, all_of_it in kinds.items():
         for kind in all_of_it:
             summary.add_row(table, kind.column or "", kind.kind, f"{kind.rows:,}")
+    out.print(title, style="italic")
     out.print(summary)
 
 
@@ -159,8 +157,8 @@ def _show_retry(out: Console, done: Retry) -> None:
         out.print("Nothing is in quarantine.")
         return
     for name, one in done.tables.items():
-        what = "loaded" if done.loaded else "fit, and are loaded as soon as the load stage can"
-        out.print(f"{name}: {one.tried:,} tried, {one.fit:,} {what}, {one.remain:,} remain.", markup=False)
+        what = "loaded" if done.loaded else "fit, to be loaded by the next load"
+        out.print(f"{name}: {one.tried:,} tried, {one.fit:,} {what}, {one.remain:,} remaining.")
     kinds = {name: one.kinds for name, one in done.tables.items() if one.remain}
     if kinds:
         _show_kinds(out, "What is wrong with those that remain", kinds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,10 +11,10 @@ import typer
 
 from totes.cli.session import ConfigOption, DebugOption, JsonOption, Session, report, session
 from totes.cli.stopping import Stopped, StopSignal
+from totes.display import count
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from totes.console import Console
     from totes.pipeline import Cycle, Pipeline
 
 _BACK_OFF_SECONDS = 5.0
@@ -39,7 +40,7 @@ def run(
         pipeline = current.pipeline()
         interval = pipeline.settings.schedule.every if every == "schedule" else _interval(every)
         if interval is None:
-            _end(current, _cycle(current, pipeline, stop))
+            _end(current, _cycles(current, pipeline, stop))
         else:
             _repeat(current, pipeline, interval, stop)
 
@@ -76,16 +77,30 @@ def load(
 
 def _one_stage(stage: str, context: typer.Context, config: ConfigOption, as_json: bool, debug: bool) -> None:
     with session(context, config, as_json, debug) as current, _Stopping(repeated=False) as stop:
-        _end(current, _cycle(current, current.pipeline(), stop, only=stage))
+        _end(current, _cycles(current, current.pipeline(), stop, stage))
 
 
-def _cycle(current: Session, pipeline: Pipeline, stop: StopSignal, only: str | None = None) -> Cycle:
+def _cycles(current: Session, pipeline: Pipeline, stop: StopSignal, only: str | None = None) -> Cycle:
+    """A cycle, and more of them while there is room for a part of what the source holds only; gives the last."""
+    cycle = _cycle(current, pipeline, stop, only)
+    while cycle.goes_on:
+        cycle = _cycle(current, pipeline, stop, only)
+    return cycle
+
+
+def _cycle(
+    current: Session,
+    pipeline: Pipeline,
+    stop: StopSignal,
+    only: str | None = None,
+    show: Callable[[Console, Cycle], None] | None = None,
+) -> Cycle:
     from totes.monitoring.alerts import watch
 
     cycle = pipeline.run(only)
     stop.check()
     watch(pipeline.settings, cycle)
-    current.show(cycle.as_json(), lambda out: show_cycle(out, cycle))
+    current.show(cycle.as_json(), lambda out: (show or show_cycle)(out, cycle))
     return cycle
 
 
@@ -104,10 +119,14 @@ def _repeat(current: Session, pipeline: Pipeline, interval: timedelta, stop: Sto
     log, failures = logger(), 0
     while True:
         began = time.monotonic()
-        cycle = _cycle(current, pipeline, stop)
+        cycle = _cycle(current, pipeline, stop, show=_show_line)
         failures = failures + 1 if cycle.failures else 0
         for stage, error in cycle.failures.items():
             log.error("the stage failed; it is tried again", stage=stage, error=str(error), times=failures)
+        if current.unread:
+            return
+        if cycle.goes_on:
+            continue
         stop.wait(max(0.0, began + pause_seconds(interval, failures) - time.monotonic()))
 
 
@@ -146,33 +165,62 @@ class _Stopping:
             raise typer.Exit(self._signal.exit_code) from None
 
 
+def _show_line(out: Console, cycle: Cycle) -> None:
+    """One line a cycle, for a runner that goes on: when, which batch, how many rows, and how long each stage took."""
+    done = []
+    changes = list(cycle.ingested.changes.values()) if cycle.ingested else []
+    if cycle.ingested and cycle.ingested.batch is not None:
+        upserts, deletes = sum(one.upserts for one in changes), sum(one.deletes for one in changes)
+        done += [f"batch {cycle.ingested.batch}", f"{count(upserts, 'row')} ingested", f"{deletes:,} deleted"]
+    if loaded := sum(cycle.loaded_rows.values()):
+        done.append(f"{loaded:,} loaded")
+    if cycle.quarantined:
+        done.append(f"{cycle.quarantined:,} to quarantine")
+    if cycle.pending:
+        done.append(f"{count(len(cycle.pending), 'change')} of models pending")
+    done += [f"{stage} failed" for stage in cycle.failures]
+    out.print(
+        f"{cycle.at:%Y-%m-%d %H:%M:%S} UTC  {', '.join(done) or 'nothing new'}  ({_seconds(cycle)})",
+        soft_wrap=True,
+    )
+
+
+def _seconds(cycle: Cycle) -> str:
+    return ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in cycle.seconds.items())
+
+
 def show_cycle(out: Console, cycle: Cycle) -> None:
     """Says what a cycle did."""
-    from rich.table import Table
+    from totes.console import table_of
 
     report = cycle.as_json()
     if cycle.ingested and cycle.ingested.batch is None and not report["loaded"]:
-        if not cycle.failures:
+        if not cycle.failures and not cycle.pending:
             out.print("Nothing new.")
+        _show_pending(out, cycle)
         return
     ingested = cycle.ingested.changes if cycle.ingested else {}
     if ingested:
         assert cycle.ingested is not None
-        table = Table(title=f"Batch {cycle.ingested.batch}: captured from the source", title_justify="left")
-        table.add_column("table")
-        table.add_column("new or changed", justify="right")
-        table.add_column("deleted", justify="right")
-        table.add_column("rows now", justify="right")
+        numbers = ("new or changed", "deleted", "rows now")
+        table = table_of("table", *numbers, right=numbers)
         for name, changes in ingested.items():
             table.add_row(name, f"{changes.upserts:,}", f"{changes.deletes:,}", f"{changes.rows:,}")
+        out.print(f"Batch {cycle.ingested.batch}: captured from the source", style="italic")
         out.print(table)
     for batch, rows in cycle.loaded.batches.items() if cycle.loaded else ():
-        table = Table(title=f"Batch {batch}: loaded into the warehouse", title_justify="left")
-        table.add_column("table")
-        table.add_column("rows", justify="right")
-        for name, count in rows.items():
-            table.add_row(name, f"{count:,}")
-        out.print(table)
+        table = table_of("table", "rows", right=("rows",))
+        for name, number in rows.items():
+            table.add_row(name, f"{number:,}")
+        out.print(f"Batch {batch}: loaded into the warehouse", style="italic")
+        if rows:
+            out.print(table)
     if cycle.quarantined:
-        out.print(f"{cycle.quarantined:,} rows were set aside: see totes quarantine list")
-    out.print("  ".join(f"{stage} {seconds:.2f} s" for stage, seconds in cycle.seconds.items()))
+        out.print(f"In quarantine: {count(cycle.quarantined, 'row')} more; see totes quarantine list")
+    _show_pending(out, cycle)
+    out.print(_seconds(cycle))
+
+
+def _show_pending(out: Console, cycle: Cycle) -> None:
+    if cycle.pending:
+        out.print(f"Pending: {', '.join(cycle.pending)} changed; see totes plan, then totes apply")

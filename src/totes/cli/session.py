@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from totes.cli.masking import UNWRITTEN, UNWRITTEN_HINT, discard
+from totes.display import escaped, json_line, one_line
 from totes.errors import TotesError
+from totes.messages import message, traceback_text
 from totes.redaction import redact
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from totes.console import Console
     from totes.pipeline import Pipeline
 
 ConfigOption = Annotated[
@@ -34,34 +34,46 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="Log more, and show t
 
 @dataclass
 class Session:
-    """One invocation of a command."""
+    """One invocation of a command; `unread` once nobody reads its output any more."""
 
     config: Path | None = None
     json: bool = False
     debug: bool = False
+    unread: bool = False
 
     def pipeline(self) -> Pipeline:
         """The pipeline that the settings describe."""
+        from totes import permissions
         from totes.config import load_settings
         from totes.pipeline import Pipeline
 
-        return Pipeline(load_settings(self.config))
+        settings = load_settings(self.config)
+        os.umask(permissions.umask(settings.base))
+        return Pipeline(settings)
 
     def show(self, document: object, render: Callable[[Console], None]) -> None:
         """Prints a result: the document with --json, and otherwise what `render` writes for a person."""
-        if self.json:
-            typer.echo(json.dumps(document, default=str))
-        else:
-            render(console())
+        try:
+            if self.json:
+                typer.echo(json_line(document))
+            else:
+                render(console())
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Whoever read has seen enough. The command ends as it would have.
+            self.unread = True
+            discard(sys.stdout)
+        except OSError as error:
+            discard(sys.stdout)
+            raise TotesError(f"{UNWRITTEN}: {error.strerror}", hint=UNWRITTEN_HINT) from error
 
 
 def console() -> Console:
-    """Standard output for a person; plain and unwrapped when it is no terminal. Text is shown as it is, without markup."""
-    from rich.console import Console
+    """Standard output for a person; plain and unwrapped when it is no terminal."""
+    from totes.console import Console
 
     terminal = sys.stdout.isatty()
-    width = None if terminal else 160
-    return Console(markup=False, emoji=False, highlight=False, soft_wrap=not terminal, width=width)
+    return Console(soft_wrap=not terminal, width=None if terminal else 160)
 
 
 @contextmanager
@@ -78,13 +90,9 @@ def session(context: typer.Context, config: Path | None, as_json: bool, debug: b
         fail(str(error), error, debug=current.debug)
     except (typer.Exit, typer.Abort, KeyboardInterrupt):
         raise
-    except BrokenPipeError:
-        # Whoever read the output has seen enough; Python would complain of it once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(0) from None
     except Exception as error:
         fail(
-            f"{type(error).__name__}: {error}. This is a fault of totes itself; --debug shows where",
+            f"{type(error).__name__}: {message(error)}. This is a fault of totes itself; --debug shows where",
             error,
             debug=current.debug,
         )
@@ -96,11 +104,12 @@ def waiting(current: Session) -> Iterator[Callable[[str], None]]:
     if current.json or not sys.stderr.isatty():
         yield lambda _doing: None
         return
-    from rich.console import Console
     from rich.text import Text
 
+    from totes.console import Console
+
     with Console(stderr=True).status("starting") as shown:
-        yield lambda doing: shown.update(Text(doing))
+        yield lambda doing: shown.update(Text(one_line(doing)))
 
 
 def fail(message: str, error: Exception, *, debug: bool = False) -> NoReturn:
@@ -111,6 +120,7 @@ def fail(message: str, error: Exception, *, debug: bool = False) -> NoReturn:
 
 def report(message: str, error: Exception, *, debug: bool = False) -> None:
     """Prints an error as one line, with --debug after its traceback; no secret that is known is in either."""
-    if debug:
-        typer.echo(redact("".join(traceback.format_exception(error))), err=True)
-    typer.echo(redact(f"error: {' '.join(message.split())}"), err=True)
+    with suppress(OSError):  # where standard error cannot be written, the exit code has to say it
+        if debug:
+            typer.echo(escaped(traceback_text(error)), err=True)
+        typer.echo(one_line(redact(f"error: {' '.join(message.split())}")), err=True)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from totes.cli.session import ConfigOption, DebugOption, JsonOption, session
+from totes.display import count, one_line
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from totes.console import Console
     from totes.monitoring.status import Status
 
 
@@ -30,38 +30,39 @@ def status(
 
 
 def _show(out: Console, found: Status) -> None:
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=f"Project {found.project}", title_justify="left")
-    for column, justify in (
-        ("stage", "left"),
-        ("last batch", "right"),
-        ("at (UTC)", "left"),
-        ("behind", "right"),
-        ("rows", "right"),
-        ("state", "left"),
-    ):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    from totes.console import table_of
+
+    table = table_of(
+        "stage", "last batch", "at (UTC)", "behind", "rows", "state", right=("last batch", "behind", "rows")
+    )
     for name, stage in found.stages.items():
         state = Text("ok")
         if stage.failing:
             state = Text.assemble(
-                (f"fails since {stage.failing.since:%Y-%m-%d %H:%M}", "red"), f": {stage.failing.what}"
+                (f"fails since {stage.failing.since:%Y-%m-%d %H:%M}", "red"),
+                f": {one_line(stage.failing.what)}",
             )
         elif stage.unreachable:
-            state = Text.assemble(("unreachable", "red"), f": {stage.unreachable}")
+            state = Text.assemble(("unreachable", "red"), f": {one_line(stage.unreachable)}")
         at = f"{stage.at:%Y-%m-%d %H:%M:%S}" if stage.at else "never"
-        behind = f"{stage.lag_batches} batches" if stage.lag_batches else "-"
+        behind = count(stage.lag_batches, "batch") if stage.lag_batches else "-"
         table.add_row(name, str(stage.batch), at, behind, f"{stage.rows:,}", state)
+    out.print(f"Project {found.project}", style="italic")
     out.print(table)
     if found.fresh_seconds is None:
         out.print("Freshness: not known yet; the pipeline has not run here.")
     else:
-        age = timedelta(seconds=int(found.fresh_seconds))
-        lost = f" {found.not_fresh.what}" if found.not_fresh else ""
+        age = timedelta(seconds=max(0, int(found.fresh_seconds)))  # a clock may have been set back
+        lost = f" {one_line(found.not_fresh.what)}" if found.not_fresh else ""
         held = f"Freshness: the warehouse held all that the source held {age} ago."
         out.print(Text.assemble(held, (lost, "red")))
     total = sum(found.quarantine.values())
-    tables = ", ".join(f"{name} {count:,}" for name, count in found.quarantine.items())
-    out.print(f"Quarantine: {total:,} rows{f' ({tables})' if tables else ''}.")
+    tables = ", ".join(f"{name} {rows:,}" for name, rows in found.quarantine.items())
+    out.print(f"Quarantine: {count(total, 'row')}{f' ({tables})' if tables else ''}.")
+    if found.alerts_unsent:
+        out.print(
+            f"Alerts: {count(found.alerts_unsent, 'alert')} could not be sent yet; check alerts.urls.",
+            style="red",
+        )

@@ -10,8 +10,7 @@ import typer
 from totes.cli.session import ConfigOption, DebugOption, JsonOption, session, waiting
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from totes.console import Console
     from totes.monitoring.verification import Verdict
 
 
@@ -39,7 +38,11 @@ def verify(
         document = {
             "batch": verdict.batch,
             "equal": verdict.equal,
-            "tables": {name: {"equal": one.equal, **asdict(one)} for name, one in verdict.tables.items()},
+            "sample": verdict.sample,
+            "tables": {
+                name: {"equal": one.equal, "compared": one.compared, **asdict(one)}
+                for name, one in verdict.tables.items()
+            },
         }
         current.show(document, lambda out: _show(out, verdict))
         if not verdict.equal:
@@ -51,41 +54,33 @@ def verify(
 
 
 def _show(out: Console, verdict: Verdict) -> None:
-    from rich.table import Table
+    from totes.console import table_of
 
-    table = Table(title=f"Warehouse and source compared at batch {verdict.batch}", title_justify="left")
-    for column in (
-        "table",
-        "equal",
-        "missing",
-        "extra",
-        "different",
-        "kept for history",
-        "in quarantine",
-        "broken chains",
-        "altered",
-    ):
-        table.add_column(column, justify="left" if column == "table" else "right")
+    # The three last ones are rare: where none is to be shown, the table fits a narrow terminal.
+    columns = {
+        "equal": "rows", "missing": "missing", "extra": "extra", "different": "different",
+        "in quarantine": "set_aside", "broken chains": "broken", "altered": "altered",
+    }  # fmt: skip
+    always = ("equal", "missing", "extra", "different")
+    verdicts = verdict.tables.values()
+    shown = [
+        title
+        for title, name in columns.items()
+        if title in always or any(getattr(one, name) for one in verdicts)
+    ]
+    table = table_of("table", *shown, right=tuple(shown))
     for name, one in verdict.tables.items():
-        counts = (
-            one.rows,
-            one.missing,
-            one.extra,
-            one.different,
-            one.kept,
-            one.set_aside,
-            one.broken,
-            one.altered,
-        )
+        counts = (getattr(one, columns[title]) for title in shown)
         table.add_row(
             name, *(f"{count:,}" if count else "-" for count in counts), style=None if one.equal else "red"
         )
+    out.print(f"Warehouse and source compared at batch {verdict.batch}", style="italic")
     out.print(table)
     for name, one in verdict.tables.items():
         for lacking in one.lacking:
-            out.print(f"  {name}: the warehouse does not have {lacking}", markup=False)
+            out.print(f"  {name}: the warehouse does not have {lacking}")
         if one.note:
-            out.print(f"  {name}: {one.note}", markup=False)
+            out.print(f"  {name}: {one.note}")
         for example in one.examples:
             key = " ".join(f"{column}={value}" for column, value in example.key.items())
             what = (
@@ -96,6 +91,22 @@ def _show(out: Console, verdict: Verdict) -> None:
                     for column, (before, after) in example.columns.items()
                 )
             )
-            out.print(f"  {name} {key}: {what}", markup=False)
+            out.print(f"  {name} {key}: {what}")
     if verdict.equal:
-        out.print("Equal: every row, every column, every version.")
+        out.print(_conclusion(verdict), markup=False)
+
+
+def _conclusion(verdict: Verdict) -> str:
+    """What is proven where nothing differs, and no more."""
+    if verdict.sample == 1:
+        which = "" if verdict.whole else f" in {', '.join(verdict.tables)}"
+        return f"Equal{which}: every row, every column, every version."
+    compared = sum(one.compared for one in verdict.tables.values())
+    empty = [name for name, one in verdict.tables.items() if not one.compared]
+    if not compared:
+        return "Nothing was compared: no row is in this sample. Use a larger one, or compare all rows."
+    rows = "1 row was" if compared == 1 else f"{compared:,} rows were"
+    nothing = f" Nothing was compared in {', '.join(empty)}." if empty else ""
+    return (
+        f"Equal in this sample: {rows} compared, in every column and version; the others were not.{nothing}"
+    )

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from totes.cli.session import ConfigOption, DebugOption, JsonOption, session
+from totes.display import escaped
 
 app = typer.Typer(help="The warehouse itself.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -33,4 +34,8 @@ def sql(
         if dialect not in (None, "duckdb", "postgresql"):
             raise ConfigurationError(f"--dialect {dialect} is not known", hint="Give duckdb or postgresql")
         statements = current.pipeline().warehouse_sql(dialect)
-        current.show({"statements": statements}, lambda _: typer.echo(";\n\n".join(statements) + ";"))
+        text = ";\n\n".join(statements) + ";"
+        # A file or psql gets names as they are; on a terminal they are for reading.
+        current.show(
+            {"statements": statements}, lambda out: typer.echo(escaped(text) if out.is_terminal else text)
+        )

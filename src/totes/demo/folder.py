@@ -10,6 +10,7 @@ from pathlib import Path
 
 from totes.config import FILE_NAME
 from totes.errors import ConfigurationError
+from totes.permissions import make_folders
 
 MARKER = "# Made by `totes demo`, which starts this folder afresh when it is run again."
 
@@ -87,7 +88,7 @@ def clear(folder: Path, source_url: str) -> Path:
     """
     settings = folder / FILE_NAME
     with _writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folders(folder)
         for path in (folder / "lake", folder / ".totes", *folder.glob("warehouse.duckdb*")):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)

@@ -69,7 +69,7 @@ def ask(pipeline: Pipeline, day: datetime.date) -> list[Answer]:
         day: the day of trade between them.
     """
     answers = []
-    with pipeline.warehouse() as warehouse:
+    with pipeline.warehouse(read_only=True) as warehouse:
         for question, template in _QUESTIONS:
             sql = template.format(day=day)
             answers.append(Answer(question.format(day=day), sql, *warehouse.query(sql)))

@@ -10,12 +10,14 @@ from contextlib import contextmanager
 
 import typer
 from rich import box
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.padding import Padding
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
+
+from totes.console import Console
 
 _WIDTH = 100
 
@@ -28,7 +30,7 @@ class Screen:
         stream = sys.stderr if as_json else sys.stdout
         self._moving = stream.isatty()
         width = min(_WIDTH, shutil.get_terminal_size().columns) if self._moving else _WIDTH
-        self._console = Console(file=stream, width=width, highlight=False)
+        self._console = Console(file=stream, width=width)
         self._done = "✓" if self._moving and self._console.encoding.startswith("utf") else ""
 
     def write(self, *parts: RenderableType) -> None:
@@ -46,7 +48,7 @@ class Screen:
     def show_step(self, doing: str, done: Callable[[], str]) -> Iterator[None]:
         """Shows a step: what it is doing and for how long, and then what it has done and in how long."""
         began = time.perf_counter()
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
         with Progress(*columns, console=self._console, transient=True, disable=not self._moving) as progress:
             progress.add_task(doing)
             yield

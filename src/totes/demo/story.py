@@ -171,7 +171,7 @@ def _said_of(day: TradingDay) -> str:
 
 def _look(day: TradingDay, source_url: str, pipeline: Pipeline) -> Findings:
     changed_orders = ", ".join(str(order) for order in day.changed_order_ids)
-    with pipeline.warehouse() as warehouse:
+    with pipeline.warehouse(read_only=True) as warehouse:
         _, [(changed,)] = warehouse.query(
             f"SELECT sales_order_id FROM fact_sales_order WHERE sales_order_id IN ({changed_orders})"
             " GROUP BY ALL ORDER BY count(DISTINCT unit_price) DESC, sales_order_id LIMIT 1"

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from functools import partial
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 
-from totes.errors import SourceRefused
+import duckdb
+
+from totes.errors import SourceRefused, TableUnreadable
 from totes.failpoint import reach
 from totes.ingestion.allowance import Allowance
-from totes.ingestion.capture import check_continues, check_shape, may_be_new
+from totes.ingestion.capture import check_shape, may_be_new
 from totes.ingestion.catalog import SourceTable
+from totes.ingestion.content import CapturedContent
+from totes.ingestion.diff import CapturePlan, TableDiff, Writing, filled, names_of
+from totes.ingestion.identity import Standing, is_another
 from totes.ingestion.known import KnownRows, key_list
 from totes.ingestion.packets import PacketWriter
-from totes.ingestion.reading import ReadPiece, Rows, TableReader, union
+from totes.ingestion.reading import ReadPiece, Rows, TableReader, too_large, union
 from totes.ingestion.source import Piece, Snapshot
-from totes.lake.manifest import IngestionManifest, LeftOut, Position, Rest, StoredObject, TableChanges
-from totes.lake.store import Store
-from totes.lake.workspace import AtHand, Workspace
+from totes.lake.manifest import IngestionManifest, LeftOut, Position, Rest, TableChanges
+from totes.lake.workspace import AtHand
 from totes.log import logger
 
 _log = logger(stage="ingest")
@@ -28,64 +30,11 @@ _log = logger(stage="ingest")
 MANY_ROWS = 1_000_000
 
 
-class Outlook(NamedTuple):
-    """What of a table is to be read.
-
-    `recent` is the condition of rows that were written lately, None where there is none. `rest` is the part that no batch
-    has read yet, and `added` are the positions of columns that are new.
-    """
-
-    recent: str | None = None
-    rest: Rest | None = None
-    added: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Found:
-    """What is new in one table.
-
-    `read` are the rows that were read, `new` those of them that are not known, `gone` the keys of known rows that are
-    not there any more. `added` is how many of the new rows have a key that is not known, `unwritten` which of the new rows are
-    not in an object yet, and `written` the objects of the others.
-    """
-
-    table: SourceTable
-    read: tuple[Rows, ...] = ()
-    new: tuple[Rows, ...] = ()
-    added: int = 0
-    unwritten: tuple[Rows, ...] = ()
-    written: tuple[StoredObject, ...] = ()
-    gone: Rows | None = None
-
-    def __add__(self, other: Found) -> Found:
-        """Both together: no row is in both."""
-        return Found(
-            self.table,
-            self.read + other.read,
-            self.new + other.new,
-            self.added + other.added,
-            self.unwritten + other.unwritten,
-            self.written + other.written,
-        )
-
-    @property
-    def kept(self) -> list[str]:
-        """The tables that hold what the batch is made of."""
-        return _names((*self.new, *((self.gone,) if self.gone else ())))
-
-    @property
-    def upserts(self) -> int:
-        """How many rows are new or changed."""
-        return sum(rows.count for rows in self.new)
-
-    @property
-    def deletes(self) -> int:
-        """How many rows are gone."""
-        return self.gone.count if self.gone else 0
-
-
 class Capture:
     """One batch in the making: what is new in each table, and which tables could not be read.
+
+    First `find` reads the source; after that nothing is asked of it any more. Meanwhile objects are written, and `manifest`
+    waits for them.
 
     A table that cannot be captured does not stop the others: it is left out of the batch with the reason, and when it
     is back, all that has happened to it since is found by comparing its rows with those that were captured.
@@ -99,11 +48,15 @@ class Capture:
         snapshot: Snapshot,
         known: KnownRows,
         reader: TableReader,
-        store: Store,
-        workspace: Workspace,
+        writer: PacketWriter,
+        position: Position,
         previous: IngestionManifest | None,
         compression: str,
         allowance: Allowance,
+        standing: Standing,
+        content: CapturedContent,
+        *,
+        dry: bool = False,
     ) -> None:
         self._snapshot = snapshot
         self._known = known
@@ -111,39 +64,62 @@ class Capture:
         self._previous = previous
         self._compression = compression
         self._allowance = allowance
-        self._batch = previous.batch + 1 if previous else 1
-        self.position = _advance_clock(previous.position if previous else None, snapshot.position)
-        self._writer = PacketWriter(workspace, reader, store, self._batch, self.position.read_at, compression)
-        self._found: list[Found] = []
-        self._since = known.looked_through(snapshot.position) if previous else None
+        self._standing, self._content, self._dry = standing, content, dry
+        self.position = position
+        self._writer = writer
+        self._writing: list[Writing] = []
+        self._diffs: list[TableDiff] = []
         self.tables: dict[str, TableChanges] = {}
         self.left_out: dict[str, LeftOut] = {}
-        self.failures: list[SourceRefused] = []
+        self.failures: dict[str, SourceRefused] = {}
 
-    def run(self, started: datetime, *, always: bool = False) -> IngestionManifest | None:
-        """Captures all tables, and gives the batch's manifest; unless `always`, None when there is nothing new.
+    def find(self) -> None:
+        """Finds what is new in all tables, and leaves out those that cannot be read, or that another reason keeps out.
 
-        Raises:
-            SourceRefused: a table that is needed has never been captured, and cannot be.
+        A dry capture writes no objects, and its manifest is not to be committed.
         """
+        if why := self._standing.why_compared:
+            _log.warning(f"{why}; all rows are compared with what was captured")
+        self._find_in_tables()
+        self.position = self.position.model_copy(update={"flushed_lsn": self._snapshot.flushed_lsn()})
+
+    def _find_in_tables(self) -> None:
         for table, error in self._snapshot.selection.left_out.items():
             self._leave_out(table, error)
-        for source_table, capture in self._captures():
+        if self._previous:
+            for source_table in self._in_turn():
+                try:
+                    self._capture(source_table)
+                except SourceRefused as error:
+                    self._abandon(source_table, error)
+            return
+        tables = self._snapshot.in_turn(self._snapshot.tables)
+        for source_table, pieces, left in self._reader.read_all(tables, self._writer.write_rows, self._take):
             try:
-                self.tables[source_table.name] = capture()
+                if isinstance(pieces, SourceRefused):
+                    raise pieces
+                self._capture_all(source_table, pieces, left)
             except SourceRefused as error:
-                self._reader.drop(source_table)
-                self._leave_out(source_table.name, error)
+                self._abandon(source_table, error)
+
+    def manifest(self, started: datetime, *, always: bool = False) -> IngestionManifest | None:
+        """Waits for what is being written, and gives the batch's manifest; unless `always`, None when there is nothing new."""
+        for writing in self._writing:
+            table = writing.diff.table
+            try:
+                self.tables[table.name] = self._written(writing)
+            except SourceRefused as error:
+                self._abandon(table, error)
         self.tables = {t.name: self.tables[t.name] for t in self._snapshot.tables if t.name in self.tables}
         self._remember_former()
         if not always and not self._is_new():
             return None
         return IngestionManifest(
-            batch=self._batch,
+            batch=self._previous.batch + 1 if self._previous else 1,
             previous_sha256=self._previous.sha256() if self._previous else None,
             started_at=started,
             finished_at=datetime.now(UTC),
-            schema_name=self._snapshot.tables[0].schema,
+            schema_name=self._snapshot.selection.schema,
             compression=self._compression,
             position=self.position,
             tables=self.tables,
@@ -151,8 +127,8 @@ class Capture:
         )
 
     def _is_new(self) -> bool:
-        """Whether there are changes, or a table has come, gone, or another shape: models may be computable again."""
-        if any(changes.upserts or changes.deletes for changes in self.tables.values()):
+        """Whether there are changes, or another shape, mark or source: models may be computable again."""
+        if self._diffs or (self._previous and is_another(self._previous.position, self.position)):
             return True
         before = self._previous.tables if self._previous else {}
         return bool(before) and {
@@ -164,33 +140,31 @@ class Capture:
         """Whether the rest of a table is left to the next batch."""
         return any(table.rest for table in self.tables.values())
 
-    def _captures(self) -> Iterator[tuple[SourceTable, Callable[[], TableChanges]]]:
-        """The tables in the order in which they are captured, each with what captures it."""
-        if self._previous or self._allowance.is_limited:
-            for table in self._in_turn():
-                yield table, partial(self._capture, table)
-        else:
-            for table, pieces in self._reader.read_all(self._writer.write_rows):
-                yield table, partial(self._capture_all, table, pieces)
+    def _take(self) -> bool:
+        """Whether another piece may be read; where time is limited, no more is read than can be written."""
+        return self._allowance.take(lambda: self._writer.is_behind)
 
     def _in_turn(self) -> list[SourceTable]:
         """The tables in the order in which they are captured one after the other."""
-        tables, before = self._snapshot.tables, self._previous.tables if self._previous else {}
-        if not self._allowance.is_limited:
-            return list(tables)
+        before = self._previous.tables if self._previous else {}
         whole = {name for name, table in before.items() if not table.rest}
+        others = [table for table in self._snapshot.tables if table.name not in whole]
         return [
-            *(table for table in tables if table.name in whole),
-            *(table for table in self._snapshot.in_turn(tables) if table.name not in whole),
+            *(table for table in self._snapshot.tables if table.name in whole),
+            *(self._snapshot.in_turn(others) if others else ()),
         ]
 
+    def _abandon(self, table: SourceTable, error: SourceRefused) -> None:
+        """Leaves a table out whose capture was begun."""
+        self._writer.abandon(table)
+        self._reader.drop(table)
+        self._leave_out(table.name, error)
+
     def _leave_out(self, table: str, error: SourceRefused) -> None:
-        """Leaves a table out; that is a failure where it ought to be captured, or has been up to now."""
+        """Leaves a table out; that is a failure where it ought to be captured, or has been up to now, or could not be read."""
         before = self._previous.last_seen(table) if self._previous else None
-        if before or table in self._snapshot.selection.demanded:
-            if self._previous is None:
-                raise error
-            self.failures.append(error)
+        if before or table in self._snapshot.selection.demanded or isinstance(error, TableUnreadable):
+            self.failures[table] = error
         _log.warning(f"the table is left out: {error.what}", table=table)
         self.left_out[table] = LeftOut(reason=str(error), before=before and before.without_changes())
 
@@ -204,41 +178,59 @@ class Capture:
                 reason = f"{table} is not there any more, or not among the tables to be captured"
                 self.left_out[table] = LeftOut(reason=reason, before=before.without_changes())
 
-    def _capture(self, table: SourceTable) -> TableChanges:
+    def _capture(self, table: SourceTable) -> None:
         began = time.perf_counter()
-        rows, outlook = None, self._outlook(table)
-        if not outlook.rest:
-            rows, outlook = self._surveyed(table, outlook)
-            if not outlook.recent and not outlook.rest and rows == self._known.rows(table):
-                return table.description().model_copy(update={"rows": rows})
-        return self._written(began, *self._find(table, outlook, rows))
+        rows, plan = None, self._plan(table)
+        if not plan.rest:
+            rows, plan = self._surveyed(table, plan)
+            if not plan.recent and not plan.rest and rows == self._known.rows(table):
+                self.tables[table.name] = table.description().model_copy(update={"rows": rows})
+                return
+        self._write(began, *self._find(table, plan, rows))
 
-    def _capture_all(self, table: SourceTable, pieces: list[ReadPiece]) -> TableChanges:
-        """Captures a table that was read wholly, and of which nothing is known."""
-        found = self._not_known(table, pieces, (), compared=False)
-        return self._written(min(piece.began for piece in pieces), found, None, found.upserts)
+    def _capture_all(self, table: SourceTable, pieces: list[ReadPiece], left: Piece | None) -> None:
+        """Captures a table of which nothing is known, wholly, or up to the piece that is left to the next batch."""
+        diff = self._not_known(table, pieces, (), compared=False)
+        rest = Rest(block=left.first, file=self._snapshot.file(table)) if left else None
+        began = min((piece.began for piece in pieces), default=time.perf_counter())
+        self._write(began, diff, rest, diff.upserts)
 
-    def _written(self, began: float, found: Found, rest: Rest | None, rows: int) -> TableChanges:
-        """Writes what is found in a table, whose capture was begun at some time; gives its entry in the manifest."""
-        table = found.table
-        self._reader.drop(table, but=found.kept)
+    def _write(self, began: float, diff: TableDiff, rest: Rest | None, rows: int) -> None:
+        """Begins to write the diff of a table, whose capture was begun at some time."""
+        table, marks = diff.table, None
+        self._reader.drop(table, but=diff.retained)
+        objects = list(diff.written)
+        if not self._dry:
+            objects += [one for new in diff.unwritten for one in self._writer.write_rows(table, new)]
+            objects += self._writer.write_deleted(table, diff.deleted) if diff.deleted else []
+            if diff.new or diff.deleted or diff.remarked:
+                marks = self._writer.write_marks(table, diff.new, diff.deleted, diff.remarked)
+        self._writing.append(Writing(diff, rest, rows, began, objects, marks))
+
+    def _written(self, writing: Writing) -> TableChanges:
+        """A table's entry in the manifest, once its objects are written."""
+        diff, table, rows = writing.diff, writing.diff.table, writing.rows
         changes = table.description().model_copy(
-            update={"upserts": found.upserts, "deletes": found.deletes, "rows": rows, "rest": rest}
+            update={"upserts": diff.upserts, "deletes": diff.deletes, "rows": rows, "rest": writing.rest}
         )
-        if not found.upserts and not found.deletes:
+        if writing.marks is None:
+            self._diffs += [diff] if diff.new or diff.deleted or diff.remarked else []
             return changes
-        objects = found.written + tuple(self._writer.write(table, found.unwritten, found.gone))
-        marks = self._writer.write_marks(table, found.new, found.gone)
-        self._found.append(found)
+        try:
+            objects = tuple(each.result() for each in writing.objects)
+            marks = (writing.marks.result(),)
+        except duckdb.OutOfMemoryException as error:
+            raise too_large(table) from error
+        self._diffs.append(diff)
         reach("ingest.table")
         _log.info(
             "captured",
             table=table.name,
-            upserts=found.upserts,
-            deletes=found.deletes,
+            upserts=diff.upserts,
+            deletes=diff.deletes,
             rows=rows,
             bytes=sum(entry.bytes for entry in objects),
-            seconds=round(time.perf_counter() - began, 3),
+            seconds=round(time.perf_counter() - writing.began, 3),
         )
         return changes.model_copy(update={"objects": objects, "marks": marks})
 
@@ -248,82 +240,91 @@ class Capture:
         before = self._previous
         if before is None or self.more or self.failures or self.tables.keys() != before.tables.keys():
             return False
-        since, now = self._since or before.position, self._snapshot.position
-        return (since.horizon, since.next_transaction) != (now.horizon, now.next_transaction)
+        since, now = self._standing.since or before.position, self.position
+        later = (since.horizon, since.next_transaction) != (now.horizon, now.next_transaction)
+        return later or self._standing.why_compared is not None
 
     def learn(self) -> None:
         """Takes what the batch has captured into what is known; within the cache's transaction."""
-        for found in self._found:
-            self._known.learn(found.table, _names(found.new), found.gone.name if found.gone else None)
+        for diff in self._diffs:
+            deleted = diff.deleted.name if diff.deleted else None
+            self._known.learn(diff.table, names_of(diff.new), deleted, names_of(diff.remarked))
 
     def at_hand(self) -> dict[str, AtHand]:
         """The rows that the batch's objects hold, by table."""
-        return {one.table.name: self._writer.at_hand(one.table, one.new, one.gone) for one in self._found}
+        return {
+            one.table.name: self._writer.at_hand(one.table, one.new, one.deleted)
+            for one in self._diffs
+            if one.new or one.deleted
+        }
 
-    def _outlook(self, table: SourceTable) -> Outlook:
+    def _plan(self, table: SourceTable) -> CapturePlan:
         """What of a table is to be read; all of it where what was captured does not tell what is new."""
         previous = self._previous
         before = previous.last_seen(table.name) if previous else None
         if previous is None or before is None:
-            return Outlook(rest=Rest())
+            return CapturePlan(rest=Rest())
         added, renewed = check_shape(before, table)
-        if table.has_transaction_ids and previous.position.timeline != self._snapshot.position.timeline:
-            renewed = renewed or "the source was promoted or restored"
         if renewed:
-            _log.warning(f"{renewed}; the table is captured again", table=table.name)
-            return Outlook(rest=Rest(), added=added)
-        if not table.has_transaction_ids or table.name not in previous.tables:
-            return Outlook(rest=Rest(compared=True), added=added)
-        since = self._snapshot.changed_since(self._since or previous.position)
+            _log.warning(f"{renewed}; all its rows are compared with what was captured", table=table.name)
+        marked = table.has_transaction_ids
+        # While it was not captured, all may have happened to a table that happens to a source.
+        if renewed or (marked and (self._standing.why_compared or table.name not in previous.tables)):
+            return CapturePlan(rest=Rest(compared=True, by_content=True), added=added)
+        if not marked:
+            return CapturePlan(rest=Rest(compared=True), added=added)
+        since = self._snapshot.changed_since(self._standing.since or previous.position)
         recent, rest = may_be_new(since, before, table, added), before.rest
         if rest and rest.file != self._snapshot.file(table):
-            rest = Rest(compared=True)  # its rows may stand in other blocks now
+            rest = Rest(compared=True, by_content=rest.by_content)  # its rows may stand in other blocks now
         if rest and recent:
             recent = f"({recent}) AND ctid < '({rest.block},0)'" if rest.block else None
-        return Outlook(recent, rest, added)
+        return CapturePlan(recent, rest, added)
 
-    def _surveyed(self, table: SourceTable, outlook: Outlook) -> tuple[int, Outlook]:
+    def _surveyed(self, table: SourceTable, plan: CapturePlan) -> tuple[int, CapturePlan]:
         """How many rows a table has, and where in it those stand that were written lately: mostly at its end."""
-        recent = outlook.recent
+        recent = plan.recent
         if recent is None:
-            return self._known.rows(table), outlook
+            return self._known.rows(table), plan
         assert self._previous is not None
         rows, met, first = self._snapshot.survey(table, recent, counted=self._allowance.is_limited)
         if first is None:
-            return rows, outlook._replace(recent=None)
+            return rows, plan._replace(recent=None)
         if not self._snapshot.has_block_ranges(table):
-            return rows, outlook
+            return rows, plan
         if self._allowance.is_limited and met >= MANY_ROWS:
             block = int(first.strip("()").partition(",")[0])
-            rest = Rest(block=block, since=self._since or self._previous.position, compared=True)
-            return rows, outlook._replace(recent=None, rest=rest)
-        return rows, outlook._replace(recent=f"({recent}) AND ctid >= '{first}'")
+            rest = Rest(block=block, since=self._standing.since or self._previous.position, compared=True)
+            return rows, plan._replace(recent=None, rest=rest)
+        return rows, plan._replace(recent=f"({recent}) AND ctid >= '{first}'")
 
-    def _find(self, table: SourceTable, outlook: Outlook, rows: int | None) -> tuple[Found, Rest | None, int]:
-        """Finds what is new and gone; gives what is left of the table with it, and how many rows there are, or are captured."""
-        known, added, rest = self._known, outlook.added, outlook.rest
-        whole, found = rest is not None and rest.is_whole, Found(table)
-        if outlook.recent:
-            found += self._find_new(table, [Piece(0, outlook.recent)], added)
+    def _find(
+        self, table: SourceTable, plan: CapturePlan, rows: int | None
+    ) -> tuple[TableDiff, Rest | None, int]:
+        """Gives what is new and deleted, the part that remains to be read, and how many rows there are, or are captured."""
+        known, added, rest = self._known, plan.added, plan.rest
+        whole, diff = rest is not None and rest.is_whole, TableDiff(table)
+        if plan.recent:
+            diff += self._find_new(table, [Piece(0, plan.recent)], added)
         if rest:
             more, rest = self._find_in_rest(table, rest, added)
-            found += more
+            diff += more
         if rest:
-            return found, rest, known.rows(table) + found.added
+            return diff, rest, known.rows(table) + diff.added
         if whole:
-            rows = sum(read.count for read in found.read)
+            rows = sum(read.count for read in diff.read)
         elif rows is None:
             rows = self._snapshot.survey(table).rows
-        if not whole and rows > known.rows(table) + found.added:
+        if not whole and rows > known.rows(table) + diff.added:
             # Rows are there that neither were captured nor carry a new transaction's id. That ought not to be; what
             # is certain is that they are not in the lake.
             _log.warning("rows without a recent transaction are captured by a full read", table=table.name)
-            whole, found = True, self._find_new(table, self._reader.pieces(table), added)
-        return self._find_gone(found, rows, read_whole=whole), None, rows
+            whole, diff = True, self._find_new(table, self._reader.pieces(table), added)
+        return self._find_deleted(diff, rows, read_whole=whole), None, rows
 
     def _find_in_rest(
         self, table: SourceTable, rest: Rest, added: tuple[int, ...]
-    ) -> tuple[Found, Rest | None]:
+    ) -> tuple[TableDiff, Rest | None]:
         """Reads as much of the rest of a table as is allowed; gives what is new in that, and what is left."""
         condition, compared = None, rest.compared and self._known.captured(table)
         if rest.since and not added:
@@ -332,12 +333,13 @@ class Capture:
         # apart which PostgreSQL does not enforce is seen only in all of them.
         limited = table.key_enforced and not (compared and added)
         pieces = self._reader.pieces(table, rest.block, condition)
-        take = self._allowance.take if limited else None
-        found = self._find_new(table, pieces, added, compared=compared, take=take)
-        if len(found.read) == len(pieces):
-            return found, None
-        following = {"block": pieces[len(found.read)].first, "file": self._snapshot.file(table)}
-        return found, rest.model_copy(update=following)
+        take = self._take if limited else None
+        by_content = compared and rest.by_content
+        diff = self._find_new(table, pieces, added, compared=compared, by_content=by_content, take=take)
+        if len(diff.read) == len(pieces):
+            return diff, None
+        following = {"block": pieces[len(diff.read)].first, "file": self._snapshot.file(table)}
+        return diff, rest.model_copy(update=following)
 
     def _find_new(
         self,
@@ -346,55 +348,51 @@ class Capture:
         added: tuple[int, ...],
         *,
         compared: bool = True,
+        by_content: bool = False,
         take: Callable[[], bool] | None = None,
-    ) -> Found:
+    ) -> TableDiff:
         """Reads pieces, and keeps the rows that are not known; none is known where they are not compared."""
         compared = compared and self._known.captured(table)
-        read = self._reader.read_rows(table, pieces, None if compared else self._writer.write_rows, take)
-        return self._not_known(table, read, added, compared=compared)
+        use = None if compared or self._dry else self._writer.write_rows
+        read = self._reader.read_rows(table, pieces, use, take)
+        return self._not_known(table, read, added, compared=compared, by_content=by_content)
 
     def _not_known(
-        self, table: SourceTable, pieces: list[ReadPiece], added: tuple[int, ...], *, compared: bool
-    ) -> Found:
+        self,
+        table: SourceTable,
+        pieces: list[ReadPiece],
+        added: tuple[int, ...],
+        *,
+        compared: bool,
+        by_content: bool = False,
+    ) -> TableDiff:
         """Keeps the rows of pieces that are not known; these are all where they are not compared."""
         known, read = self._known, tuple(piece.rows for piece in pieces)
         if not read:
-            return Found(table)
+            return TableDiff(table)
         if not table.key_enforced:
-            known.check_unique(table, _names(read))
-        if compared:
+            known.check_unique(table, names_of(read))
+        new, remarked = filled(read), filled([])
+        if by_content and self._content.digests(table, digests := self._reader.new_table(table)):
+            differing, keys_added, same = known.differing(
+                table, names_of(read), digests, self._reader.new_table
+            )
+            new, remarked = filled([differing]), filled([same])
+        elif compared and not by_content:
             target = self._reader.new_table(table)
-            unknown, keys_added = known.unknown(table, _names(read), added, target)
-            new = _filled([Rows(target, unknown)])
+            unknown, keys_added = known.unknown(table, names_of(read), added, target)
+            new = filled([Rows(target, unknown)])
         else:
-            new, keys_added = _filled(read), known.added(table, read)
+            keys_added = known.added(table, read)
         written = tuple(entry for piece in pieces for entry in piece.objects)
-        return Found(table, read, new, keys_added, () if written else new, written)
+        return TableDiff(table, read, new, keys_added, () if written else new, written, remarked=remarked)
 
-    def _find_gone(self, found: Found, rows: int, *, read_whole: bool) -> Found:
-        known, table = self._known, found.table
-        if rows >= known.rows(table) + found.added:
-            return found
-        present = (
-            union(_names(found.read), key_list(table)) if read_whole else union(self._reader.read_keys(table))
-        )
-        gone = known.find_gone(table, present, self._reader.new_table(table))
-        rows_gone = known.count(gone)
-        return replace(found, gone=Rows(gone, rows_gone)) if rows_gone else found
-
-
-def _names(several: Iterable[Rows]) -> list[str]:
-    return [rows.name for rows in several]
-
-
-def _filled(several: Iterable[Rows]) -> tuple[Rows, ...]:
-    return tuple(rows for rows in several if rows.count)
-
-
-def _advance_clock(previous: Position | None, current: Position) -> Position:
-    """The position with a read time later than the previous one's, also when the source's clock was set back."""
-    if previous:
-        check_continues(previous, current)
-        if current.read_at <= previous.read_at:
-            return current.model_copy(update={"read_at": previous.read_at + timedelta(microseconds=1)})
-    return current
+    def _find_deleted(self, diff: TableDiff, rows: int, *, read_whole: bool) -> TableDiff:
+        known, table = self._known, diff.table
+        if rows >= known.rows(table) + diff.added:
+            return diff
+        read = names_of(diff.read)
+        present = union(read, key_list(table)) if read_whole else union(self._reader.read_keys(table))
+        deleted = known.find_deleted(table, present, self._reader.new_table(table))
+        rows_deleted = known.count(deleted)
+        return replace(diff, deleted=Rows(deleted, rows_deleted)) if rows_deleted else diff

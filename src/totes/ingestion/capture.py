@@ -10,7 +10,9 @@ knows nothing of subtransactions, whose ids are what rows carry.)
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container
+from datetime import timedelta
 
 from totes import engine
 from totes.errors import SourceRefused
@@ -33,31 +35,11 @@ def key_column(position: int) -> str:
     return f"k{position}"
 
 
-def check_continues(previous: Position, current: Position) -> None:
-    """Makes sure that both positions are of one history.
-
-    Raises:
-        SourceRefused: the source is another database cluster than the one that was read before, or an older state
-            of it, so that its transaction ids say nothing about what was captured.
-    """
-    hint = (
-        "Point lake.ingestion at a new place to start a new history, or source.url at the database of before"
-    )
-    if previous.system_identifier != current.system_identifier:
-        raise SourceRefused(
-            "the source is another database cluster than the one this lake was captured from", hint=hint
-        )
-    if previous.database != current.database:
-        raise SourceRefused(
-            f"the source is the database {current.database}, and this lake is of {previous.database}",
-            hint=hint,
-        )
-    if current.next_transaction < previous.horizon:
-        raise SourceRefused(
-            "the source is in an older state than when it was last read: it was restored", hint=hint
-        )
-    if current.next_transaction - previous.horizon >= _EPOCH:
-        raise SourceRefused("more than 2^32 transactions have passed since the last batch", hint=hint)
+def advance_clock(previous: Position | None, current: Position) -> Position:
+    """The position with a read time later than the previous one's, also when the source's clock was set back."""
+    if previous and current.read_at <= previous.read_at:
+        return current.model_copy(update={"read_at": previous.read_at + timedelta(microseconds=1)})
+    return current
 
 
 def changed_since(previous: Position, current: Position, *, listed: bool) -> str | None:
@@ -111,26 +93,45 @@ def check_shape(before: TableChanges, table: SourceTable) -> tuple[tuple[int, ..
             )
     names = {column.name for column in before.columns}
     added = tuple(position for position, column in enumerate(table.columns) if column.name not in names)
+    return added, _why_renewed(before, table)
+
+
+def _why_renewed(before: TableChanges, table: SourceTable) -> str | None:
+    """Why nothing that was captured says what the rows of a table hold now, if so."""
     if before.marked_by != table.description().marked_by:
-        return added, "its rows are told apart in another way"
+        return "its rows are told apart in another way"
     if not table.has_transaction_ids:
-        return added, None  # its rows are told apart by their content
+        return _why_altered(before, table)  # its rows are told apart by their content
     if before.relation not in (0, table.relation):
-        return added, "another table has taken its name"
+        return "another table has taken its name"
     if table.description().renames(before):
-        return added, "columns were renamed or replaced"
-    labels = {column.name: column.labels for column in before.columns}
-    if any(
-        not _contains_in_order(column.entry.labels, labels.get(column.name, ())) for column in table.columns
-    ):
-        return added, "labels of an enum were renamed"
-    return added, None
+        return "columns were renamed or replaced"
+    return _why_altered(before, table)
+
+
+def _why_altered(before: TableChanges, table: SourceTable) -> str | None:
+    """Why the values of a column read otherwise now, though no row was written, if so."""
+    former = {column.name: column for column in before.columns}
+    for entry in (column.entry for column in table.columns if column.name in former):
+        then = former[entry.name]
+        if written_as(then.type) != written_as(entry.type) and (then.kind, entry.kind) != ("integer",) * 2:
+            # PostgreSQL need not rewrite the rows for that, and what they hold reads otherwise now. Integers it does rewrite.
+            return f"the type of {entry.name} was {then.type} and is {entry.type}"
+        if not _contains_in_order(entry.labels, then.labels):
+            return "labels of an enum were renamed"
+    return None
 
 
 def _contains_in_order(labels: tuple[str, ...], former: tuple[str, ...]) -> bool:
     """Whether nothing but new labels has come: PostgreSQL adds labels anywhere and removes none."""
     remaining = iter(labels)
     return all(label in remaining for label in former)
+
+
+def written_as(kind: str) -> str:
+    """How values of a type are written. Another length or precision alone changes none that are there."""
+    plain = re.sub(r"\([^)]*\)", "", kind)
+    return plain.replace("character varying", "text").replace("bit varying", "bit")
 
 
 def _form(column: SourceColumn) -> str:

@@ -32,6 +32,16 @@ PLAIN_IN_JSON = {
 # Their text casts give what their output functions give; other types' casts need not (inet, bpchar, "char", …).
 _PLAIN_TEXT_CASTS = PLAIN_IN_JSON | {"text", "character varying", "bytea"}
 _RESERVED = ("_op", "_at")
+_MONEY_DIGITS = 2
+# What 1 is stored as, under the lc_monetary that the session has by default, which is C again afterwards.
+_MONEY_SQL = """
+    WITH changed AS MATERIALIZED (
+        SELECT pg_catalog.set_config(name, reset_val, true) AS found FROM pg_catalog.pg_settings WHERE name = 'lc_monetary'
+    ), stored AS MATERIALIZED (
+        SELECT encode(pg_catalog.cash_send((1 + 0 * length(found))::numeric::money), 'hex') AS one FROM changed
+    )
+    SELECT one, pg_catalog.set_config('lc_monetary', 'C', true) FROM stored
+"""
 
 
 # Read as such they take less time and room than as text, and are exact between the years 1 and 9999. ADBC adds a constant
@@ -65,13 +75,15 @@ class TableColumn:
 
 @dataclass(frozen=True)
 class SourceTable:
-    """A table that can be captured, as it was when the snapshot was taken."""
+    """A table that can be captured, as it was when the snapshot was taken.
+
+    `partitions` are the numbers of the tables that hold rows of it: its partitions, or those that inherit from it.
+    """
 
     schema: str
     name: str
     has_transaction_ids: bool
     lockable: bool
-    only: bool
     key: tuple[str, ...]
     key_enforced: bool
     columns: tuple[TableColumn, ...]
@@ -82,7 +94,7 @@ class SourceTable:
     @property
     def reference(self) -> str:
         """How a FROM clause names the table."""
-        return ("ONLY " if self.only else "") + engine.name(self.schema, self.name)
+        return engine.name(self.schema, self.name)
 
     @property
     def key_positions(self) -> tuple[int, ...]:
@@ -108,6 +120,7 @@ class Selection:
     `demanded` are the tables that models read or the settings name: leaving one of these out is a failure.
     """
 
+    schema: str
     tables: tuple[SourceTable, ...]
     left_out: dict[str, SourceRefused] = field(default_factory=dict)
     demanded: frozenset[str] = frozenset()
@@ -132,6 +145,7 @@ def select_tables(
         SourceRefused: no table at all can be captured.
     """
     rows = connection.execute(CATALOG_SQL, {"schema": source.schema_}).fetchall()
+    money_digits = _digits_of_money(connection, rows)
     by_table: dict[str, list[tuple[object, ...]]] = {}
     for row in rows:
         by_table.setdefault(str(row[0]), []).append(row)
@@ -158,9 +172,9 @@ def select_tables(
     for table, columns in by_table.items():
         if not _wanted(table, str(columns[0][1]), source, named):
             continue
-        obstacle = _obstacle(table, columns, source)
+        obstacle = _obstacle(table, columns, source, money_digits)
         if obstacle is None:
-            tables.append(_table(table, columns, source))
+            tables.append(_table(table, columns, source, money_digits))
         else:
             left_out[table] = SourceRefused(f"{source.schema_}.{table} {obstacle[0]}", hint=obstacle[1])
     for error in left_out.values() if not tables else ():
@@ -170,7 +184,7 @@ def select_tables(
             f"schema {source.schema_} of the source has no table that can be captured",
             hint="Check source.schema, source.tables and the role's grants: GRANT USAGE ON SCHEMA, GRANT SELECT",
         )
-    return Selection(tuple(tables), left_out, demanded)
+    return Selection(source.schema_, tuple(tables), left_out, demanded)
 
 
 def _wanted(table: str, kind: str, source: SourceSettings, named: set[str]) -> bool:
@@ -182,9 +196,9 @@ def _wanted(table: str, kind: str, source: SourceSettings, named: set[str]) -> b
 
 
 def _obstacle(
-    table: str, columns: list[tuple[object, ...]], source: SourceSettings
+    table: str, columns: list[tuple[object, ...]], source: SourceSettings, money_digits: int
 ) -> tuple[str, str] | None:
-    _, kind, readable, filtered, _, key, *_ = columns[0]
+    _, kind, readable, filtered, key, *_ = columns[0]
     quoted = engine.name(source.schema_, table)
     if not readable:
         return "may not be read by this role", f"GRANT SELECT ON {quoted} TO the role of source.url"
@@ -193,7 +207,7 @@ def _obstacle(
             "hides rows from this role by row-level security",
             "ALTER ROLE … BYPASSRLS for the role of source.url",
         )
-    names = {str(column[6]) for column in columns}
+    names = {str(column[5]) for column in columns}
     unknown = [part for part in source.keys.get(table, ()) if part not in names]
     if unknown:
         return f"has no column {unknown[0]}", f"Correct source.keys.{table}"
@@ -201,7 +215,17 @@ def _obstacle(
         what = "has no primary key" if kind in ("r", "p") else "is not a table, so it has no primary key"
         add = f"ALTER TABLE {quoted} ADD PRIMARY KEY (…), or " if kind in ("r", "p") else ""
         return what, f'{add}name the columns that identify a row: [source.keys] "{table}" = ["…"]'
-    taken = [column for column in names if column.lower() in _RESERVED]
+    return _column_obstacle(table, columns, money_digits)
+
+
+def _column_obstacle(
+    table: str, columns: list[tuple[object, ...]], money_digits: int
+) -> tuple[str, str] | None:
+    arrays = [str(column[5]) for column in columns if str(column[7]) == "money[]"]
+    if arrays and money_digits != _MONEY_DIGITS:
+        what = f"has in {arrays[0]} arrays of money, which only the server's own lc_monetary shows exactly"
+        return what, f"Capture a view that reads it as numeric[], or leave {table} out with source.exclude"
+    taken = [column for column in sorted(str(column[5]) for column in columns) if column.lower() in _RESERVED]
     if taken:
         return (
             f"has a column {taken[0]}, a name that the lake uses itself",
@@ -210,9 +234,11 @@ def _obstacle(
     return None
 
 
-def _table(table: str, rows: list[tuple[object, ...]], source: SourceSettings) -> SourceTable:
-    _, kind, _, _, has_children, key, *_, partitions, partly_foreign = rows[0]
-    columns = tuple(_column(row) for row in rows)
+def _table(
+    table: str, rows: list[tuple[object, ...]], source: SourceSettings, money_digits: int
+) -> SourceTable:
+    _, kind, _, _, key, *_, partitions, partly_foreign = rows[0]
+    columns = tuple(_column(row, money_digits) for row in rows)
     assert isinstance(key, list | None)
     assert isinstance(partitions, list)
     changed_at = next(
@@ -228,18 +254,18 @@ def _table(table: str, rows: list[tuple[object, ...]], source: SourceSettings) -
         name=table,
         has_transaction_ids=kind in ("r", "p") and not partly_foreign,
         lockable=kind in ("r", "p", "v"),
-        only=kind == "r" and bool(has_children),
         key=source.keys.get(table) or tuple(key or ()),
-        key_enforced=table not in source.keys,
+        # Tables that inherit have keys of their own.
+        key_enforced=table not in source.keys and not (kind == "r" and partitions),
         columns=columns,
         changed_at=changed_at,
-        relation=int(str(rows[0][12])),
+        relation=int(str(rows[0][11])),
         partitions=tuple(partitions),
     )
 
 
-def _column(row: tuple[object, ...]) -> TableColumn:
-    column, type_with_modifiers, base_type, nullable = str(row[6]), str(row[7]), str(row[8]), bool(row[9])
+def _column(row: tuple[object, ...], money_digits: int) -> TableColumn:
+    column, type_with_modifiers, base_type, nullable = str(row[5]), str(row[6]), str(row[7]), bool(row[8])
     quoted = engine.name(column)
     if base_type in _NATIVE_INTEGERS:
         kind, expression = "integer", f"{quoted}::{base_type}"
@@ -249,6 +275,8 @@ def _column(row: tuple[object, ...]) -> TableColumn:
         kind, expression = "json", f"{quoted}::text"
     elif base_type in _PLAIN_TEXT_CASTS:
         kind, expression = "text", f"{quoted}::text"
+    elif base_type == "money" and money_digits != _MONEY_DIGITS:
+        kind, expression = "text", _money(quoted, money_digits)
     else:
         # format() calls the type's output function, whatever casts to text the type may have; a composite of
         # NULLs is not NULL itself, which only IS DISTINCT FROM tells.
@@ -256,15 +284,35 @@ def _column(row: tuple[object, ...]) -> TableColumn:
     entry = SourceColumn.model_validate(
         {
             "name": column,
-            "number": row[10],
+            "number": row[9],
             "type": type_with_modifiers,
             "kind": kind,
             "nullable": nullable,
-            "labels": row[11],
+            "labels": row[10],
         }
     )
     is_native = base_type in _NATIVE_INTEGERS | _NATIVE_TIMES
     return TableColumn(entry, expression, f"{quoted}::{base_type}" if is_native else None)
+
+
+def _money(quoted: str, digits: int) -> str:
+    """The form that money has under lc_monetary C, of a value that was written with another number of digits.
+
+    PostgreSQL stores a whole number, and takes from lc_monetary where its decimal point is; C has it before the last two digits.
+    """
+    value = f"({quoted}::numeric * 100 / {10**digits})"
+    form = f"FM9,999,999,999,999,999,990.{'0' * max(_MONEY_DIGITS, digits)}"
+    sign = f"CASE WHEN {value} < 0 THEN '-' ELSE '' END"
+    return f"CASE WHEN {quoted} IS NOT NULL THEN {sign} || '$' || to_char(abs({value}), '{form}') END"
+
+
+def _digits_of_money(connection: psycopg.Connection, rows: list[tuple[object, ...]]) -> int:
+    """How many digits money has behind its point at the source: what the session would have without our settings says it."""
+    if not any(str(row[7]).startswith("money") for row in rows):
+        return _MONEY_DIGITS
+    row = connection.execute(_MONEY_SQL).fetchone()
+    assert row is not None
+    return len(str(int(row[0], 16))) - 1
 
 
 def _nearest(wanted: str, tables: dict[str, list[tuple[object, ...]]], schema: str) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from totes import engine
 from totes.deadline import Deadline
 from totes.errors import SourceRefused
 from totes.ingestion.capture import MARK, key_column, position_column
 from totes.ingestion.catalog import SourceTable
+from totes.ingestion.content import DIGEST, digest_of
 from totes.ingestion.reading import Rows, union
 from totes.lake.cache import Cache
 from totes.lake.journal import Journal
@@ -60,6 +61,43 @@ class KnownRows:
         ).fetchall()
         return int(rows), int(new)
 
+    def differing(
+        self, table: SourceTable, read: list[str], digests: str, new_table: Callable[[SourceTable], str]
+    ) -> tuple[Rows, int, Rows]:
+        """Compares rows that were read by content with what was captured, and keeps what is new of them.
+
+        Args:
+            table: the table.
+            read: the rows, in their raw form.
+            digests: the captured rows' keys and the digests of their content.
+            new_table: makes the name of a table that is to be made.
+
+        Returns:
+            The rows that differ or whose key is not known, how many of these have such a key, and the keys and marks of the
+            rows that are the same under another mark.
+        """
+        status, target, remarked = (new_table(table) for _ in range(3))
+        keys = key_names(table)
+        self._engine.execute(
+            f"CREATE TABLE {status} AS SELECT read.*, known.{MARK} IS NULL AS {_IS_ADDED},"
+            f" captured.{DIGEST} IS DISTINCT FROM read.{DIGEST} AS differs"
+            f" FROM {union(read, f'{key_list(table)}, {MARK}, {digest_of(table)} AS {DIGEST}')} AS read"
+            f" LEFT JOIN {_known(table.name)} AS known ON {engine.same('known', 'read', keys)}"
+            f" LEFT JOIN {digests} AS captured ON {engine.same('captured', 'read', keys)}"
+            f" WHERE known.{MARK} IS NULL OR differs OR known.{MARK}::VARCHAR <> read.{MARK}::VARCHAR"
+        )
+        changed = f"{status} AS known WHERE ({_IS_ADDED} OR differs)"
+        self._engine.execute(
+            f"CREATE TABLE {target} AS SELECT read.* FROM {union(read)} AS read"
+            f" WHERE EXISTS (SELECT 1 FROM {changed} AND {_same_key(table)})"
+        )
+        self._engine.execute(
+            f"CREATE TABLE {remarked} AS SELECT {engine.names([*keys, MARK])} FROM {status}"
+            f" WHERE NOT ({_IS_ADDED} OR differs)"
+        )
+        new = self.count(f"{status} WHERE {_IS_ADDED}")
+        return Rows(target, self.count(target)), new, Rows(remarked, self.count(remarked))
+
     def added(self, table: SourceTable, read: Sequence[Rows]) -> int:
         """How many rows that were read have a key that is not known."""
         if not self.captured(table):
@@ -70,7 +108,7 @@ class KnownRows:
             f" WHERE {_same_key(table)})"
         )
 
-    def find_gone(self, table: SourceTable, present: str, target: str) -> str:
+    def find_deleted(self, table: SourceTable, present: str, target: str) -> str:
         """Keeps the known keys that are not in the relation `present`, as a table."""
         keys = key_names(table)
         self._engine.execute(
@@ -95,34 +133,28 @@ class KnownRows:
                 f"{table.schema}.{table.name} has rows without a value in {', '.join(table.key)}",
                 hint=f"Name columns that identify a row in [source.keys] for {table.name}",
             )
-        for row in double:
+        if double:  # which ones is for its owner to see: a key may be anybody's name
+            columns = engine.names(table.key)
             raise SourceRefused(
-                f"{table.schema}.{table.name} has several rows with {', '.join(table.key)} = "
-                f"{', '.join(map(str, row))}",
-                hint=f"Name columns that identify a row in [source.keys] for {table.name}",
+                f"{table.schema}.{table.name} has several rows with the same {', '.join(table.key)}",
+                hint=f"Name columns that identify a row in [source.keys] for {table.name}. To see them: SELECT {columns} "
+                f"FROM {engine.name(table.schema, table.name)} GROUP BY {columns} HAVING count(*) > 1",
             )
 
-    def learn(self, table: SourceTable, new: list[str], gone: str | None) -> None:
-        """Takes new rows and gone keys of a table into what is known."""
-        self._replace(
-            table.name, key_names(table), union(new, f"{key_list(table)}, {MARK}") if new else None, gone
-        )
+    def learn(self, table: SourceTable, new: list[str], deleted: str | None, remarked: list[str]) -> None:
+        """Takes new rows, deleted keys and other marks of rows of a table into what is known."""
+        relations = [union(new, f"{key_list(table)}, {MARK}")] if new else []
+        relations += [union(remarked)] if remarked else []
+        self._replace(table.name, key_names(table), union(relations) if relations else None, deleted)
 
-    def looked_through(self, current: Position) -> Position | None:
-        """A position later than the newest batch's at which nothing was new either, if the source has gone on from there."""
+    def looked_through(self) -> Position | None:
+        """A position later than the newest batch's at which nothing was new either."""
         if _LOOKED_THROUGH not in self._tables:
             return None
         rows = self._engine.execute(
             f"SELECT position FROM {_LOOKED_THROUGH} WHERE batch = ?", [self._cache.batch]
         ).fetchall()
-        position = Position.model_validate_json(rows[0][0]) if rows else None
-        if position and (position.timeline, position.system_identifier, position.database) == (
-            current.timeline,
-            current.system_identifier,
-            current.database,
-        ):
-            return position if position.next_transaction <= current.next_transaction else None
-        return None
+        return Position.model_validate_json(rows[0][0]) if rows else None
 
     def note_looked_through(self, position: Position) -> None:
         """Remembers that since the newest batch nothing was new up to a position, so that it is not looked at again."""
@@ -136,7 +168,7 @@ class KnownRows:
         return int(engine.scalar(self._engine, f"SELECT count(*) FROM {relation}"))
 
     def _apply_batch(self, batch: int) -> str:
-        manifest = self._journal.read(batch)
+        manifest = self._journal.confirmed(batch)
         for table, changes in manifest.tables.items():
             if changes.marks:
                 self._apply_marks(table, changes)
@@ -150,10 +182,10 @@ class KnownRows:
             )
         self._replace(table, keys, f"(SELECT * FROM marks WHERE {MARK} IS NOT NULL)", "marks")
 
-    def _replace(self, table: str, keys: list[str], new: str | None, gone: str | None) -> None:
+    def _replace(self, table: str, keys: list[str], new: str | None, deleted: str | None) -> None:
         known = _known(table)
         if self._exists(table) and (new is None or self._mark_type(known) == self._mark_type(new)):
-            for relation in filter(None, (new, gone)):
+            for relation in filter(None, (new, deleted)):
                 self._engine.execute(
                     f"DELETE FROM {known} AS known USING {relation} AS other"
                     f" WHERE {engine.same('known', 'other', keys)}"

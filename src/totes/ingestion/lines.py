@@ -17,6 +17,7 @@ import nanoarrow
 from totes import engine
 from totes.errors import EngineFault, StoreError
 from totes.ingestion.catalog import PLAIN_IN_JSON, TableColumn
+from totes.messages import message
 
 if sys.version_info >= (3, 14):
     from compression.zstd import ZstdCompressor
@@ -136,9 +137,7 @@ def _buffers(connection: engine.Engine, query: str) -> Iterator[tuple[int, memor
             _, _, text = array.child(0).buffers
             yield len(array), memoryview(text).cast("B")
     except RuntimeError as error:  # what the engine says while it gives rows comes as nanoarrow's error
-        raise EngineFault(
-            engine.first_line(error), hint="Check the free space on disk, and lake.memory"
-        ) from error
+        raise EngineFault(message(error), hint=engine.remedy(error)) from error
 
 
 def _compressor(compression: str) -> Compressor:

@@ -3,60 +3,89 @@
 from __future__ import annotations
 
 import itertools
-import tempfile
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from types import TracebackType
 
 from totes import engine
 from totes.ingestion import lines
 from totes.ingestion.capture import MARK, changed_at_expression, key_column, position_column
 from totes.ingestion.catalog import SourceTable
 from totes.ingestion.known import key_list, key_names
-from totes.ingestion.reading import Rows, TableReader, union
+from totes.ingestion.reading import Rows, union
 from totes.lake.layout import new_object_path
 from totes.lake.manifest import StoredObject
 from totes.lake.store import Store
 from totes.lake.workspace import AtHand, Workspace
+from totes.scratch import temporary_folder
 
 PART_ROWS_MAX = 1_000_000
 MARKS_FOLDER = "marks"
+_WORKERS_MAX = 4
 _ENDINGS = {"zstd": "jsonl.zst", "gzip": "jsonl.gz", "none": "jsonl"}
 
 
 class PacketWriter:
-    """Writes the packets of one batch, several at once where there are cores."""
+    """Writes the objects of one batch in threads of its own, so that reading the source waits for none of it."""
 
     def __init__(
-        self,
-        workspace: Workspace,
-        reader: TableReader,
-        store: Store,
-        batch: int,
-        read_at: datetime,
-        compression: str,
+        self, workspace: Workspace, store: Store, batch: int, read_at: datetime, compression: str
     ) -> None:
         self._workspace = workspace
-        self._reader = reader
         self._store = store
         self._batch = batch
         self._read_at = read_at
         self._compression = compression
         self._numbers: defaultdict[str, Iterator[int]] = defaultdict(lambda: itertools.count(1))
+        self._workers = min(os.cpu_count() or 1, _WORKERS_MAX)
+        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="totes-write")
+        self._begun: defaultdict[str, list[Future[StoredObject]]] = defaultdict(list)
 
-    def write_rows(self, table: SourceTable, rows: Rows) -> list[StoredObject]:
-        """Writes new rows of a table in parts of at most a million lines; any number of threads may."""
+    def __enter__(self) -> PacketWriter:
+        """Returns itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Ends the threads; what is not begun is not written."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def write_rows(self, table: SourceTable, rows: Rows) -> list[Future[StoredObject]]:
+        """Begins to write new rows of a table, in parts of at most a million lines."""
         line = self._upsert(table)
-        return [self._put(table, (line, rows, part)) for part in _parts(rows)]
+        return [self._begin(table, partial(self._put, table, (line, rows, part))) for part in _parts(rows)]
 
-    def write(self, table: SourceTable, new: Sequence[Rows], gone: Rows | None) -> list[StoredObject]:
-        """Writes new rows and gone keys of a table in such parts."""
-        parts = [(self._upsert(table), rows, part) for rows in new for part in _parts(rows)]
-        if gone:
-            parts += [(self._delete(table), gone, part) for part in _parts(gone)]
-        return self._reader.each(lambda part: self._put(table, part), parts)
+    def write_deleted(self, table: SourceTable, deleted: Rows) -> list[Future[StoredObject]]:
+        """Begins to write the keys of deleted rows of a table, in such parts."""
+        line = self._delete(table)
+        return [
+            self._begin(table, partial(self._put, table, (line, deleted, part))) for part in _parts(deleted)
+        ]
+
+    def _begin(self, table: SourceTable, work: Callable[[], StoredObject]) -> Future[StoredObject]:
+        begun = self._pool.submit(work)
+        self._begun[table.name].append(begun)
+        return begun
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there is more to be written than the threads do at once."""
+        waiting = sum(not begun.done() for several in list(self._begun.values()) for begun in list(several))
+        return waiting > self._workers
+
+    def abandon(self, table: SourceTable) -> None:
+        """Writes no more of a table; when it returns, none of its rows are being read."""
+        begun = self._begun.pop(table.name, [])
+        for each in begun:
+            each.cancel()
+        wait(begun)
 
     def _put(self, table: SourceTable, part: tuple[str, Rows, range]) -> StoredObject:
         line, rows, which = part
@@ -78,15 +107,16 @@ class PacketWriter:
         )
 
     def write_marks(
-        self, table: SourceTable, new: Sequence[Rows], gone: Rows | None
-    ) -> tuple[StoredObject, ...]:
-        """Writes keys and marks of the new rows, and the gone keys without a mark, so that a lost cache can return."""
+        self, table: SourceTable, new: Sequence[Rows], deleted: Rows | None, remarked: Sequence[Rows]
+    ) -> Future[StoredObject]:
+        """Begins to write, for a lost cache, keys and marks of rows that are new or have another mark, and deleted keys."""
         keys = engine.names(key_names(table))
         relations = [union([rows.name for rows in new], f"{key_list(table)}, {MARK}")] if new else []
-        if gone:
+        relations += [rows.name for rows in remarked]
+        if deleted:
             kind = "BIGINT" if table.has_transaction_ids else "VARCHAR"
-            relations.append(f"(SELECT {keys}, NULL::{kind} AS {MARK} FROM {gone.name})")
-        count = sum(rows.count for rows in (*new, *((gone,) if gone else ())))
+            relations.append(f"(SELECT {keys}, NULL::{kind} AS {MARK} FROM {deleted.name})")
+        count = sum(rows.count for rows in (*new, *remarked, *((deleted,) if deleted else ())))
         path = new_object_path(
             MARKS_FOLDER, table.name, batch=self._batch, part=1, read_at=self._read_at, ending="parquet"
         )
@@ -96,19 +126,19 @@ class PacketWriter:
             to = f"{engine.text(str(file))} (FORMAT parquet, COMPRESSION zstd)"
             engine.copy_out(connection, f"COPY ({rows}) TO {to}", count)
 
-        return (self._store_file(path, count, write),)
+        return self._begin(table, lambda: self._store_file(path, count, write))
 
     def _store_file(self, path: str, rows: int, write: Callable[[engine.Engine, Path], None]) -> StoredObject:
         """Stores a file that is written on a connection of its own."""
         with (
             closing(self._workspace.connect()) as connection,
-            tempfile.TemporaryDirectory(prefix="totes-") as scratch,
+            temporary_folder() as scratch,
         ):
-            file = Path(scratch) / "part"
+            file = scratch / "part"
             write(connection, file)
             return self._store.put_file(path, file, rows)
 
-    def at_hand(self, table: SourceTable, new: Sequence[Rows], gone: Rows | None) -> AtHand:
+    def at_hand(self, table: SourceTable, new: Sequence[Rows], deleted: Rows | None) -> AtHand:
         """What reading the written lines would give: the columns by name, `_op` and `_at`; native ones where all rows are."""
         native = frozenset.intersection(*(rows.native for rows in new)) if new else frozenset()
         parts = []
@@ -121,12 +151,14 @@ class PacketWriter:
             }
             at = self._changed_at(table, rows)
             parts.append(f"SELECT {_selected(table, values)}, 'upsert' AS _op, {at} AS _at FROM {rows.name}")
-        if gone:
+        if deleted:
             values = dict.fromkeys(native, "NULL")
             values |= dict(zip(table.key_positions, key_names(table), strict=True))
             at = f"CAST({engine.text(self._read)} AS TIMESTAMP)"
-            parts.append(f"SELECT {_selected(table, values)}, 'delete' AS _op, {at} AS _at FROM {gone.name}")
-        tables = tuple(rows.name for rows in (*new, *((gone,) if gone else ())))
+            parts.append(
+                f"SELECT {_selected(table, values)}, 'delete' AS _op, {at} AS _at FROM {deleted.name}"
+            )
+        tables = tuple(rows.name for rows in (*new, *((deleted,) if deleted else ())))
         return AtHand(
             " UNION ALL ".join(parts), tables, frozenset(table.columns[number].name for number in native)
         )

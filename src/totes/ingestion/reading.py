@@ -6,17 +6,18 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
-from threading import Lock
+from queue import SimpleQueue
+from threading import Event, Lock
 from types import TracebackType
 from typing import NamedTuple, TypeVar
 
 import duckdb
 
 from totes import engine
-from totes.errors import SourceError
+from totes.errors import SourceRefused, TableUnreadable
 from totes.ingestion.capture import (
     MARK,
     key_column,
@@ -29,7 +30,6 @@ from totes.ingestion.catalog import SourceTable, TableColumn
 from totes.ingestion.source import Piece, Snapshot
 from totes.lake.manifest import StoredObject
 from totes.lake.workspace import Workspace
-from totes.redaction import redact
 
 _WORKERS_MAX = 4
 PIECE_BYTES = 64 << 20
@@ -47,15 +47,75 @@ class Rows:
 
 
 class ReadPiece(NamedTuple):
-    """A piece that was read, with the objects made of its rows, and when it was begun."""
+    """A piece that was read, with the objects that are being made of its rows, and when it was begun."""
 
     rows: Rows
-    objects: list[StoredObject]
+    objects: list[Future[StoredObject]]
     began: float
 
 
-# Makes objects of rows of a table.
-Use = Callable[[SourceTable, Rows], list[StoredObject]]
+# Begins to make objects of rows of a table, and does not wait for them.
+Use = Callable[[SourceTable, Rows], list[Future[StoredObject]]]
+
+
+class _Read:
+    """A table that is being read: which of its pieces are done, how many are not, and what keeps others from being read."""
+
+    def __init__(self, table: SourceTable, pieces: list[Piece]) -> None:
+        self.table = table
+        self.pieces = pieces
+        self.done: dict[Piece, ReadPiece] = {}
+        self.remaining = len(pieces)
+        self.failure: SourceRefused | None = None
+        self.left: Piece | None = None
+
+    def in_order(self) -> list[ReadPiece]:
+        """The pieces that were read."""
+        return [self.done[piece] for piece in self.pieces if piece in self.done]
+
+
+class _Work:
+    """The pieces of several tables, which threads take one after the other; a table that is done is put into `finished`."""
+
+    def __init__(self, reads: list[_Read], take: Callable[[], bool]) -> None:
+        self.reads = reads
+        self.pieces = sum(len(read.pieces) for read in reads)
+        self.finished: SimpleQueue[_Read | BaseException] = SimpleQueue()
+        self._following = iter([(read, piece) for read in reads for piece in read.pieces])
+        self._take = take
+        self._taking, self._stopped = Lock(), Event()
+
+    def __iter__(self) -> Iterator[tuple[_Read, Piece]]:
+        """The pieces that the calling thread is to read."""
+        while not self._stopped.is_set():
+            with self._taking:
+                found = next(self._following, None)
+                wanted = found is not None and self._is_wanted(*found)
+            if found is None:
+                return
+            if wanted:
+                yield found
+            else:
+                self.finish(found[0])
+
+    def _is_wanted(self, read: _Read, piece: Piece) -> bool:
+        if read.failure or read.left:
+            return False
+        if read.table.key_enforced and not self._take():
+            read.left = piece
+        return read.left is None
+
+    def finish(self, read: _Read) -> None:
+        """Counts a piece that was read, or is not to be."""
+        with self._taking:
+            read.remaining -= 1
+            is_last = read.remaining == 0
+        if is_last:
+            self.finished.put(read)
+
+    def stop(self) -> None:
+        """Gives no more pieces."""
+        self._stopped.set()
 
 
 class TableReader:
@@ -68,8 +128,8 @@ class TableReader:
     def __init__(self, snapshot: Snapshot, workspace: Workspace) -> None:
         self._snapshot = snapshot
         self._workspace = workspace
-        workers = min(os.cpu_count() or 1, _WORKERS_MAX)
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="totes-read")
+        self._workers = min(os.cpu_count() or 1, _WORKERS_MAX)
+        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="totes-read")
         self._made: dict[str, list[str]] = {}
         self._inexact: defaultdict[str, set[int]] = defaultdict(set)
 
@@ -106,22 +166,39 @@ class TableReader:
         self.each(read_on, pieces)
         return [done[number] for number in sorted(done)]
 
-    def read_all(self, use: Use) -> Iterator[tuple[SourceTable, list[ReadPiece]]]:
-        """Reads all rows of all tables, whose pieces follow one another in the threads; gives each table once it is read.
+    def read_all(
+        self, tables: Iterable[SourceTable], use: Use, take: Callable[[], bool]
+    ) -> Iterator[tuple[SourceTable, list[ReadPiece] | SourceRefused, Piece | None]]:
+        """Reads all rows of tables, whose pieces follow one another in the threads; gives each table once it is read.
 
-        So no thread waits for the last piece of a table, nor for what is done with what is given. `use` is called as by
-        `read_rows`. What fails for a piece is raised before another table is given.
+        So no thread waits for the last piece of a table. `use` and `take` are called as by `read_rows`. A table that cannot
+        be read is given with the reason. Where `take` has refused a piece, it is given, and it and those after it are not read;
+        a table whose key PostgreSQL does not enforce is read wholly.
         """
-        begun = [
-            (table, [self._pool.submit(self._read, table, piece, use) for piece in self.pieces(table)])
-            for table in self._snapshot.longest_first()
-        ]
-        left = {future: (table, futures) for table, futures in begun for future in futures}
-        for done in as_completed(left):
-            done.result()
-            table, futures = left.pop(done)
-            if not any(future in left for future in futures):
-                yield table, [future.result() for future in futures]
+        work = _Work([_Read(table, self.pieces(table)) for table in tables], take)
+
+        def read_on() -> None:
+            try:
+                for read, piece in work:
+                    try:
+                        read.done[piece] = self._read(read.table, piece, use)
+                    except SourceRefused as error:
+                        read.failure = read.failure or error
+                    work.finish(read)
+            except BaseException as error:
+                work.finished.put(error)
+
+        self._snapshot.open_connections(min(self._workers, work.pieces))
+        threads = [self._pool.submit(read_on) for _ in range(self._workers)]
+        try:
+            for _ in work.reads:
+                read = work.finished.get()
+                if isinstance(read, BaseException):
+                    raise read
+                yield read.table, read.failure or read.in_order(), read.left
+        finally:
+            work.stop()
+            wait(threads)
 
     def pieces(self, table: SourceTable, first: int = 0, condition: str | None = None) -> list[Piece]:
         """The pieces of a table from a block on, of the rows that meet a condition."""
@@ -143,7 +220,13 @@ class TableReader:
         listed = list(arguments)
         if len(listed) == 1:
             return [work(listed[0])]
-        return list(self._pool.map(work, listed))
+        begun = [self._pool.submit(work, argument) for argument in listed]
+        wait(begun, return_when=FIRST_EXCEPTION)
+        for each in begun:
+            each.cancel()  # where one failed; all others are done
+        wait(begun)
+        failed = [each for each in begun if not each.cancelled() and each.exception()]
+        return [each.result() for each in failed or begun]
 
     def new_table(self, table: SourceTable) -> str:
         """The name of a new table of the workspace for what is read of a table; `drop` will drop it."""
@@ -207,14 +290,19 @@ class TableReader:
             with self._snapshot.stream(query, table.name) as stream:
                 connection.register("incoming", stream)
                 rows = engine.scalar(connection, f"CREATE TABLE {target} AS SELECT {select} FROM incoming")
-        except duckdb.Error as error:
-            if "incoming" not in str(error):
-                raise
-            message = redact(" ".join(str(error).split()))
-            raise SourceError(f"reading {table.name} failed: {message}", hint="Run it again") from error
+        except duckdb.OutOfMemoryException as error:
+            raise too_large(table) from error
         finally:
             connection.close()
         return target, int(rows)
+
+
+def too_large(table: SourceTable) -> TableUnreadable:
+    """What is said of a table with values that are too large for the memory that the engine has."""
+    return TableUnreadable(
+        f"{table.schema}.{table.name} has values that need more memory than the engine has",
+        hint="Raise lake.memory, or leave the table out with source.exclude",
+    )
 
 
 def _widened(column: TableColumn, name: str) -> str:

@@ -7,59 +7,54 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
-from threading import Lock
+from contextlib import closing, contextmanager, suppress
+from functools import cached_property
+from threading import Event, Lock, Thread
 from typing import Any, NamedTuple
 
 import adbc_driver_manager
+import duckdb
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from totes import engine
 from totes.config import SourceSettings
-from totes.errors import SourceError
+from totes.errors import RunnerAtWork, SourceBusy, SourceError, TableUnreadable
 from totes.ingestion.capture import changed_since
 from totes.ingestion.catalog import Selection, SourceTable, select_tables
+from totes.ingestion.locks import UNREADABLE, begin_locked, lock_statement
+from totes.ingestion.server import LSN, Server, ask_server, flushed_lsn
+from totes.ingestion.session import (
+    BulkConnection,
+    TransactionCursor,
+    begin,
+    bulk_settings,
+    bulk_target,
+    connect,
+    source_errors,
+)
 from totes.lake.manifest import Position, TableChanges
-from totes.libpq import connect_arrow, with_limits
-from totes.redaction import redact
+from totes.messages import message
+from totes.sqlstate import concerns_all, next_step, sqlstate
 
-# What could cut a long read short, where a role or database has it set; which names and texts of ours mean what; what
-# decides PostgreSQL's text forms.
-_SESSION = {
-    "statement_timeout": "0",
-    "idle_in_transaction_session_timeout": "0",
-    "search_path": "",
-    "standard_conforming_strings": "on",
-    "TimeZone": "UTC",
-    "DateStyle": "ISO, YMD",
-    "IntervalStyle": "postgres",
-    "extra_float_digits": "1",
-    "bytea_output": "hex",
-    "quote_all_identifiers": "off",
-    "lc_monetary": "C",
-    "client_encoding": "UTF8",
-    "row_security": "off",
-}
-_TRANSACTION_TIMEOUT_SINCE = 170000
 _BLOCK_RANGES_SINCE = _HASHED_LISTS_SINCE = 140000
-_SIZE_SQL = """
-    SELECT coalesce(pg_relation_size(%(table)s::oid), 0) / current_setting('block_size')::int8,
-           coalesce(pg_table_size(%(table)s::oid), 0),
-           coalesce(pg_relation_filenode(%(table)s::oid), 0)::int8
+_SIZES_SQL = """
+    SELECT measured::int8, coalesce(pg_relation_size(measured), 0) / current_setting('block_size')::int8,
+           coalesce(pg_table_size(measured), 0), coalesce(pg_relation_filenode(measured), 0)::int8
+    FROM unnest(%s::oid[]) AS measured
 """
 _REFERENCES_SQL = """
     SELECT conrelid::int8, confrelid::int8 FROM pg_constraint WHERE contype = 'f' AND conrelid = ANY (%s::oid[])
 """
-_BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+_LIFE_SECONDS = 30.0
 _POSITION_SQL = """
     SELECT pg_export_snapshot(),
            pg_snapshot_xmin(pg_current_snapshot())::text::int8,
            pg_snapshot_xmax(pg_current_snapshot())::text::int8,
            transaction_timestamp() AT TIME ZONE 'UTC',
            (SELECT system_identifier::text FROM pg_control_system()),
-           (SELECT timeline_id FROM pg_control_checkpoint()),
-           current_database()
+           current_database(),
+           (SELECT oid::int8 FROM pg_database WHERE datname = current_database()),
+           {lsn},
+           extract(epoch FROM pg_postmaster_start_time())::text
 """
 
 
@@ -79,45 +74,116 @@ class Survey(NamedTuple):
 
 
 class Snapshot:
-    """One instant of the source. All reads see it, and the tables cannot be changed or truncated while it is open."""
+    """One instant of the source. All reads see it, and the tables cannot be changed or truncated while it is open.
+
+    A table that cannot be read says so alone, as TableUnreadable; SourceError is of all of them.
+    """
 
     def __init__(
         self,
         control: psycopg.Connection,
-        open_bulk: Callable[[], Any],
+        open_bulk: Callable[[], BulkConnection],
         selection: Selection,
         row: tuple[Any, ...],
+        server: Server,
+        release: Callable[[], None],
     ) -> None:
         self._control = control
         self._open_bulk = open_bulk
-        self._idle: list[Any] = []
-        self._checking_out = Lock()
+        self._release = release
+        self._idle: list[BulkConnection] = []
+        self._opened: list[BulkConnection] = []
+        self._checking_out, self._asking = Lock(), Lock()
         self.tables = selection.tables
         self.selection = selection
-        _, horizon, next_transaction, read_at, system_identifier, timeline, database = row
+        _, horizon, next_transaction, read_at, system_identifier, database, oid, lsn, started = row
         self.position = Position(
             database=database,
+            database_oid=oid,
             system_identifier=system_identifier,
-            timeline=timeline,
+            timeline=server.timeline,
             horizon=horizon,
             next_transaction=next_transaction,
             read_at=read_at,
+            lsn=lsn,
+            instance=f"{started} {server.recovered_to or ''}".rstrip(),
         )
+        self.server = server
+
+    def flushed_lsn(self) -> str | None:
+        """Up to where the server's log is on disk; a standby replays nothing else."""
+        if self.server.standby or self.position.lsn is None:
+            return self.position.lsn
+        with source_errors("asking for the position of the log"), self._asking:
+            return flushed_lsn(self._control)
 
     @contextmanager
     def stream(self, sql: str, what: str = "the source") -> Iterator[Any]:
-        """The rows of a query as an Arrow stream that DuckDB reads by name; it can be read once, while the context lasts.
+        """The rows of a query as an Arrow stream that DuckDB reads as `incoming`; it can be read once, while the context lasts.
 
         Several threads may read at once, each on a connection of its own.
         """
-        with _source_errors(f"reading {what}"):
-            with self._checking_out:
-                bulk = self._idle.pop() if self._idle else None
-            bulk = bulk or self._open_bulk()  # an idle batch never needs one
-            bulk.execute(sql)
-            rows = bulk.fetch_arrow()
-        yield rows
+        with source_errors(f"reading {what}"), self._checking_out:
+            bulk = self._idle.pop() if self._idle else self._open()  # an idle batch never needs one
+        try:
+            yield bulk.rows(sql)
+        except (adbc_driver_manager.Error, duckdb.Error) as error:
+            if isinstance(error, duckdb.Error):
+                if "'incoming' failed: " not in str(error):
+                    raise
+                alive = bulk.is_alive()
+            else:
+                alive = not concerns_all(error) and bulk.is_alive()
+            raise self._failure(f"reading {what}", error, of_table=alive) from error
         self._idle.append(bulk)
+
+    def open_connections(self, number: int) -> None:
+        """Opens so many bulk connections, so that none has to wait behind a schema change that comes later."""
+        with source_errors("connecting to the source"):
+            self._idle += [self._open() for _ in range(number - len(self._idle))]
+
+    def _open(self) -> BulkConnection:
+        try:
+            self._opened.append(self._open_bulk())
+        except adbc_driver_manager.Error as error:
+            if sqlstate(error) == "55P03":
+                raise SourceBusy(
+                    "a schema change came between the connections of a batch", hint="Run it again"
+                ) from error
+            raise
+        return self._opened[-1]
+
+    def _failure(self, doing: str, error: Exception, *, of_table: bool) -> SourceError | TableUnreadable:
+        """What is raised for an error: about a table alone, as long as the snapshot can still be read."""
+        if of_table:
+            with self._asking:
+                try:
+                    self._control.execute("SELECT 1")
+                except psycopg.Error:
+                    of_table = False
+        what = f"{doing} failed: {message(error)}"
+        if of_table:
+            known = sqlstate(error) is not None
+            return TableUnreadable(what, hint=next_step(error, otherwise=UNREADABLE) if known else UNREADABLE)
+        return SourceError(what, hint=next_step(error))
+
+    def end(self) -> None:
+        """Ends reading: no lock is held and nothing is seen any more, so that schema changes and vacuum can go on."""
+        with source_errors("ending the snapshot"), self._asking:
+            self._release()
+        self.close()
+
+    def show_life(self) -> None:
+        """Keeps the server from taking the batch for one that was stopped half-way, whose transaction it ends."""
+        with self._asking, suppress(psycopg.Error):
+            self._control.execute("SELECT 1")
+
+    def close(self) -> None:
+        """Closes the bulk connections."""
+        while self._opened:
+            with suppress(adbc_driver_manager.Error):
+                self._opened.pop().close()
+        self._idle.clear()
 
     def pieces(
         self, table: SourceTable, piece_bytes: int, first: int = 0, condition: str | None = None
@@ -128,7 +194,7 @@ class Snapshot:
         """
         if not self.has_block_ranges(table):
             return [Piece(0, condition)]
-        blocks, size, _ = self._measure(table)
+        blocks, size, _ = self._sizes[table.relation]
         step = max(1, blocks * piece_bytes // max(size, 1))
         starts = list(range(first, blocks, step)) or [first]
         meets = f"({condition}) AND " if condition else ""
@@ -141,13 +207,18 @@ class Snapshot:
 
     def file(self, table: SourceTable) -> int:
         """PostgreSQL's number of the file that a table's rows are in; 0 where it has none."""
-        return self._measure(table)[2]
+        return self._sizes[table.relation][2]
 
-    def _measure(self, table: SourceTable) -> tuple[int, int, int]:
-        with _source_errors(f"measuring {table.name}"):
-            row = self._control.execute(_SIZE_SQL, {"table": table.relation}).fetchone()
-        assert row is not None
-        return int(row[0]), int(row[1]), int(row[2])
+    def size_bytes(self, table: SourceTable) -> int:
+        """How much room a table takes at the source, 0 for a view."""
+        return self._sizes[table.relation][1]
+
+    @cached_property
+    def _sizes(self) -> dict[int, tuple[int, int, int]]:
+        """The blocks, bytes and file of each table, by its number."""
+        with source_errors("measuring tables"), self._asking:
+            rows = self._control.execute(_SIZES_SQL, [[table.relation for table in self.tables]]).fetchall()
+        return {number: (int(blocks), int(size), int(file)) for number, blocks, size, file in rows}
 
     def survey(self, table: SourceTable, condition: str = "true", *, counted: bool = False) -> Survey:
         """Counts a table's rows and finds the first that meets a condition, in one pass over the table, in PostgreSQL.
@@ -156,24 +227,34 @@ class Snapshot:
         """
         met = f"count(*) FILTER (WHERE {condition})" if counted else "0"
         sql = f"SELECT count(*), {met}, min(CASE WHEN {condition} THEN ctid END)::text FROM {table.reference}"
-        with _source_errors(f"counting {table.name}"):
-            row = self._control.execute(sql.encode()).fetchone()
-        assert row is not None
+        row = self._ask(f"counting {table.name}", sql)
         return Survey(int(row[0]), int(row[1]), row[2])
 
-    def longest_first(self) -> list[SourceTable]:
-        """The tables so that those come first that take long to read: those that cannot be parted, then the larger ones."""
-        return sorted(self.tables, key=lambda table: (self.has_block_ranges(table), -self._measure(table)[1]))
+    def _ask(self, doing: str, sql: str) -> tuple[Any, ...]:
+        """The row of a query about one table; what goes wrong there leaves the snapshot as it is."""
+        with self._asking:
+            try:
+                answers = self._control.execute(f"SAVEPOINT asked; {sql}; RELEASE SAVEPOINT asked".encode())
+                answers.nextset()
+                row = answers.fetchone()
+            except psycopg.Error as error:
+                failed = error
+                with suppress(psycopg.Error):
+                    self._control.execute("ROLLBACK TO SAVEPOINT asked")
+            else:
+                assert row is not None
+                return row
+        raise self._failure(doing, failed, of_table=not concerns_all(failed)) from failed
 
     def in_turn(self, tables: Iterable[SourceTable]) -> list[SourceTable]:
         """The tables so that those which others refer to come before these, and otherwise the smaller ones first."""
         by_number = {table.relation: table for table in tables}
-        with _source_errors("reading foreign keys"):
+        with source_errors("reading foreign keys"), self._asking:
             found = self._control.execute(_REFERENCES_SQL, [list(by_number)]).fetchall()
         referred = defaultdict(set)
         for table, other in found:
             referred[table].add(other)
-        sizes = {number: self._measure(table)[1] for number, table in by_number.items()}
+        sizes = {number: self.size_bytes(table) for number, table in by_number.items()}
         ordered: list[SourceTable] = []
         seen: set[int] = set()
 
@@ -202,109 +283,86 @@ class Snapshot:
 
 
 @contextmanager
-def open_snapshot(url: str, source: SourceSettings, needed: frozenset[str]) -> Iterator[Snapshot]:
+def open_snapshot(
+    url: str, source: SourceSettings, needed: frozenset[str], turn: int | None = None
+) -> Iterator[Snapshot]:
     """Opens the source at the present instant.
 
     Locks (ACCESS SHARE, as any SELECT takes) come before the snapshot: a TRUNCATE or a rewriting ALTER TABLE that
-    came between the two would otherwise show tables empty that the snapshot should show full.
+    came between the two would otherwise show tables empty that the snapshot should show full. A table that is not free
+    within `source.lock_timeout` is left out.
 
     Args:
         url: the PostgreSQL URL.
         source: which schema, tables and keys.
         needed: the tables that models read.
+        turn: a number that no other call may hold at the same time; it is held until the context ends. The server frees
+            it when this process ends, and when it shows no life for some minutes.
 
     Raises:
         SourceError: the source cannot be reached or read; the same call may succeed later.
         SourceRefused: no table can be captured.
+        RunnerAtWork: another call holds the turn.
     """
-    with _source_errors("connecting to the source"), _connect(url) as control:
-        bulk_url = _bulk_url(url, control)
-        prepare_session(control, source)
-        expected = select_tables(control, source, needed)
-        control.execute(_BEGIN)
-        for table in (table for table in expected.tables if table.lockable):
-            with _source_errors(f"locking {table.name}"):
-                control.execute(f"LOCK TABLE {table.reference} IN ACCESS SHARE MODE".encode())
-        row = control.execute(_POSITION_SQL).fetchone()
-        assert row is not None
-        selection = select_tables(control, source, needed)
-        if {table.name for table in selection.tables} != {table.name for table in expected.tables}:
-            raise SourceError("tables came or went while the source was being opened", hint="Run it again")
-        with ExitStack() as opened:
+    with source_errors("connecting to the source"), connect(url) as control:
+        ask = f"SELECT pg_catalog.pg_try_advisory_xact_lock({turn})"
 
-            def open_bulk() -> Any:
-                return opened.enter_context(_bulk_cursor(bulk_url, str(row[0]), control.info.server_version))
+        def release() -> None:
+            """Ends the snapshot, and goes on holding the turn with none: both at once, so that nobody comes in between."""
+            if turn is None:
+                control.execute("COMMIT")
+            else:
+                begin(control, source.lock_timeout, "READ COMMITTED", first=("COMMIT",), last=(ask,))
 
-            yield Snapshot(control, open_bulk, selection, row)
+        try:
+            control.cursor_factory = TransactionCursor
+            server = ask_server(control)  # a standby replays on, so before the snapshot
+            control.cursor_factory = psycopg.Cursor
+            selection = begin_locked(control, source, needed)
+            if turn is not None and control.execute(ask.encode()).fetchone() != (True,):
+                raise RunnerAtWork("another runner is capturing the source for this lake")
+            lsn = LSN if server.reached else "NULL"
+            row = control.execute(_POSITION_SQL.format(lsn=lsn).encode()).fetchone()
+            assert row is not None
+            target = bulk_target(url, control)
+            found = bulk_settings(control.info.server_version, source.lock_timeout)
+            lock = lock_statement(selection.tables)
+
+            def open_bulk() -> BulkConnection:
+                return BulkConnection(target, str(row[0]), found, lock and f"{lock} NOWAIT")
+
+            snapshot = Snapshot(control, open_bulk, selection, row, server, release)
+            with _showing_life(snapshot), closing(snapshot):
+                yield snapshot
+        finally:
+            with suppress(psycopg.Error):
+                control.execute("ROLLBACK")  # a pool throws a session away that is left in a transaction
+
+
+@contextmanager
+def _showing_life(snapshot: Snapshot) -> Iterator[None]:
+    """Shows the server every now and then that the batch is alive."""
+    ended = Event()
+
+    def show() -> None:
+        while not ended.wait(_LIFE_SECONDS):
+            snapshot.show_life()
+
+    thread = Thread(target=show, name="totes-life", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def describe_source(url: str, source: SourceSettings, needed: frozenset[str]) -> dict[str, TableChanges]:
     """The tables that a batch would capture, by name, without reading any row of them."""
-    with _source_errors("connecting to the source"), _connect(url) as connection:
-        prepare_session(connection, source)
+    with source_errors("connecting to the source"), connect(url) as connection:
+        begin(connection, source.lock_timeout)
         selection = select_tables(connection, source, needed)
+        connection.execute("COMMIT")
         for failure in selection.failures():
             raise failure
         return {table.name: table.description() for table in selection.tables}
-
-
-def prepare_session(connection: psycopg.Connection, source: SourceSettings) -> None:
-    """Sets what decides PostgreSQL's text forms, and what could cut a long read short."""
-    settings = _session_of(connection.info.server_version)
-    settings |= {"lock_timeout": f"{int(source.lock_timeout.total_seconds() * 1000)}ms"}
-    each = ", ".join(["pg_catalog.set_config(%s, %s, false)"] * len(settings))
-    connection.execute(f"SELECT {each}".encode(), [part for pair in settings.items() for part in pair])
-
-
-def _connect(url: str) -> closing[psycopg.Connection]:
-    # Closed without a rollback, which a lost connection would complain of, past all that masks and shapes messages.
-    return closing(psycopg.connect(with_limits(url), autocommit=True))
-
-
-def _session_of(server_version: int) -> dict[str, str]:
-    if server_version < _TRANSACTION_TIMEOUT_SINCE:
-        return _SESSION
-    return {"transaction_timeout": "0"} | _SESSION
-
-
-def _bulk_url(url: str, control: psycopg.Connection) -> str:
-    """Where the bulk connection goes to, and how.
-
-    ADBC knows types by the names of their functions, and would know none where a setting of the role or the database
-    has these quoted.
-    """
-    limited, row = with_limits(url), control.execute("SHOW quote_all_identifiers").fetchone()
-    if row == ("off",):
-        return limited
-    options = conninfo_to_dict(limited).get("options") or ""
-    return make_conninfo(limited, options=f"{options} -c quote_all_identifiers=off")
-
-
-@contextmanager
-def _bulk_cursor(url: str, snapshot: str, server_version: int) -> Iterator[Any]:
-    connection = connect_arrow(url, autocommit=True)
-    try:
-        with connection.cursor() as cursor:
-            for setting, value in _session_of(server_version).items():
-                cursor.execute(f"SET {setting} = {engine.text(value)}")
-            cursor.execute(_BEGIN)
-            cursor.execute(f"SET TRANSACTION SNAPSHOT {engine.text(snapshot)}")
-            yield cursor
-    finally:
-        connection.close()
-
-
-@contextmanager
-def _source_errors(doing: str) -> Iterator[None]:
-    try:
-        yield
-    except (psycopg.Error, adbc_driver_manager.Error) as error:
-        message = redact(" ".join(str(error).split()))
-        hint = (
-            "Check source.url and that the server is up"
-            if isinstance(error, psycopg.OperationalError)
-            else None
-        )
-        if isinstance(error, psycopg.errors.LockNotAvailable):
-            hint = "A schema change holds the table; run again when it is over, or raise source.lock_timeout"
-        raise SourceError(f"{doing} failed: {message}", hint=hint) from error

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
+from totes import permissions
 from totes.config import SourceSettings
 from totes.deadline import NEVER, Deadline
-from totes.errors import BatchTaken, SourceRefused
+from totes.errors import BatchTaken, RunnerAtWork, SourceBusy, TablesLeftOut
 from totes.failpoint import reach
 from totes.ingestion.allowance import Allowance
 from totes.ingestion.batch import Capture
+from totes.ingestion.capture import advance_clock
+from totes.ingestion.content import CapturedContent
+from totes.ingestion.identity import Follow, Standing, standing
 from totes.ingestion.known import KnownRows
+from totes.ingestion.packets import PacketWriter
 from totes.ingestion.reading import TableReader
 from totes.ingestion.source import Snapshot, open_snapshot
 from totes.lake.cache import Cache
-from totes.lake.journal import ingestion_journal
-from totes.lake.manifest import TableChanges
+from totes.lake.journal import Journal, ingestion_journal
+from totes.lake.manifest import IngestionManifest, TableChanges
 from totes.lake.store import Store
 from totes.lake.workspace import Workspace
 from totes.log import logger
 
 _ATTEMPTS_MAX = 100
+# How long a call waits for another runner that has to see the source itself; others leave it to that one.
+_PATIENCE_SECONDS, _PAUSE_SECONDS = 600.0, 0.5
 _log = logger(stage="ingest")
 
 
@@ -30,34 +42,21 @@ _log = logger(stage="ingest")
 class Ingested:
     """What a call of the stage did; `batch` is None when there was nothing new.
 
-    `failures` are tables that should have been captured and could not be: the others were. `captured` is the batch up to
+    `failure` names tables that should have been captured and could not be: the others were. `captured` is the batch up to
     which all that the snapshot shows is in the lake. `more` says that the source holds more, for which there was no time.
     """
 
     batch: int | None
     read_at: datetime
     changes: dict[str, TableChanges] = field(default_factory=dict)
-    failures: tuple[SourceRefused, ...] = ()
+    failure: TablesLeftOut | None = None
     captured: int = 0
     more: bool = False
 
 
-def ingest(
-    url: str,
-    source: SourceSettings,
-    store: Store,
-    workspace: Workspace,
-    *,
-    needed: frozenset[str],
-    compression: str,
-    inspect: Callable[[Snapshot], None] | None = None,
-    always: bool = False,
-    deadline: Deadline = NEVER,
-) -> Ingested:
-    """Captures what was committed since the last batch, as one batch, or nothing when there is nothing.
-
-    Safe to be called by any number of runners at once, and to be killed at any moment: a batch exists from the
-    instant its manifest does, and a runner that comes second starts over from the winner's batch.
+@dataclass(frozen=True)
+class Ingestion:
+    """A call of the stage: what is captured from where, and where it goes.
 
     Args:
         url: the source's PostgreSQL URL.
@@ -69,24 +68,75 @@ def ingest(
         inspect: is called with the snapshot when all that it shows is captured, while it is still open.
         always: whether a batch is made also when there is nothing new, so that processing has one to work on.
         deadline: after an eighth of its time no more rows are read; the rest is the next call's.
-
-    Raises:
-        SourceError, SourceRefused, StoreError, LakeDamaged: as they say.
+        follow: decides how the batch goes on from the one before.
     """
-    journal = ingestion_journal(store)
-    for _ in range(_ATTEMPTS_MAX):
-        with Cache.open(workspace, "ingestion", journal) as cache:
+
+    url: str
+    source: SourceSettings
+    store: Store
+    workspace: Workspace
+    needed: frozenset[str]
+    compression: str
+    inspect: Callable[[Snapshot], None] | None = None
+    always: bool = False
+    deadline: Deadline = NEVER
+    follow: Follow = standing
+
+    def run(self) -> Ingested:
+        """Captures what was committed since the last batch, as one batch, or nothing when there is nothing.
+
+        Safe to be called by any number of runners at once, and to be killed at any moment: a batch exists from the
+        instant its manifest does, and a runner that comes second starts over from the winner's batch. One that finds
+        another reading the source for the same lake leaves it to that one, and reads nothing.
+
+        Raises:
+            SourceError, SourceRefused, StoreError, LakeDamaged: as they say.
+        """
+        waiting_ends = time.monotonic() + (_PATIENCE_SECONDS if self.inspect or self.always else 0)
+        for _ in range(_ATTEMPTS_MAX):
+            try:
+                done = self._attempt()
+            except SourceBusy as error:
+                _log.info(f"{error.what}; starting over")
+                continue
+            except RunnerAtWork:
+                while time.monotonic() < waiting_ends:
+                    time.sleep(_PAUSE_SECONDS)
+                    with suppress(RunnerAtWork, SourceBusy):
+                        done = self._attempt()
+                        break
+                else:
+                    return self._leave()
+            if done:
+                return done
+        raise BatchTaken(f"other runners were first {_ATTEMPTS_MAX} times in a row", hint="Run it again")
+
+    def _attempt(self) -> Ingested | None:
+        """Captures a batch; None where another runner was first.
+
+        Raises:
+            RunnerAtWork: another runner reads the source for this lake.
+            SourceBusy: the batch is to begin again.
+        """
+        journal = ingestion_journal(self.store)
+        with Cache.open(self.workspace, "ingestion", journal) as cache:
             known = KnownRows(cache, journal)
             started = datetime.now(UTC)
-            if not known.catch_up(deadline):
+            if not known.catch_up(self.deadline):
                 cache.store_checkpoint()
                 return Ingested(None, started, captured=cache.batch, more=True)
-            with open_snapshot(url, source, needed) as snapshot, TableReader(snapshot, workspace) as reader:
+            opened = open_snapshot(self.url, self.source, self.needed, _turn(self.store))
+            with opened as snapshot, TableReader(snapshot, self.workspace) as reader:
                 reach("ingest.opened")
+                if not cache.batch and journal.last():
+                    return None  # all would be read that another runner has captured meanwhile
                 previous = journal.read(cache.batch) if cache.batch else None
-                allowance = Allowance(deadline, workspace.folder)
-                capture = Capture(snapshot, known, reader, store, workspace, previous, compression, allowance)
-                manifest = capture.run(started, always=always)
+                with self._capture(snapshot, reader, known, journal, previous) as capture:
+                    capture.find()
+                    if not self.inspect:
+                        snapshot.end()
+                    reach("ingest.read")
+                    manifest = capture.manifest(started, always=self.always)
                 if manifest:
                     try:
                         journal.commit(manifest)
@@ -95,22 +145,95 @@ def ingest(
                         _log.info(
                             "another runner committed this batch first; starting over", batch=manifest.batch
                         )
-                        continue
+                        return None
                     cache.begin()
                     capture.learn()
                     cache.commit(manifest.batch, manifest.sha256())
-                    workspace.hand_on(manifest.sha256(), capture.at_hand())
+                    self.workspace.hand_on(manifest.sha256(), capture.at_hand())
                 elif capture.saw_all:
-                    known.note_looked_through(snapshot.position)
-                if inspect:
-                    inspect(snapshot)
+                    known.note_looked_through(capture.position)
+                if self.inspect:
+                    self.inspect(snapshot)
             cache.store_checkpoint()
             return Ingested(
                 manifest.batch if manifest else None,
                 capture.position.read_at if manifest else snapshot.position.read_at,
                 {n: t for n, t in capture.tables.items() if t.upserts or t.deletes},
-                tuple(capture.failures),
+                TablesLeftOut.of(capture.failures),
                 captured=cache.batch,
                 more=capture.more,
             )
-    raise BatchTaken(f"other runners were first {_ATTEMPTS_MAX} times in a row", hint="Run it again")
+
+    def preview(self) -> tuple[IngestionManifest, TablesLeftOut | None]:
+        """The manifest of the batch that `run` would commit with `always`, and the tables that could not be captured.
+
+        The lake has a batch, and nothing is written to it.
+        """
+        journal = ingestion_journal(self.store)
+        with Cache.open(self.workspace, "ingestion", journal) as cache:
+            known = KnownRows(cache, journal)
+            known.catch_up(NEVER)
+            previous, started = journal.read(cache.batch), datetime.now(UTC)
+            with (
+                open_snapshot(self.url, self.source, self.needed) as snapshot,
+                TableReader(snapshot, self.workspace) as reader,
+                self._capture(snapshot, reader, known, journal, previous, dry=True) as capture,
+            ):
+                capture.find()
+                snapshot.end()
+                manifest = capture.manifest(started, always=True)
+        assert manifest is not None
+        return manifest, TablesLeftOut.of(capture.failures)
+
+    @contextmanager
+    def _capture(
+        self,
+        snapshot: Snapshot,
+        reader: TableReader,
+        known: KnownRows,
+        journal: Journal[IngestionManifest],
+        previous: IngestionManifest | None,
+        *,
+        dry: bool = False,
+    ) -> Iterator[Capture]:
+        """The capture of the batch after the previous one, with what it reads, knows and writes."""
+        follows = Standing()
+        if previous:
+            seen = known.looked_through()
+            follows = self.follow(previous.position, seen, snapshot.position, snapshot.server)
+        position = advance_clock(previous.position if previous else None, snapshot.position)
+        last = previous.batch if previous else 0
+        with PacketWriter(self.workspace, self.store, last + 1, position.read_at, self.compression) as writer:
+            yield Capture(
+                snapshot,
+                known,
+                reader,
+                writer,
+                position,
+                previous,
+                self.compression,
+                Allowance(self.deadline, self.workspace.folder),
+                follows,
+                CapturedContent(journal, self.workspace, last),
+                dry=dry,
+            )
+
+    def _leave(self) -> Ingested:
+        """Leaves the source to the runner that reads it; what is captured so far is what was before."""
+        _log.info("another runner is capturing the source for this lake: it is left to that one")
+        newest = ingestion_journal(self.store).newest()
+        read_at = newest.position.read_at if newest else datetime.now(UTC)
+        return Ingested(None, read_at, captured=newest.batch if newest else 0)
+
+
+def _turn(store: Store) -> int:
+    """A number for the lake by which runners take turns at the source: the same on all machines that share the lake.
+
+    A folder is known by its place on its disk, since on another machine the same path is another folder.
+    """
+    identity = store.url
+    if not identity.startswith("s3://"):
+        permissions.make_folders(Path(identity))  # a lake that was removed since it was opened begins again
+        identity = f"{os.statvfs(identity).f_fsid}:{Path(identity).stat().st_ino}"
+    digest = hashlib.sha256(f"totes {identity}".encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)

@@ -1,6 +1,6 @@
 """A stage's local memory: a DuckDB file with what a batch must know of older ones.
 
-It holds nothing that the lake does not: when it is lost, damaged, or of another lake, it is made again from the
+It holds nothing that the lake does not: when it is lost, damaged or of another version, it is made again from the
 manifests, beginning with a checkpoint where there is one. When another process has it open, a private one is made for
 this run.
 """
@@ -9,70 +9,102 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import time
-from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext, suppress
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import duckdb
 
-from totes import __version__, engine
+from totes import __version__, engine, scratch
 from totes.deadline import NEVER, Deadline
 from totes.engine import Engine
 from totes.errors import LakeDamaged, StoreError
 from totes.failpoint import reach
-from totes.lake.checkpoint import restore_checkpoint, save_checkpoint
+from totes.lake.cache_file import attach, fingerprint, is_damage, remove
+from totes.lake.checkpoint import Checkpoint, checkpoints, restore_tables, save_checkpoint
 from totes.lake.journal import Journal
 from totes.lake.layout import manifest_path
-from totes.lake.lock import lock_if_free
-from totes.lake.store import Store
 from totes.lake.workspace import Workspace
 from totes.log import logger
+from totes.messages import message
 
-_LOCK_PATIENCE_SECONDS = 5.0
 # A checkpoint is stored when there are twice as many batches as at the last one, or so many more, or when the file has grown by
 # so much and this share: what is stored over time then grows with what is captured, and a lost cache is never far behind.
 CHECKPOINT_BATCHES = 16
 CHECKPOINT_BYTES, _CHECKPOINT_GROWTH = 16 << 20, 1.25
+# What no cache holds: anything but tables, anything in them but values, and tables without the one that tells whose they are.
+_NO_CACHE = """
+SELECT view_name FROM duckdb_views() WHERE NOT internal AND database_name = $file
+UNION ALL SELECT function_name FROM duckdb_functions() WHERE NOT internal AND database_name = $file
+UNION ALL SELECT type_name FROM duckdb_types() WHERE NOT internal AND database_name = $file
+UNION ALL SELECT schema_name FROM duckdb_schemas() WHERE NOT internal AND database_name = $file AND schema_name <> 'main'
+UNION ALL SELECT sequence_name FROM duckdb_sequences() WHERE database_name = $file
+UNION ALL SELECT index_name FROM duckdb_indexes() WHERE database_name = $file
+UNION ALL SELECT constraint_text FROM duckdb_constraints() WHERE database_name = $file
+UNION ALL SELECT column_name FROM duckdb_columns() WHERE database_name = $file AND column_default IS NOT NULL
+UNION ALL SELECT table_name FROM duckdb_tables() WHERE database_name = $file AND NOT EXISTS (
+    FROM duckdb_tables() WHERE database_name = $file AND table_name = 'totes_position')
+"""
+# The files that this process has closed, with what they were like: untouched since, they hold what they held.
+_closed: dict[Path, tuple[int, ...] | None] = {}
 _log = logger()
 
 
 class Cache:
     """An open cache; `engine` is in a transaction between `begin` and `commit` or `rollback`."""
 
-    engine: Engine
-
-    def __init__(self, workspace: Workspace, stage: str, journal: Journal[Any]) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        stage: str,
+        journal: Journal[Any],
+        file: Path,
+        connection: Engine,
+        private: Path | None = None,
+    ) -> None:
+        self.engine = connection
         self._workspace = workspace
         self._stage = stage
         self._journal = journal
-        self._private: Path | None = None
+        self._file = file
+        self._private = private
 
     @classmethod
     def open(cls, workspace: Workspace, stage: str, journal: Journal[Any]) -> Cache:
-        """Opens the stage's cache in the workspace's folder, empty if it is new or does not belong to the journal's lake.
+        """Opens the stage's cache in the workspace's folder, made again where it is lost, damaged or of another version.
+
+        The cache of another lake stays as it is: this lake then has one of its own beside it. Where another process has
+        the cache open, a private one is made.
 
         Raises:
             LakeDamaged: the cache knows of batches that the lake does not have any more.
             StoreError: the cache cannot be made.
         """
-        cache = cls(workspace, stage, journal)
-        file = workspace.folder / f"{stage}.duckdb"
-        connection = _connect_patiently(workspace, file, stage, journal.store)
-        if connection is None:
-            cache._private = Path(tempfile.mkdtemp(prefix="totes-cache-"))
-            file = cache._private / file.name
-            restore_checkpoint(journal.store, stage, file)
-            connection = workspace.attach(file, stage)
-        cache.engine = connection
+        own = sha256(journal.store.url.encode()).hexdigest()[:8]
+        for file in (workspace.folder / f"{stage}.duckdb", workspace.folder / f"{stage}-{own}.duckdb"):
+            before = fingerprint(file)
+            connection = attach(workspace, file, stage)
+            if connection is None:
+                break
+            cache = cls(workspace, stage, journal, file, connection)
+            with cache._closed_if_it_fails():
+                if not before or not before == fingerprint(file) == _closed.get(file):
+                    cache._check_content()
+                if cache._settle():
+                    return cache
+            cache.__exit__(None, None, None)
+        private = Path(tempfile.mkdtemp(dir=scratch.root()))
+        file = private / f"{stage}.duckdb"
         try:
-            if not cache._belongs(file):
-                cache._empty()
-        except BaseException as error:
-            cache.__exit__(type(error), error, error.__traceback__)
+            cache = cls(workspace, stage, journal, file, workspace.attach(file, stage), private)
+        except BaseException:
+            shutil.rmtree(private, ignore_errors=True)
             raise
+        with cache._closed_if_it_fails():
+            cache._begin_anew()
         return cache
 
     def __enter__(self) -> Cache:
@@ -85,8 +117,15 @@ class Cache:
         # Where something went wrong the file may be in a state that says so again.
         with suppress(duckdb.Error) if error else nullcontext():
             self._workspace.detach(self._stage)
+        _closed[self._file] = None if error or self._private else fingerprint(self._file)
         if self._private:
             shutil.rmtree(self._private, ignore_errors=True)
+        elif is_damage(error):
+            remove(self._file)
+            raise StoreError(
+                f"the cache {self._file} was damaged and has been removed",
+                hint="Run it again: it is made from the lake",
+            ) from error
 
     @property
     def batch(self) -> int:
@@ -157,15 +196,9 @@ class Cache:
         due = size >= max(stored_bytes + CHECKPOINT_BYTES, stored_bytes * _CHECKPOINT_GROWTH)
         if not due and batch - stored_batch < min(max(stored_batch, 1), CHECKPOINT_BATCHES):
             return
-        self._note_checkpoint(batch, size)  # the copy is to know of itself
-        try:
-            with tempfile.TemporaryDirectory(prefix="totes-") as scratch:
-                file = Path(scratch) / "copy.duckdb"
-                self._workspace.copy(self._stage, file)
-                save_checkpoint(self._journal.store, self._stage, batch, digest, file)
-        except BaseException:
-            self._note_checkpoint(stored_batch, stored_bytes)
-            raise
+        checkpoint = Checkpoint(stage=self._stage, batch=batch, manifest_sha256=digest, bytes=size, tables=())
+        save_checkpoint(self._journal.store, self.engine, self._stage, self._comments(), checkpoint)
+        self._note_checkpoint(batch, size)
 
     def _note_checkpoint(self, batch: int, size: int) -> None:
         self.engine.execute(
@@ -178,78 +211,133 @@ class Cache:
         sql = f"SELECT {used} FROM pragma_database_size() WHERE database_name = {engine.text(self._stage)}"
         return int(engine.scalar(self.engine, sql))
 
-    def _empty(self) -> None:
-        """Begins anew, without letting go of the file's lock."""
-        tables = self.tables()
-        self.begin()
-        for table in tables:
-            self.engine.execute(f"DROP TABLE {engine.name(table)}")
-        self.engine.execute(
-            "CREATE TABLE totes_position (store VARCHAR, version VARCHAR, batch BIGINT, manifest_sha256 VARCHAR,"
-            " checkpoint_batch BIGINT, checkpoint_bytes BIGINT)"
-        )
-        self.engine.execute(
-            "INSERT INTO totes_position VALUES (?, ?, 0, NULL, 0, 0)", [self._journal.store.url, __version__]
-        )
-        self.engine.execute("COMMIT")
-
-    def _belongs(self, file: Path) -> bool:
+    @contextmanager
+    def _closed_if_it_fails(self) -> Iterator[None]:
         try:
-            [(store, version, batch, digest, _)] = self.engine.execute(
-                "SELECT store, version, batch, manifest_sha256, checkpoint_batch FROM totes_position"
-            ).fetchall()
-        except (duckdb.Error, ValueError):
-            return False
-        if (store, version) != (self._journal.store.url, __version__):
-            return False
+            yield
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
+
+    def _settle(self) -> bool:
+        """Makes the file the cache of this lake; False, with nothing changed, where it is another lake's."""
+        if "totes_position" not in self.tables() or self._version() != __version__:
+            self._begin_anew()
+            return True
+        [(store, batch, digest)] = self.engine.execute(
+            "SELECT store, batch, manifest_sha256 FROM totes_position"
+        ).fetchall()
         if batch == 0:
+            self._begin_anew()
             return True
         last = self._journal.last()
-        if batch > last:
-            if last == 0 and self._journal.store.is_empty():
-                return False  # a new lake in the place of the old one
-            place = self._journal.store.location(manifest_path(last + 1))
-            raise LakeDamaged(
-                f"{place} is missing, though batch {batch} was there when the lake was last read",
-                hint=f"Restore it from a backup. If the lake is meant to end there, delete {file} and the lake's checkpoints/",
+        if batch <= last and self._journal.read(batch).sha256() == digest:
+            if store != self._journal.store.url:  # the lake was moved
+                self.engine.execute("UPDATE totes_position SET store = ?", [self._journal.store.url])
+            return True
+        if store != self._journal.store.url:
+            return False
+        if last == 0 and self._journal.store.is_empty():
+            self._begin_anew()  # a new lake in the place of the old one
+            return True
+        raise self._contradicted(batch, f"delete {self._file} and the lake's checkpoints/")
+
+    def _check_content(self) -> None:
+        """Makes sure that the file holds nothing but tables of a cache.
+
+        Raises:
+            StoreError: it is some other database.
+        """
+        # Asked from outside of the file: within it, its own macros would come before the engine's functions.
+        with closing(self._workspace.connect()) as outside:
+            found = {name for (name,) in outside.execute(_NO_CACHE, {"file": self._stage}).fetchall()}
+        if found:
+            raise StoreError(
+                f"{self._file} is no cache of totes: {min(found)} is in it",
+                hint="Set lake.cache to a folder of its own, or remove that file",
             )
-        return bool(self._journal.read(batch).sha256() == digest)
 
+    def _version(self) -> str:
+        return str(engine.scalar(self.engine, "SELECT version FROM totes_position"))
 
-def _connect_patiently(workspace: Workspace, file: Path, stage: str, store: Store) -> Engine | None:
-    """Opens the file, or gives None when somebody else keeps it for longer than a few seconds."""
-    deadline = time.monotonic() + _LOCK_PATIENCE_SECONDS
-    unreadable: duckdb.Error | None = None
-    while time.monotonic() < deadline:
-        # A file that another process is just making cannot be read yet, and is not to be taken for a damaged one.
-        with lock_if_free(file.with_suffix(".lock")) as mine:
+    def _comments(self) -> dict[str, str | None]:
+        """The tables that a checkpoint holds, with the comment of each."""
+        rows = self.engine.execute(
+            "SELECT table_name, comment FROM duckdb_tables() WHERE database_name = ?", [self._stage]
+        ).fetchall()
+        return {name: comment for name, comment in rows if name != "totes_position"}
+
+    def _begin_anew(self) -> None:
+        """Starts from the newest checkpoint that can be used, or else with nothing, without releasing the file's lock."""
+        for checkpoint in (
+            checkpoints(self._journal.store, self._stage) if self._workspace.checkpoints else ()
+        ):
+            self._check_checkpoint(checkpoint)
             try:
-                if mine:
-                    if not file.exists():
-                        restore_checkpoint(store, stage, file)
-                    return workspace.attach(file, stage)
-            except duckdb.Error as error:
-                if not _is_taken(error):
-                    if unreadable:
-                        raise StoreError(
-                            f"the cache {file} cannot be written: {error}", hint="Set lake.cache"
-                        ) from error
-                    unreadable = error
-                    _log.warning("the cache cannot be read and is made again from the lake", file=str(file))
-                    _remove(file)
-                    continue
-        time.sleep(0.05)
-    return None
+                self._start_with(checkpoint)
+            except (LakeDamaged, duckdb.Error) as error:
+                _log.warning(
+                    f"a checkpoint cannot be used: {message(error)}",
+                    cache=self._stage,
+                    batch=checkpoint.batch,
+                )
+            else:
+                size = sum(table.file.bytes for table in checkpoint.tables)
+                _log.info(
+                    "the cache was restored from a checkpoint",
+                    cache=self._stage,
+                    batch=checkpoint.batch,
+                    bytes=size,
+                )
+                return
+        self._start_with(None)
 
+    def _check_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Makes sure that the lake still holds what was read when the checkpoint was made."""
+        last = self._journal.last()
+        if (
+            checkpoint.batch > last
+            or self._journal.read(checkpoint.batch).sha256() != checkpoint.manifest_sha256
+        ):
+            raise self._contradicted(checkpoint.batch, "delete the lake's checkpoints/")
 
-def _is_taken(error: duckdb.Error) -> bool:
-    """Whether another process has the file open, or another workspace of this one."""
-    told = str(error)
-    return "file handle conflict" in told or (
-        isinstance(error, duckdb.IOException) and "lock" in told.lower()
-    )
+    def _contradicted(self, batch: int, way_out: str) -> LakeDamaged:
+        """The lake is not the one that was read before: batches are missing, or one was changed."""
+        last = self._journal.last()
+        hint = f"Restore it from a backup. If the lake is meant to be as it is, {way_out}"
+        if batch > last:
+            place = self._journal.store.location(manifest_path(last + 1))
+            return LakeDamaged(
+                f"{place} is missing, though batch {batch} was there when the lake was last read", hint=hint
+            )
+        place = self._journal.store.location(manifest_path(batch))
+        return LakeDamaged(
+            f"{place} is not the manifest that was there when the lake was last read", hint=hint
+        )
 
-
-def _remove(file: Path) -> None:
-    for path in (file, file.with_name(file.name + ".wal")):
-        path.unlink(missing_ok=True)
+    def _start_with(self, checkpoint: Checkpoint | None) -> None:
+        self.begin()
+        try:
+            for table in self.tables():
+                self.engine.execute(f"DROP TABLE {engine.name(table)}")
+            self.engine.execute(
+                "CREATE TABLE totes_position (store VARCHAR, version VARCHAR, batch BIGINT, manifest_sha256 VARCHAR,"
+                " checkpoint_batch BIGINT, checkpoint_bytes BIGINT)"
+            )
+            position: list[Any] = [0, None, 0, 0]
+            if checkpoint:
+                restore_tables(self._journal.store, self.engine, checkpoint)
+                position = [
+                    checkpoint.batch,
+                    checkpoint.manifest_sha256,
+                    checkpoint.batch,
+                    checkpoint.bytes,
+                ]
+            self.engine.execute(
+                "INSERT INTO totes_position VALUES (?, ?, ?, ?, ?, ?)",
+                [self._journal.store.url, __version__, *position],
+            )
+        except BaseException:
+            self.rollback()
+            raise
+        self.engine.execute("COMMIT")

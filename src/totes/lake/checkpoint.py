@@ -1,53 +1,112 @@
 """Copies of a stage's cache in its store, for runners whose own folder does not last, such as Lambda.
 
-A checkpoint is no data, and nothing depends on one: without it the cache is made again from all batches. Its document
-`checkpoints/<stage>/<batch>-<random>.json` is written last and names the file, with the batch that the cache then stood at.
+A checkpoint is no data, and nothing depends on one: without it the cache is made again from all batches. It is made of
+the cache's tables as Parquet objects, of which nothing but rows is taken. Its document
+`checkpoints/<stage>/<batch>-<random>.json` is written last and names them, with the batch that the cache then stood at.
 Each has a name of its own: one that cannot be used, of another version for instance, keeps no other from its place.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
+from typing import Literal, get_args
 
 from pydantic import ValidationError
 
-from totes import __version__
-from totes.errors import LakeDamaged
+from totes import __version__, engine
+from totes.errors import EngineFault
 from totes.failpoint import reach
-from totes.lake.layout import checkpoint_batch, checkpoint_paths, checkpoints_folder
+from totes.lake.layout import checkpoint_batch, checkpoint_place, checkpoints_folder
 from totes.lake.manifest import Document, StoredObject
 from totes.lake.store import Store
 from totes.log import logger
+from totes.scratch import temporary_folder
 
+# The types that Parquet has not, or not with all values; they are stored as text.
+_Text = Literal[
+    "HUGEINT", "UHUGEINT", "BIGNUM", "BIT", "INTERVAL", "TIME WITH TIME ZONE", "TIMESTAMP_S", "TIMESTAMP_MS"
+]
+_AS_TEXT: frozenset[str] = frozenset(get_args(_Text))
 _log = logger()
 
 
+class CheckpointTable(Document):
+    """A table of the cache: its rows in an object, its comment, and the types of the columns that are stored as text."""
+
+    name: str
+    comment: str | None
+    types: dict[str, _Text]
+    file: StoredObject
+
+
 class Checkpoint(Document):
-    """A cache that was stored: of which version of totes, after which batch, and in which object."""
+    """A cache that was stored: of which version of totes, after which batch, its size in bytes, and its tables."""
 
     totes: str = __version__
     stage: str
     batch: int
     manifest_sha256: str
-    file: StoredObject
+    bytes: int
+    tables: tuple[CheckpointTable, ...]
 
 
-def save_checkpoint(store: Store, stage: str, batch: int, manifest_sha256: str, file: Path) -> None:
-    """Stores a closed cache file. Of several runners at the same batch, each stores its own.
+def save_checkpoint(
+    store: Store, connection: engine.Engine, stage: str, tables: dict[str, str | None], checkpoint: Checkpoint
+) -> None:
+    """Stores tables of a cache. Of several runners at the same batch, each stores its own.
+
+    Args:
+        store: the stage's store.
+        connection: a connection to the cache, outside of a transaction.
+        stage: whose cache it is.
+        tables: the tables by name, with the comment of each.
+        checkpoint: what is known of the cache, without its tables.
 
     Raises:
-        StoreError: as it says.
+        StoreError, EngineFault: as they say.
     """
-    file_path, document_path = checkpoint_paths(stage, batch)
-    entry = store.put_file(file_path, file, 0)
+    place = checkpoint_place(stage, checkpoint.batch)
+    stored = tuple(
+        _save_table(store, connection, f"{place}/{number}.parquet", table, comment)
+        for number, (table, comment) in enumerate(sorted(tables.items()), start=1)
+    )
     reach("checkpoint.file")
-    document = Checkpoint(stage=stage, batch=batch, manifest_sha256=manifest_sha256, file=entry)
-    store.put_new(document_path, document.model_dump_json(indent=1).encode())
-    _log.info("checkpoint", cache=stage, batch=batch, bytes=entry.bytes)
+    document = checkpoint.model_copy(update={"tables": stored})
+    store.put_new(f"{place}.json", document.model_dump_json(indent=1).encode())
+    size = sum(table.file.bytes for table in stored)
+    _log.info("checkpoint", cache=stage, batch=checkpoint.batch, bytes=size)
 
 
-def restore_checkpoint(store: Store, stage: str, target: Path) -> None:
-    """Lays the stage's newest checkpoint that can be used at `target`, where there is no file; if there is one.
+def _save_table(
+    store: Store, connection: engine.Engine, path: str, table: str, comment: str | None
+) -> CheckpointTable:
+    columns = _columns(connection, engine.name(table))
+    types = {column: kind for column, kind in columns.items() if kind in _AS_TEXT}
+    selected = ", ".join(
+        f"{engine.name(column)}::VARCHAR AS {engine.name(column)}" if column in types else engine.name(column)
+        for column in columns
+    )
+    rows = int(engine.scalar(connection, f"SELECT count(*) FROM {engine.name(table)}"))
+    with temporary_folder() as folder:
+        file = folder / "table"
+        engine.copy_out(
+            connection,
+            f"COPY (SELECT {selected} FROM {engine.name(table)}) TO {engine.text(str(file))} (FORMAT parquet, COMPRESSION zstd)",
+            rows,
+        )
+        written = _columns(connection, engine.parquet([file]))
+        if written != columns | dict.fromkeys(types, "VARCHAR"):
+            raise EngineFault(f"a checkpoint of {table} has other types than the table: {written}")
+        entry = store.put_file(path, file, rows)
+    return CheckpointTable.model_validate({"name": table, "comment": comment, "types": types, "file": entry})
+
+
+def _columns(connection: engine.Engine, relation: str) -> dict[str, str]:
+    return {row[0]: row[1] for row in connection.execute(f"DESCRIBE FROM {relation}").fetchall()}
+
+
+def checkpoints(store: Store, stage: str) -> Iterator[Checkpoint]:
+    """The stage's checkpoints that this version can use, the newest first.
 
     Raises:
         StoreError: the store cannot be read.
@@ -62,15 +121,24 @@ def restore_checkpoint(store: Store, stage: str, target: Path) -> None:
         try:
             document = Checkpoint.model_validate_json(content) if content else None
         except ValidationError:
-            document = None  # a later version's
-        if document is None or document.totes != __version__:
-            continue
-        try:
-            store.copy(document.file, target)
-        except LakeDamaged as error:
-            _log.warning(f"a checkpoint cannot be used: {error.what}", cache=stage, batch=batch)
-            continue
-        _log.info(
-            "the cache was restored from a checkpoint", cache=stage, batch=batch, bytes=document.file.bytes
-        )
-        return
+            continue  # another version's
+        if document and (document.totes, document.stage, document.batch) == (__version__, stage, batch):
+            yield document
+
+
+def restore_tables(store: Store, connection: engine.Engine, checkpoint: Checkpoint) -> None:
+    """Makes a checkpoint's tables in an empty cache, within a transaction.
+
+    Raises:
+        LakeDamaged: one of its objects is missing or is not what was stored.
+        StoreError: the store cannot be read.
+        duckdb.Error: the objects are no tables of a cache.
+    """
+    for table in checkpoint.tables:
+        name = engine.name(table.name)
+        casts = ", ".join(f"{engine.name(c)}::{kind} AS {engine.name(c)}" for c, kind in table.types.items())
+        selected = f"* REPLACE ({casts})" if casts else "*"
+        with store.local([table.file]) as files:
+            connection.execute(f"CREATE TABLE {name} AS SELECT {selected} FROM {engine.parquet(files)}")
+        if table.comment is not None:
+            connection.execute(f"COMMENT ON TABLE {name} IS {engine.text(table.comment)}")

@@ -6,11 +6,11 @@ from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
-from totes.errors import BatchTaken, LakeDamaged
+from totes.errors import BatchTaken, LakeDamaged, SourceRefused
 from totes.failpoint import reach
 from totes.lake.layout import manifest_batch, manifest_path
-from totes.lake.manifest import IngestionManifest, Manifest, ProcessedManifest
-from totes.lake.store import ObjectExists, Store
+from totes.lake.manifest import IngestionManifest, Manifest, ModelChanges, ProcessedManifest
+from totes.lake.store import DOCUMENT_BYTES_MAX, ObjectExists, Store
 
 M = TypeVar("M", bound=Manifest)
 
@@ -22,6 +22,8 @@ class Journal(Generic[M]):
         self.store = store
         self._kind = kind
         self._last = 0
+        self._ahead: tuple[int, M] | None = None
+        self._digests: dict[int, tuple[str, str | None]] = {}  # of a manifest, and of the one before it
 
     def last(self) -> int:
         """The number of the newest committed batch, 0 before the first.
@@ -56,6 +58,11 @@ class Journal(Generic[M]):
             raise LakeDamaged(
                 f"{place} is missing, though later batches are there", hint="Restore it from a backup"
             )
+        if not content.strip(b"\0") and self.store.read(manifest_path(batch + 1)) is None:
+            raise LakeDamaged(
+                f"{place} is empty: the machine stopped before its content was on the disk",
+                hint="Remove that file: its batch was never there, and the next run makes it again",
+            )
         try:
             manifest = self._kind.of_content(content)
         except ValidationError as error:
@@ -71,6 +78,29 @@ class Journal(Generic[M]):
                 f"{place} is not what was written: its content does not have the digest that stands in it",
                 hint="Restore it from a backup; nothing was taken from its batch",
             )
+        self._digests[batch] = manifest.sha256(), manifest.previous_sha256
+        return manifest
+
+    def confirmed(self, batch: int) -> M:
+        """The manifest of a committed batch that its neighbours confirm: that it names, and that names it, as the one before.
+
+        The one that follows is read first, where there is one; the one before counts if it was read earlier.
+
+        Raises:
+            LakeDamaged: as `read`, for both; or one of them was replaced.
+        """
+        number, manifest = self._ahead or (0, None)
+        if manifest is None or number != batch:
+            manifest = self.read(batch)
+        self._ahead = (batch + 1, self.read(batch + 1)) if batch < self._last else None
+        for earlier in (batch - 1, batch):
+            before, after = self._digests.get(earlier), self._digests.get(earlier + 1)
+            if before and after and after[1] != before[0]:
+                raise LakeDamaged(
+                    f"{self.store.location(manifest_path(earlier))} is not the manifest that batch {earlier + 1} was"
+                    " written after: one of the two was replaced",
+                    hint="Restore both from a backup; nothing was taken from them",
+                )
         return manifest
 
     def newest(self) -> M | None:
@@ -85,6 +115,11 @@ class Journal(Generic[M]):
             BatchTaken: another runner has committed this number; what was prepared is not data.
         """
         path = manifest_path(manifest.batch)
+        if len(manifest.content()) > DOCUMENT_BYTES_MAX:
+            raise SourceRefused(
+                f"the manifest of batch {manifest.batch} would have {len(manifest.content())} bytes, more than can be read",
+                hint="Divide the source's tables among several lakes, by source.tables",
+            )
         self.store.settle(entry.path for entry in manifest.named_objects())
         reach("journal.commit.before")
         try:
@@ -106,3 +141,12 @@ def ingestion_journal(store: Store) -> Journal[IngestionManifest]:
 def processed_journal(store: Store) -> Journal[ProcessedManifest]:
     """The journal of a processed store."""
     return Journal(store, ProcessedManifest)
+
+
+def table_entries(
+    journal: Journal[ProcessedManifest], table: str, last: int
+) -> list[tuple[int, ModelChanges]]:
+    """What the batches up to one that has a table say of it, each with its number, from the one on at which it began."""
+    since = journal.read(last).models[table].since or 1
+    found = ((batch, journal.read(batch).models.get(table)) for batch in range(since, last + 1))
+    return [(batch, changes) for batch, changes in found if changes]

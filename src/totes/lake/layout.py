@@ -34,10 +34,9 @@ def checkpoints_folder(stage: str) -> str:
     return f"{CHECKPOINTS}/{stage}"
 
 
-def checkpoint_paths(stage: str, batch: int) -> tuple[str, str]:
-    """`checkpoints/processing/000000000007-<random>.duckdb`, and `.json` of its document: paths that no other runner makes."""
-    place = f"{checkpoints_folder(stage)}/{batch:0{BATCH_DIGITS}d}-{uuid4().hex[:8]}"
-    return f"{place}.duckdb", f"{place}.json"
+def checkpoint_place(stage: str, batch: int) -> str:
+    """`checkpoints/processing/000000000007-<random>`: the folder of the tables, and with `.json` their document."""
+    return f"{checkpoints_folder(stage)}/{batch:0{BATCH_DIGITS}d}-{uuid4().hex[:8]}"
 
 
 def checkpoint_batch(path: str) -> int | None:

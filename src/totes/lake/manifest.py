@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from datetime import datetime
-from typing import Annotated, Literal, Self
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
 
@@ -62,14 +62,22 @@ class Position(Document):
 
     All transactions below `horizon` were finished and seen; `next_transaction` had not begun. Both are PostgreSQL's
     64-bit transaction ids. `read_at` is the source's clock in UTC, moved forward where it would not advance.
+
+    `lsn` is a position of the write-ahead log that nothing which was seen is behind, and `flushed_lsn` up to where the log was on
+    disk when all had been read. `instance` is another after a restart or a crash. Earlier versions did not know
+    these, nor the database's number (OID).
     """
 
     system_identifier: str
     timeline: int
     database: str
+    database_oid: int | None = None
     horizon: int
     next_transaction: int
     read_at: datetime
+    lsn: str | None = None
+    flushed_lsn: str | None = None
+    instance: str | None = None
 
 
 class Rest(Document):
@@ -77,13 +85,14 @@ class Rest(Document):
 
     `file` is PostgreSQL's number of the table's file (its filenode); rows stay in their blocks as long as it is the same.
     With `since`, only rows are left that were written at that position or later. `compared` says that some of the rows
-    may be captured already.
+    may be captured already, and `by_content` that their marks do not tell whether they are.
     """
 
     block: int = 0
     file: int = 0
     since: Position | None = None
     compared: bool = False
+    by_content: bool = False
 
     @property
     def is_whole(self) -> bool:
@@ -109,6 +118,16 @@ class TableChanges(Document):
     rest: Rest | None = None
     objects: tuple[StoredObject, ...] = ()
     marks: tuple[StoredObject, ...] = ()
+
+    @property
+    def documents(self) -> tuple[str, ...]:
+        """The columns that are JSON documents, in order."""
+        return tuple(column.name for column in self.columns if column.kind == "json")
+
+    @property
+    def plain(self) -> dict[str, str]:
+        """The raw types of the other columns."""
+        return {column.name: column.raw_type for column in self.columns if column.kind != "json"}
 
     def called_as(self, later: TableChanges) -> Self:
         """The table with its columns under the names that they have later."""
@@ -184,8 +203,8 @@ class Manifest(Document):
     def is_intact(self) -> bool:
         """Whether the stored document is the one that was written."""
         stated = self.content_sha256.encode()
-        plain = self.content().replace(stated, b"", 1) if stated else b""
-        return not stated or hashlib.sha256(plain).hexdigest().encode() == stated
+        plain = self.content().replace(stated, b"", 1)
+        return hashlib.sha256(plain).hexdigest().encode() == stated
 
     def named_objects(self) -> tuple[StoredObject, ...]:
         """Every object that the manifest names, whatever for, once each."""
@@ -225,6 +244,23 @@ class IngestionManifest(Manifest):
     position: Position
     tables: dict[str, TableChanges]
     left_out: dict[str, LeftOut] = {}
+
+    def followed_by_nothing(self) -> Self:
+        """The batch after this one in which nothing was captured: the source is known as it was."""
+        now = datetime.now(UTC)
+        following = self.model_copy(
+            update={
+                "totes": __version__,
+                "batch": self.batch + 1,
+                "previous_sha256": self.sha256(),
+                "started_at": now,
+                "finished_at": now,
+                "content_sha256": "",
+                "tables": {name: table.without_changes() for name, table in self.tables.items()},
+            }
+        )
+        following._stored = None
+        return following
 
     def called_as(self, later: IngestionManifest) -> Self:
         """The manifest with all columns under the names that they have in a later one."""
@@ -274,6 +310,12 @@ class ModelChanges(Document):
     are no more. `surrogates` is how many surrogate keys have been given out up to this batch, `quarantine_open` how
     many rows are in quarantine after it, `quarantine_kinds` for what, and `released` how many have left it because
     they fit now.
+
+    With `soft_deletes`, a row that is gone stays in a latest table, marked in its column `is_deleted`, and none is `removed`.
+    `since` is the batch at which the table began, or last began anew: that batch's objects hold all of its history, and
+    what earlier batches wrote of it counts no more. `renamed` gives, in that batch, the previous names of columns by their
+    present ones, and `definition` is the model's file. 0 stands for the first batch that has the table, in manifests of
+    releases that could not rebuild one.
     """
 
     kind: Literal["latest", "versioned"]
@@ -282,6 +324,10 @@ class ModelChanges(Document):
     columns: tuple[OutputColumn, ...]
     key: tuple[str, ...]
     surrogate: str | None
+    soft_deletes: bool = False
+    since: int = 0
+    renamed: dict[str, str] = {}
+    definition: str | None = None
     written: int = 0
     deleted: int = 0
     surrogates: int = 0
@@ -294,6 +340,29 @@ class ModelChanges(Document):
     quarantine_kinds: tuple[ProblemKind, ...] = ()
     released: int = 0
 
+    def without_changes(self, **updates: Any) -> Self:
+        """The table, without what the batch changed in it."""
+        nothing: dict[str, Any] = {
+            "renamed": {},
+            "definition": None,
+            "written": 0,
+            "deleted": 0,
+            "objects": (),
+            "removed": (),
+            "state": (),
+            "quarantine": (),
+            "quarantined": 0,
+            "released": 0,
+        }
+        return self.model_copy(update=nothing | updates)
+
+
+class Failure(Document):
+    """Why a model could not be computed, whose table a batch left as it was; `sha256` identifies the model."""
+
+    reason: str
+    sha256: str
+
 
 class ProcessedManifest(Manifest):
     """A batch of warehouse rows, made from the ingestion batch of the same number."""
@@ -303,3 +372,4 @@ class ProcessedManifest(Manifest):
     read_at: datetime
     calendar_years: tuple[int, ...]
     models: dict[str, ModelChanges]
+    failures: dict[str, Failure] = {}

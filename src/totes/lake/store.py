@@ -2,42 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-import mmap
-import os
 import re
 import shutil
-import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
-
-import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, GenericError
-from obstore.store import LocalStore, S3Store
+from typing import TYPE_CHECKING
 
 from totes.engine import is_pattern
 from totes.errors import ConfigurationError, LakeDamaged, StoreError
 from totes.failpoint import reach
+from totes.lake.folder import Folder, digest
 from totes.lake.manifest import StoredObject
+from totes.lake.storage import TooLarge
+from totes.permissions import NOT_ALLOWED, make_folders, obstacle
 from totes.redaction import redact
+from totes.scratch import temporary_folder
+from totes.urls import store_fault
 
 if TYPE_CHECKING:
-    from obstore.store import ObjectStore
+    from totes.lake.storage import Storage
 
-_CHUNK_BYTES = 1 << 20
-_SYNCING_THREADS = 8
-# How long S3 is asked again while it fails, and how long one request may take, its content included.
-RETRY_SECONDS_MAX = 60.0
-_REQUEST_TIMEOUT = timedelta(minutes=5)
-_PAUSE_SECONDS, _PAUSE_SECONDS_MAX = 0.1, 5.0
-# A listing that is refused (no such bucket, a wrong key) has no class of its own; timed out and slowed down have another code.
-_REFUSAL = re.compile(r"status code: 4(?!08|29)\d\d")
-T = TypeVar("T")
+# No document comes near to it: 5,000 tables of 80 columns, or 200,000 objects.
+DOCUMENT_BYTES_MAX = 64 << 20
 
 
 class ObjectExists(Exception):
@@ -50,42 +37,41 @@ class Store:
     Every method raises StoreError when the storage itself fails; objects are named by paths with `/`.
     """
 
-    def __init__(self, url: str, storage: ObjectStore, folder: Path | None) -> None:
+    def __init__(self, url: str, storage: Storage, folder: Path | None) -> None:
         self.url = url
         self._storage = storage
         self._folder = folder
 
     @classmethod
-    def open(cls, url: str, base: Path) -> Store:
+    def open(cls, url: str, base: Path, setting: str | None = None) -> Store:
         """Opens the store at a folder (created if needed; relative ones below `base`) or at `s3://bucket/prefix`.
+
+        Args:
+            url: the folder or S3 URL.
+            base: the folder of the settings file.
+            setting: the setting that names it, for messages.
 
         Raises:
             ConfigurationError: another kind of URL, or one without a bucket.
         """
         if url.startswith("s3://"):
-            bucket, _, prefix = url.removeprefix("s3://").partition("/")
-            if not bucket:
-                raise ConfigurationError(f"{url} names no bucket", hint="Write s3://bucket/prefix")
-            within = all(
-                part not in ("", ".", "..") for part in prefix.strip("/").split("/") if prefix.strip("/")
-            )
-            if not re.fullmatch(r"[A-Za-z0-9._-]+", bucket) or "?" in prefix or not within:
-                raise ConfigurationError(  # it is not shown: it may be a key with its secret
-                    "an s3:// URL of the lake has more in it than a bucket and a plain prefix",
-                    hint="Write s3://bucket/prefix, and give credentials and endpoint by the environment (AWS_…)",
-                )
-            return cls(url.rstrip("/"), _s3(bucket, prefix.strip("/")), None)
-        if re.match(r"[A-Za-z0-9+.-]+://", url):
-            raise ConfigurationError(
-                f"{url.partition('://')[0]}://… is not a store",
-                hint="A store is a folder or s3://bucket/prefix",
-            )
-        folder = (base / Path(url).expanduser()).resolve()
+            from totes.lake.s3 import S3
+
+            return cls(url.rstrip("/"), S3(*_bucket_of(url)), None)
+        if fault := store_fault(url):
+            raise ConfigurationError(fault)
+        folder = _resolved(url, base)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            return cls(str(folder), LocalStore(folder), folder)
-        except (OSError, BaseError) as error:
-            raise StoreError(f"the folder {folder} cannot be used as a store: {error}") from error
+            make_folders(folder)
+        except OSError as error:
+            found, hint = obstacle(folder, error, setting)
+            raise StoreError(f"the folder {folder} cannot be used as a store: {found}", hint=hint) from error
+        return cls(str(folder), Folder(folder), folder)
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folder in which its objects are read, or none where they are downloaded first."""
+        return (self._folder,) if self._folder else ()
 
     def put_new(self, path: str, content: bytes | Path) -> None:
         """Writes an object that is not there yet: all of it or nothing, and of any number of racing calls one wins.
@@ -95,34 +81,30 @@ class Store:
                 again; its content was not touched.
         """
         try:
-            buffer = _mapped(content) if isinstance(content, Path) else content
             reach("store.put.before")
-            self._insist(lambda: obstore.put(self._storage, path, buffer, mode="create", use_multipart=False))
+            self._storage.put(path, content)
             reach("store.put.after")
-        except AlreadyExistsError as error:
+        except FileExistsError as error:
             raise ObjectExists(path) from error
-        except (BaseError, OSError) as error:
-            hint = "Check the free space there" if "No space left" in str(error) else None
-            raise StoreError(
-                f"writing {self.location(path)} failed: {_first_line(error)}", hint=hint
-            ) from error
+        except self._storage.failures as error:
+            said, hint = _first_line(error), None
+            if "No space left" in said:
+                hint = "Check the free space there"
+            elif self._folder and isinstance(error, OSError) and error.errno in NOT_ALLOWED:
+                said, hint = obstacle(self._folder / path, error)
+            raise StoreError(f"writing {self.location(path)} failed: {said}", hint=hint) from error
 
     def settle(self, paths: Iterable[str]) -> None:
-        """Makes sure that objects outlive a loss of power: S3 keeps what it has taken in, a folder's disk has to be told."""
-        if self._folder is None:
-            return
-        files = {self._folder / path for path in paths}
-        folders = {folder for file in files for folder in file.parents if folder.is_relative_to(self._folder)}
+        """Makes sure that objects outlive a loss of power."""
         try:
-            with ThreadPoolExecutor(_SYNCING_THREADS) as pool:
-                list(pool.map(_sync, [*files, *folders]))
-        except OSError as error:
+            self._storage.settle(paths)
+        except self._storage.failures as error:
             raise StoreError(f"writing to {self.url} failed: {error}") from error
 
     def put_file(self, path: str, file: Path, rows: int) -> StoredObject:
         """Writes a local file as a new object and gives its entry for a manifest."""
-        digest, size = _digest(file)
-        entry = StoredObject(path=path, rows=rows, bytes=size, sha256=digest)
+        found, size = digest(file)
+        entry = StoredObject(path=path, rows=rows, bytes=size, sha256=found)
         try:
             self.put_new(path, file)
         except ObjectExists as error:
@@ -137,25 +119,28 @@ class Store:
         return entry
 
     def read(self, path: str) -> bytes | None:
-        """The object's content, or None where there is no such object."""
+        """The content of a document, or None where there is no such object.
+
+        Raises:
+            LakeDamaged: it has more bytes than any document has.
+        """
         try:
-            return self._insist(lambda: bytes(obstore.get(self._storage, path).bytes()))
+            return self._storage.read(path, DOCUMENT_BYTES_MAX)
         except FileNotFoundError:
             return None
-        except (BaseError, OSError) as error:
+        except TooLarge as error:
+            raise LakeDamaged(
+                f"{self.location(path)} has {error.size} bytes, which no document of totes has",
+                hint="Restore it from a backup; nothing of it was read",
+            ) from error
+        except self._storage.failures as error:
             raise StoreError(f"reading {self.location(path)} failed: {_first_line(error)}") from error
 
     def list(self, prefix: str, after: str | None = None) -> Iterator[str]:
         """The paths below `prefix` that sort after `after`, in no particular order."""
         try:
-            yield from self._insist(
-                lambda: [
-                    entry["path"]
-                    for page in obstore.list(self._storage, prefix, offset=after, chunk_size=1000)
-                    for entry in page
-                ]
-            )
-        except (BaseError, OSError) as error:
+            yield from self._storage.list(prefix, after)
+        except self._storage.failures as error:
             raise StoreError(f"listing {self.location(prefix)} failed: {_first_line(error)}") from error
 
     def is_empty(self) -> bool:
@@ -169,22 +154,8 @@ class Store:
         Raises:
             LakeDamaged: an object is missing, or is not what its manifest says.
         """
-        with tempfile.TemporaryDirectory(prefix="totes-") as scratch:
-            yield [self._local(entry, Path(scratch) / str(number)) for number, entry in enumerate(objects)]
-
-    def copy(self, entry: StoredObject, target: Path) -> None:
-        """Makes a file that is a copy of an object, checked against its sha256; there is none or the whole of it.
-
-        Raises:
-            LakeDamaged: the object is missing, or is not what its manifest says.
-        """
-        part = target.with_name(f"{target.name}.part")
-        with self.local([entry]) as [file]:
-            try:
-                (shutil.copyfile if self._folder else shutil.move)(file, part)
-            except FileNotFoundError as error:
-                raise self._missing(entry) from error
-        part.replace(target)
+        with temporary_folder() as scratch:
+            yield [self._local(entry, scratch / str(number)) for number, entry in enumerate(objects)]
 
     def check(self, entry: StoredObject) -> bool:
         """Reads an object through and keeps nothing of it; False where there is no such object.
@@ -193,36 +164,25 @@ class Store:
             LakeDamaged: it is there, and is not what its manifest says.
         """
         try:
-            found = self._digest(entry.path)
+            found = self._storage.digest(entry.path)
             if self._folder is None and found != (entry.sha256, entry.bytes):
-                found = self._digest(entry.path)  # what was cut short on its way comes whole the second time
+                found = self._storage.digest(entry.path)  # what was cut short on its way comes whole then
         except FileNotFoundError:
             return False
-        except (BaseError, OSError) as error:
+        except self._storage.failures as error:
             raise StoreError(f"reading {self.location(entry.path)} failed: {_first_line(error)}") from error
         self._compare(entry, *found)
         return True
 
-    def _digest(self, path: str) -> tuple[str, int]:
-        def fetch() -> tuple[str, int]:
-            digest, size = hashlib.sha256(), 0
-            for chunk in obstore.get(self._storage, path).stream(min_chunk_size=_CHUNK_BYTES):
-                digest.update(chunk)
-                size += len(chunk)
-            return digest.hexdigest(), size
-
-        return _digest(self._folder / path) if self._folder else self._insist(fetch)
-
     def _local(self, entry: StoredObject, target: Path) -> Path:
-        file = self._folder / entry.path if self._folder else self._download(entry.path, target)
+        file = self._fetch(entry, target)
         if is_pattern(file) and file.is_file():
-            target.symlink_to(file)
-            file = target
+            file = Path(shutil.copyfile(file, target))  # no folder of such a name can be opened to the engine
         if not file.is_file():
             raise self._missing(entry)
-        if self._folder is None and _digest(file) != (entry.sha256, entry.bytes):
-            self._download(entry.path, target)  # what was cut short on its way comes whole the second time
-        self._compare(entry, *_digest(file))
+        if self._folder is None and digest(file) != (entry.sha256, entry.bytes):
+            self._fetch(entry, target)  # what was cut short on its way comes whole the second time
+        self._compare(entry, *digest(file))
         return file
 
     def _missing(self, entry: StoredObject) -> LakeDamaged:
@@ -231,86 +191,50 @@ class Store:
             hint="Restore it from a backup; nothing was taken from its batch",
         )
 
-    def _compare(self, entry: StoredObject, digest: str, size: int) -> None:
-        if (digest, size) != (entry.sha256, entry.bytes):
+    def _compare(self, entry: StoredObject, found: str, size: int) -> None:
+        if (found, size) != (entry.sha256, entry.bytes):
             raise LakeDamaged(
-                f"{self.location(entry.path)} is not what was written: {size} bytes with sha256 {digest[:12]}…, "
+                f"{self.location(entry.path)} is not what was written: {size} bytes with sha256 {found[:12]}…, "
                 f"where the manifest says {entry.bytes} with {entry.sha256[:12]}…",
                 hint="Restore it from a backup; nothing was taken from its batch",
             )
 
-    def _download(self, path: str, target: Path) -> Path:
-        def fetch() -> None:
-            with target.open("wb") as file:
-                for chunk in obstore.get(self._storage, path).stream(min_chunk_size=_CHUNK_BYTES):
-                    file.write(chunk)
-
+    def _fetch(self, entry: StoredObject, target: Path) -> Path:
         try:
-            self._insist(fetch)
-        except FileNotFoundError:
-            target.unlink()
-        except BaseError as error:
-            raise StoreError(f"reading {self.location(path)} failed: {_first_line(error)}") from error
+            return self._storage.fetch(entry.path, target)
         except OSError as error:
             raise StoreError(
-                f"copying {self.location(path)} to {target} failed: {error.strerror}",
+                f"copying {self.location(entry.path)} to {target} failed: {error.strerror}",
                 hint="Check the free space there, or set TMPDIR to another folder",
             ) from error
-        return target
-
-    def _insist(self, request: Callable[[], T]) -> T:
-        """Makes a request, and makes it again while S3 fails, for a minute; every request here may be made twice.
-
-        The storage client itself asks again, but not for a put, whose answer may have been lost, nor in the middle of a
-        listing or of the answer that there is no such object.
-        """
-        deadline, pause = time.monotonic() + RETRY_SECONDS_MAX, _PAUSE_SECONDS
-        while True:
-            try:
-                return request()
-            except GenericError as error:
-                if self._folder or _REFUSAL.search(str(error)) or time.monotonic() + pause > deadline:
-                    raise
-            time.sleep(pause)
-            pause = min(2 * pause, _PAUSE_SECONDS_MAX)
+        except self._storage.failures as error:
+            raise StoreError(f"reading {self.location(entry.path)} failed: {_first_line(error)}") from error
 
     def location(self, path: str) -> str:
         """Where an object is, for a person."""
         return f"{self.url}/{path}"
 
 
-def _s3(bucket: str, prefix: str) -> ObjectStore:
-    return S3Store(
-        bucket,
-        prefix=prefix or None,
-        client_options={
-            "allow_http": os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"),
-            "timeout": _REQUEST_TIMEOUT,
-        },
-        retry_config={
-            "retry_timeout": timedelta(seconds=RETRY_SECONDS_MAX),
-            "backoff": {"max_backoff": timedelta(seconds=_PAUSE_SECONDS_MAX)},
-        },
-    )
+def folder_of(url: str, base: Path) -> Path | None:
+    """The folder that a store's URL names (relative ones below `base`), without symbolic links; None if it names none."""
+    return None if url.startswith("s3://") or store_fault(url) else _resolved(url, base)
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _resolved(path: str, base: Path) -> Path:
+    return (base / Path(path).expanduser()).resolve()
 
 
-def _mapped(file: Path) -> bytes | mmap.mmap:
-    """The file's content without taking memory for it: a put that must be all or nothing takes it in one piece."""
-    with file.open("rb") as content:
-        return mmap.mmap(content.fileno(), 0, access=mmap.ACCESS_READ) if file.stat().st_size else b""
-
-
-def _digest(file: Path) -> tuple[str, int]:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest(), file.stat().st_size
+def _bucket_of(url: str) -> tuple[str, str]:
+    bucket, _, prefix = url.removeprefix("s3://").partition("/")
+    if not bucket:
+        raise ConfigurationError(f"{url} names no bucket", hint="Write s3://bucket/prefix")
+    within = all(part not in ("", ".", "..") for part in prefix.strip("/").split("/") if prefix.strip("/"))
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", bucket) or "?" in prefix or not within:
+        raise ConfigurationError(  # it is not shown: it may be a key with its secret
+            "an s3:// URL of the lake has more in it than a bucket and a plain prefix",
+            hint="Write s3://bucket/prefix, and give credentials and endpoint by the environment (AWS_…)",
+        )
+    return bucket, prefix.strip("/")
 
 
 def _first_line(error: BaseException) -> str:

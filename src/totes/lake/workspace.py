@@ -5,7 +5,6 @@ A stage never relies on it. What is not handed on is read from the lake, and is 
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import shutil
 import tempfile
@@ -18,15 +17,14 @@ import duckdb
 
 from totes import engine
 from totes.errors import StoreError
-from totes.lake.lock import lock_if_free
+from totes.lake.lock import lock, lock_if_free
 from totes.log import logger
+from totes.messages import message
+from totes.permissions import make_folders, obstacle, restrict
 
 _ONLY_NOT_TIDIED = "CHECKPOINT during DETACH failed"
 _log = logger()
 _LOCK = "lock"
-# Compressed with symbol tables, which takes three times as long, a file of much text has two thirds of its size.
-_WRITE_FAST = "SET disabled_compression_methods = 'dict_fsst,fsst'"
-_WRITE_SMALL = "SET disabled_compression_methods = ''"
 _CATALOG = "memory"  # what DuckDB calls a database without a file
 
 
@@ -53,27 +51,30 @@ class Workspace:
 
     @classmethod
     @contextmanager
-    def open(cls, folder: Path, memory: str, *, checkpoints: bool = False) -> Iterator[Workspace]:
+    def open(
+        cls, folder: Path, memory: str, *, checkpoints: bool = False, reads: Iterable[Path] = ()
+    ) -> Iterator[Workspace]:
         """Opens a workspace for as long as the context lasts.
 
         Args:
             folder: the folder of the caches, made if need be.
             memory: the most memory for the engine.
-            checkpoints: whether caches are stored in the lake from time to time.
+            checkpoints: whether caches are stored in the lake from time to time, and a lost one returns from there.
+            reads: the folders of the lake, whose objects the engine reads.
 
         Raises:
             StoreError: the folder cannot be made.
         """
         with ExitStack() as opened:
             try:
-                folder.mkdir(parents=True, exist_ok=True)
+                make_folders(folder)
                 scratch = opened.enter_context(_own_folder(folder / "scratch"))
             except OSError as error:
-                raise StoreError(
-                    f"the cache folder {folder} cannot be made: {error}", hint="Set lake.cache"
-                ) from error
-            connection = engine.connect(None, memory=memory, scratch=scratch)
-            connection.execute(_WRITE_FAST)
+                found, hint = obstacle(folder, error, "lake.cache")
+                raise StoreError(f"the cache folder {folder} cannot be used: {found}", hint=hint) from error
+            connection = engine.connect(
+                None, memory=memory, scratch=scratch, reads=(folder, *reads), symbol_tables=False
+            )
             yield cls(folder, opened.enter_context(closing(connection)), checkpoints=checkpoints)
 
     def connect(self) -> engine.Engine:
@@ -86,7 +87,10 @@ class Workspace:
         Raises:
             duckdb.Error: it is in use, or is no database.
         """
+        new = not file.exists()
         self._engine.execute(f"ATTACH {engine.text(str(file.absolute()))} AS {engine.name(name)}")
+        if new:
+            restrict(file)
         connection = self.connect()
         connection.execute(f"USE {engine.name(name)}")
         return connection
@@ -99,20 +103,7 @@ class Workspace:
             if _ONLY_NOT_TIDIED not in str(error):
                 raise
             # It is closed, and all that was committed stands in the log beside it.
-            _log.warning(engine.first_line(error), file=name)
-
-    def copy(self, name: str, file: Path) -> None:
-        """Copies an attached file into a new one that is as small as can be."""
-        other = engine.name(f"copy of {name}")
-        self._engine.execute(_WRITE_SMALL)
-        try:
-            self._engine.execute(f"ATTACH {engine.text(str(file.absolute()))} AS {other}")
-            try:
-                self._engine.execute(f"COPY FROM DATABASE {engine.name(name)} TO {other}")
-            finally:
-                self._engine.execute(f"DETACH {other}")
-        finally:
-            self._engine.execute(_WRITE_FAST)
+            _log.warning(message(error), file=name)
 
     def new_table(self) -> str:
         """The quoted name of a table that is not there yet, which every connection sees."""
@@ -148,16 +139,14 @@ def _own_folder(among: Path) -> Iterator[Path]:
 
     DuckDB calls its files alike in every process; this way nobody's can be taken for another's, nor kept by a dead one.
     """
-    among.mkdir(exist_ok=True)
+    make_folders(among)
     with ExitStack() as opened:
-        with among.with_suffix(".lock").open("wb") as turn:
-            fcntl.flock(turn, fcntl.LOCK_EX)
+        with lock(among.with_suffix(".lock")):
             for left in among.iterdir():
                 _remove_if_left(left)
             folder = Path(tempfile.mkdtemp(dir=among))
             opened.callback(shutil.rmtree, folder, ignore_errors=True)
-            lock = opened.enter_context((folder / _LOCK).open("wb"))
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            opened.enter_context(lock(folder / _LOCK))
         yield folder
 
 

@@ -1,41 +1,95 @@
-"""Alerts through Apprise: one when an incident begins, one when it is over, one for each kind of row set aside."""
+"""Alerts: one when an incident begins, one when it is over, one for each kind of row that goes to quarantine."""
 
 from __future__ import annotations
 
-import logging
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from pathlib import Path
 
 from totes.config import Settings
-from totes.errors import TotesError
+from totes.display import count, one_line
+from totes.errors import StoreError, TotesError
 from totes.lake.journal import processed_journal
+from totes.lake.lock import lock_if_free
 from totes.lake.manifest import ProblemKind
 from totes.lake.store import Store
 from totes.log import logger
-from totes.monitoring.health import Change, health_file, read_health, utc_now, write_health
+from totes.monitoring.delivery import deliver
+from totes.monitoring.health import Change, Health, Message, health_file, read_health, utc_now, write_health
 from totes.pipeline import Cycle
-from totes.redaction import redact
 
 _KINDS_TOLD = 20
+_TURN_SECONDS_MAX = 60.0
+# What could not be written to its file: a process that goes on knows it all the same.
+_unwritten: dict[Path, Health] = {}
 _log = logger(stage="alert")
 
 
 def watch(settings: Settings, cycle: Cycle) -> None:
-    """Takes a cycle into the pipeline's health, and tells people what has changed."""
-    before = read_health(health_file(settings))
-    health, changes = before.after(cycle, utc_now(), settings.alerts.freshness)
-    told = new_kinds(settings, health.quarantine_told, cycle)
-    health = health.model_copy(update={"quarantine_told": told.batch})
-    if health.incidents or before.incidents or cycle.seconds:
-        try:
-            write_health(health_file(settings), health)
-        except OSError as error:  # a full disk is what people have to be told of
-            _log.error("the health file cannot be written", file=str(error.filename), error=error.strerror)
-    for change in changes:
-        title, body = describe(settings.project.name, change)
-        send(settings, title, body)
-    if told.kinds:
-        title, body = describe_kinds(settings.project.name, told)
-        send(settings, title, body)
+    """Takes a cycle into the pipeline's health, and reports what has changed to people.
+
+    What fails here is logged, and stops nothing.
+    """
+    try:
+        with _one_at_a_time(health_file(settings)):
+            _watch(settings, cycle)
+    except Exception as error:
+        _log.exception("the pipeline's health could not be brought up to date", error=str(error))
+
+
+def _watch(settings: Settings, cycle: Cycle) -> None:
+    file, now = health_file(settings), utc_now()
+    before = _recall(file)
+    health, changes = before.after(cycle, now, settings.alerts.freshness)
+    kinds = new_kinds(settings, health.quarantine_told, cycle)
+    messages = [write_message(settings.project.name, change, now) for change in changes]
+    if kinds.kinds:
+        title, body = describe_kinds(settings.project.name, kinds)
+        messages.append(Message(subject="quarantine", title=title, body=body, at=now))
+    health = health.model_copy(update={"quarantine_told": kinds.batch, "unsent": (*health.unsent, *messages)})
+    _remember(file, health)
+    if health.unsent:
+        deliver(settings, health, partial(_remember, file))
+
+
+def _recall(file: Path) -> Health:
+    if file in _unwritten:
+        return _unwritten[file]
+    try:
+        return read_health(file)
+    except StoreError as error:
+        _log.error("what was reported before is not known", error=str(error))
+        return Health()
+
+
+def _remember(file: Path, health: Health) -> None:
+    _unwritten.pop(file, None)
+    try:
+        write_health(file, health)
+    except OSError as error:  # a full disk is what people have to hear of, and once
+        _unwritten[file] = health
+        _log.error(
+            "the health file cannot be written", file=str(error.filename or file), error=error.strerror
+        )
+
+
+@contextmanager
+def _one_at_a_time(file: Path) -> Iterator[None]:
+    """Lets one runner at a time read, write and send; one that is held up does not hold up the others for ever."""
+    deadline = time.monotonic() + _TURN_SECONDS_MAX
+    with ExitStack() as turn:
+        with suppress(OSError):  # a folder that cannot be written has no file to take turns at
+            file.parent.mkdir(parents=True, exist_ok=True)
+            while not turn.enter_context(lock_if_free(file.with_suffix(".lock"))):
+                turn.close()
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(0.05)
+        yield
 
 
 @dataclass(frozen=True)
@@ -78,14 +132,16 @@ def new_kinds(settings: Settings, told: int | None, cycle: Cycle) -> NewKinds:
 def describe_kinds(project: str, told: NewKinds) -> tuple[str, str]:
     """Title and text of an alert about rows that were set aside; no value is in it, which might be anybody's."""
     lines = [
-        f"- {table}{f'.{kind.column}' if kind.column else ''} {kind.kind} ({_rows(kind.rows)})"
+        one_line(
+            f"- {table}{f'.{kind.column}' if kind.column else ''} {kind.kind} ({count(kind.rows, 'row')})"
+        )
         for table, kinds in told.kinds.items()
         for kind in kinds
     ]
     more = [f"- and {len(lines) - _KINDS_TOLD} more"] if len(lines) > _KINDS_TOLD else []
     text = ["They cannot meet their tables' declarations; all else is loaded:", *lines[:_KINDS_TOLD], *more]
     return (
-        f"[totes] {project}: {_rows(told.rows)} set aside",
+        f"[totes] {project}: {count(told.rows, 'row')} set aside",
         "\n".join([*text, "You are told again only of another kind.", "Next step: totes quarantine list"]),
     )
 
@@ -97,28 +153,14 @@ def describe(project: str, change: Change) -> tuple[str, str]:
         what = "is fresh again" if change.subject == "freshness" else f"{change.subject} works again"
         return (
             f"[totes] {project}: {what}",
-            f"It began at {since} and was seen {incident.times} times.\nThe last that was said: {incident.what}",
+            f"It began at {since} and was seen {incident.times} times.\nThe last that was said: {one_line(incident.what)}",
         )
     what = "is not fresh" if change.subject == "freshness" else f"{change.subject} fails"
-    next_step = f"\nNext step: {incident.next_step}" if incident.next_step else "\nNext step: totes status"
-    return f"[totes] {project}: {what}", f"Since {since}: {incident.what}{next_step}"
+    next_step = f"\nNext step: {one_line(incident.next_step or 'totes status')}"
+    return f"[totes] {project}: {what}", f"Since {since}: {one_line(incident.what)}{next_step}"
 
 
-def send(settings: Settings, title: str, body: str) -> bool:
-    """Sends a message to all of `alerts.urls`; gives whether all of them took it. What fails is logged."""
-    if not settings.alerts.urls:
-        return True
-    import apprise
-
-    logging.getLogger("apprise").setLevel(logging.CRITICAL)
-    sender = apprise.Apprise()
-    taken = [sender.add(url.get_secret_value()) for url in settings.alerts.urls]
-    sent = sender.notify(body=redact(body), title=redact(title), body_format=apprise.NotifyFormat.TEXT)
-    delivered = bool(sent)
-    if not (all(taken) and delivered):
-        _log.error("an alert could not be sent; check alerts.urls", title=title)
-    return all(taken) and delivered
-
-
-def _rows(count: int) -> str:
-    return f"{count:,} row{'s' if count != 1 else ''}"
+def write_message(project: str, change: Change, now: datetime) -> Message:
+    """The alert about a change."""
+    title, body = describe(project, change)
+    return Message(subject=change.subject, title=title, body=body, at=now, over=change.over)

@@ -11,8 +11,9 @@ from typing import Any, Literal
 from totes import engine
 from totes.lake.manifest import OutputColumn
 from totes.monitoring.expectation import DOUBLE, ORPHAN, expected
-from totes.monitoring.lake_rows import GONE, lake_lineage, lake_quarantine, lake_rows
-from totes.processing.query import PROBLEM, BoundQuery
+from totes.monitoring.lake_rows import lake_lineage, lake_quarantine, lake_rows
+from totes.processing.problem import PROBLEM
+from totes.processing.query import BoundQuery
 from totes.warehouse.copies import BENT
 from totes.warehouse.table import WarehouseTable
 
@@ -43,9 +44,8 @@ class TableVerdict:
     """A table compared.
 
     Of the current rows, `rows` were equal to what the models give over the source, `missing` are only there, `extra` only
-    in the warehouse, `different` in both. `kept` are rows of a latest table that are no more at the source, and that a row
-    of the warehouse refers to; `set_aside` are in quarantine. Of all rows, older versions and these among them,
-    `altered` are not as the lake has them. `broken` keys have versions that do not follow one another, or several
+    in the warehouse, `different` in both; `set_aside` are in quarantine. Of all rows, older versions and deleted ones among
+    them, `altered` are not as the lake has them. `broken` keys have versions that do not follow one another, or several
     open ones. `lacking` is what the warehouse does not have at all: the table, its view, columns.
     """
 
@@ -53,13 +53,17 @@ class TableVerdict:
     missing: int
     extra: int
     different: int
-    kept: int
     set_aside: int
     broken: int
     altered: int = 0
     lacking: tuple[str, ...] = ()
     note: str | None = None
     examples: list[Difference] = field(default_factory=list)
+
+    @property
+    def compared(self) -> int:
+        """How many keys were compared."""
+        return self.rows + self.missing + self.extra + self.different + self.set_aside
 
     @property
     def equal(self) -> bool:
@@ -72,11 +76,6 @@ class TableVerdict:
 def actual(table: str) -> str:
     """The quoted name of the table with a copy of a warehouse table's rows."""
     return engine.name(engine.case_safe("actual", table))
-
-
-def references(table: str) -> str:
-    """The quoted name of the table with all keys `k` that the warehouse's rows refer to, `owner` being in the table itself."""
-    return engine.name(engine.case_safe("references", table))
 
 
 class Comparison:
@@ -107,17 +106,15 @@ class Comparison:
         self._find_odd("odd", good, present, self._table.key, produced)
         rows = self._count(good) - self._count("odd", _HERE)
         loaded, set_aside, lost = self._explain_problems(present)
-        kept, dangling = self._explain_gone() if self._table.can_be_referred_to else (0, 0)
         missing, extra, different = self._tell("odd", self._table.key, produced, "source")
         double = self._double(f"{present} AS rows", self._table.key, "source")
         altered = self._compare_with_lake()
         broken = self._broken() if self._model.versioned else 0
         return TableVerdict(
             rows + loaded,
-            missing + lost + dangling,
+            missing + lost,
             extra + double,
             different,
-            kept,
             set_aside,
             broken,
             altered,
@@ -126,9 +123,7 @@ class Comparison:
             self._examples[:EXAMPLES_MAX],
         )
 
-    def _find_odd(
-        self, odd: str, one: str, other: str, keys: tuple[str, ...], columns: list[str], accept: str = "false"
-    ) -> None:
+    def _find_odd(self, odd: str, one: str, other: str, keys: tuple[str, ...], columns: list[str]) -> None:
         """Makes a table of the rows that are not the same on both sides: `s~` columns of the one, `w~` of the other."""
         differs = " OR ".join(
             [f"other.{engine.name(BENT)}"]
@@ -145,7 +140,7 @@ class Comparison:
             f" other.present IS NOT NULL AS {_THERE}, {sides}"
             f" FROM (SELECT *, true AS present FROM {one} AS rows) AS one"
             f" FULL JOIN (SELECT *, true AS present FROM {other} AS rows) AS other ON {self._same('one', 'other', keys)}"
-            f" WHERE NOT coalesce({both} AND NOT ({differs}), false) AND NOT coalesce({accept}, false)"
+            f" WHERE NOT coalesce({both} AND NOT ({differs}), false)"
         )
 
     def _explain_problems(self, present: str) -> tuple[int, int, int]:
@@ -203,55 +198,11 @@ class Comparison:
         )
         self._forget(before, [(key, key) for key in self._table.key])
 
-    def _explain_gone(self) -> tuple[int, int]:
-        """Takes out rows that are gone from the source and that the warehouse's rows refer to; gives how many these are.
-
-        Also gives how many there are that the warehouse lacks, although rows of it refer to them.
-        """
-        [key] = self._table.key
-        gone = engine.name(f"w~{key}")
-        referred = references(self._table.name)
-        itself = f"EXISTS (SELECT 1 FROM candidates AS c WHERE {self._equal('c.k', 'r.owner', key)})"
-        self._bench.execute(
-            f"CREATE OR REPLACE TABLE candidates AS SELECT DISTINCT {gone} AS k FROM odd WHERE {_THERE} AND NOT {_HERE}"
-        )
-        self._bench.execute("CREATE OR REPLACE TABLE staying AS SELECT k FROM candidates LIMIT 0")
-        found = 1
-        while found:
-            found = int(
-                engine.scalar(
-                    self._bench,
-                    "INSERT INTO staying SELECT k FROM candidates AS gone"
-                    " WHERE NOT EXISTS (SELECT 1 FROM staying WHERE staying.k = gone.k)"
-                    f" AND EXISTS (SELECT 1 FROM {referred} AS r WHERE r.k = gone.k"
-                    f" AND (r.owner IS NULL OR NOT {itself}"
-                    " OR EXISTS (SELECT 1 FROM staying AS s WHERE s.k = r.owner)))",
-                )
-            )
-        kept = self._count("staying")
-        self._forget("(SELECT k FROM staying)", [(key, "k")])
-        lacking = (
-            f"(SELECT * FROM {lake_rows(self._table.name)} AS gone WHERE {GONE}"
-            f" AND NOT EXISTS (SELECT 1 FROM {actual(self._table.name)} AS there"
-            f" WHERE {self._same('there', 'gone', (key,))})"
-            f" AND EXISTS (SELECT 1 FROM {referred} AS r WHERE r.k = gone.{engine.name(key)}))"
-        )
-        for (value,) in self._bench.execute(
-            f"SELECT {engine.name(key)}::VARCHAR FROM {lacking} ORDER BY 1 LIMIT {EXAMPLES_MAX}"
-        ).fetchall():
-            self._examples.append(Difference({key: value}, {}, "lake", "lake"))
-        return kept, self._count(lacking)
-
     def _compare_with_lake(self) -> int:
         """How many rows, older versions among them, are not as the lake has them."""
         name, columns = self._table.name, list(self._table.columns)
         keys = self._model.primary_key if self._model.versioned else self._table.key
-        rows = f"(SELECT * FROM {lake_rows(name)})"
-        if self._model.versioned:
-            self._find_odd("odd_in_lake", rows, actual(name), keys, columns)
-        else:
-            gone = f"one.{GONE} AND other.present IS NULL"
-            self._find_odd("odd_in_lake", rows, actual(name), keys, columns, accept=gone)
+        self._find_odd("odd_in_lake", lake_rows(name), actual(name), keys, columns)
         told = self._tell("odd_in_lake", keys, columns, "lake")
         return sum(told) + self._double(f"{actual(name)} AS rows", keys, "lake")
 

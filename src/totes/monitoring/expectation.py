@@ -11,11 +11,13 @@ from totes import engine
 from totes.ingestion.capture import position_column, select_rows
 from totes.ingestion.source import Snapshot
 from totes.lake.manifest import TableChanges
+from totes.monitoring.text_rows import take_as_written
 from totes.processing.batch import load_reference
 from totes.processing.binding import bind
 from totes.processing.calendar import calendar_rows, covered_years
-from totes.processing.query import PROBLEM, BoundQuery
-from totes.processing.scope import Leaf
+from totes.processing.leaf import Leaf
+from totes.processing.problem import PROBLEM
+from totes.processing.query import BoundQuery
 from totes.star.model import Model
 from totes.star.project import CALENDAR, Project
 
@@ -82,8 +84,10 @@ def compute(
     tables: dict[str, TableChanges],
     years: tuple[int, ...],
     progress: Progress,
-) -> dict[str, BoundQuery]:
+) -> tuple[dict[str, BoundQuery], dict[str, str]]:
     """Makes a table of each model's rows; those that cannot be in the warehouse, or not yet, have a `~problem`.
+
+    What a row holds is what the model's own text gives; which rows have a problem is what the engine's query says.
 
     Args:
         bench: the engine that holds the copy of the source.
@@ -93,6 +97,9 @@ def compute(
         years: the years that the calendar has had so far.
         progress: is told what is being done.
 
+    Returns:
+        The bound models, and what is to be known of those whose text could not be run by itself over all rows.
+
     Raises:
         ModelFailed: a model does not fit the tables.
     """
@@ -101,6 +108,7 @@ def compute(
     for name, reference in project.references.items():
         load_reference(bench, reference, _source(name))
     _fill_calendar(bench, years)
+    notes: dict[str, str] = {}
     on_calendar = {
         name
         for name, query in queries.items()
@@ -112,6 +120,9 @@ def compute(
             _fill_calendar(bench, _years(bench, models, on_calendar, years))
         progress(f"computing {name} over the source")
         bench.execute(f"CREATE OR REPLACE TABLE {expected(name)} AS {query.sql(_rows)}")
+        note = take_as_written(bench, query, expected(name), lambda relation: _source(relation.name))
+        if note:
+            notes[name] = note
         keys = engine.names(query.key)
         _note(
             bench,
@@ -125,7 +136,7 @@ def compute(
         for column, target in model.references.items():
             if target in names:
                 _note_orphans(bench, model, column, by_name[target])
-    return queries
+    return queries, notes
 
 
 def _note_orphans(bench: engine.Engine, model: Model, column: str, target: Model) -> None:

@@ -5,23 +5,28 @@ It is kept in the cache folder, so that an incident that outlives a process is s
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from totes import permissions
 from totes.config import Settings
+from totes.errors import StoreError
 from totes.failpoint import reach
 from totes.pipeline import STAGES, Cycle
 from totes.redaction import redact, without_secrets
 
 FRESHNESS = "freshness"
+_WHOLE = frozenset({""})
 
 
 class Incident(BaseModel):
-    """Something that is wrong: since when, what was last said of it, and how often it was seen."""
+    """Something that is wrong: since when, what was last said of it, and how often it was seen.
+
+    `tables` are those that were reported since it began, with `""` where all of the stage failed.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -29,10 +34,11 @@ class Incident(BaseModel):
     what: str
     next_step: str | None = None
     times: int = 1
+    tables: frozenset[str] = _WHOLE
 
 
 class Change(BaseModel):
-    """An incident that began or ended, to be told once."""
+    """An incident that began or ended, to be reported once."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -41,13 +47,27 @@ class Change(BaseModel):
     over: bool
 
 
+class Message(BaseModel):
+    """An alert: of which incident or of `quarantine`, whether of its end, since when it waits, and who has taken it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    subject: str
+    title: str
+    body: str
+    at: datetime
+    over: bool = False
+    taken_by: tuple[str, ...] = ()
+
+
 class Health(BaseModel):
     """The state of a pipeline.
 
     `fresh_at` is the last moment at which the source held nothing that the warehouse does not hold now; before the
     first such moment, when the pipeline was first run. `captured_at` and `processed_at` are that moment for the two
     stores, so that stages that run on their own are known to be fresh too. `incidents` are those that are open, by
-    stage, or `freshness`. People have been told of all that was in quarantine after the batch `quarantine_told`.
+    stage, or `freshness`. Alerts were written of all that was in quarantine after the batch `quarantine_told`. `unsent`
+    are alerts that some receiver has not taken yet, oldest first.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -58,30 +78,36 @@ class Health(BaseModel):
     checked_at: datetime | None = None
     incidents: dict[str, Incident] = {}
     quarantine_told: int | None = None
+    unsent: tuple[Message, ...] = ()
 
     def after(self, cycle: Cycle, now: datetime, freshness: timedelta) -> tuple[Health, list[Change]]:
-        """The health after a cycle that ended now, and what there is to tell. Pure."""
+        """The health after a cycle that ended now, and what there is to report. Pure."""
         began = now - timedelta(seconds=sum(cycle.seconds.values()))
         captured_at = began if cycle.ingested else self.captured_at
         processed_at = captured_at if cycle.processed else self.processed_at
         fresh_at = (processed_at if cycle.loaded else None) or self.fresh_at or began
-        seen: dict[str, tuple[str, str | None]] = {
-            stage: (redact(error.what), error.hint) for stage, error in cycle.failures.items()
+        seen: dict[str, tuple[str, str | None, frozenset[str]]] = {
+            stage: (redact(error.what), error.hint, error.tables or _WHOLE)
+            for stage, error in cycle.failures.items()
         }
         if now - fresh_at > freshness:
             behind = timedelta(seconds=int((now - fresh_at).total_seconds()))
             seen[FRESHNESS] = (
                 f"the warehouse is {behind} behind the source, more than the {freshness} allowed",
                 "See which stage fails: totes status",
+                _WHOLE,
             )
         incidents, changes = {}, []
         for subject in (*STAGES, FRESHNESS):
             open_before = self.incidents.get(subject)
             if subject in seen:
-                what, next_step = seen[subject]
+                what, next_step, tables = seen[subject]
                 since, times = (open_before.since, open_before.times + 1) if open_before else (now, 1)
-                incidents[subject] = Incident(since=since, what=what, next_step=next_step, times=times)
-                if not open_before:
+                reported = open_before.tables if open_before else frozenset()
+                incidents[subject] = Incident(
+                    since=since, what=what, next_step=next_step, times=times, tables=reported | tables
+                )
+                if tables - reported:
                     changes.append(Change(subject=subject, incident=incidents[subject], over=False))
             elif open_before and (subject == FRESHNESS or subject in cycle.seconds):
                 changes.append(Change(subject=subject, incident=open_before, over=True))
@@ -94,6 +120,7 @@ class Health(BaseModel):
             checked_at=now,
             incidents=incidents,
             quarantine_told=self.quarantine_told,
+            unsent=self.unsent,
         )
         return health, changes
 
@@ -106,20 +133,27 @@ def health_file(settings: Settings) -> Path:
 
 
 def read_health(file: Path) -> Health:
-    """The health that was last written, or a new one."""
+    """The health that was last written, or a new one.
+
+    Raises:
+        StoreError: it is there, and cannot be read.
+    """
     try:
         return Health.model_validate_json(file.read_bytes())
-    except (FileNotFoundError, ValidationError):
+    except (FileNotFoundError, NotADirectoryError, ValidationError):
         return Health()
+    except OSError as error:
+        raise StoreError(
+            f"the pipeline's health in {file} cannot be read: {error.strerror}",
+            hint="Let this account read and write lake.cache",
+        ) from error
 
 
 def write_health(file: Path, health: Health) -> None:
     """Replaces what was written, at once."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(f"{file.name}.{os.getpid()}")
-    aside.write_text(health.model_dump_json(indent=1), encoding="utf-8")
+    permissions.make_folders(file.parent)
     reach("health.write.before")
-    aside.replace(file)
+    permissions.replace(file, health.model_dump_json(indent=1).encode())
     reach("health.write.after")
 
 

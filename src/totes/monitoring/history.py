@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from totes import engine
-from totes.errors import CommandFailed, ConfigurationError, ModelFailed
+from totes.errors import CommandFailed, ConfigurationError
 from totes.lake.journal import Journal, ingestion_journal, processed_journal
-from totes.lake.manifest import IngestionManifest, ProcessedManifest, StoredObject
-from totes.lake.store import Store
+from totes.lake.manifest import IngestionManifest, OutputColumn, ProcessedManifest
+from totes.lake.packets import read_packets
+from totes.monitoring.origin import Origin, find_rows, matches
 from totes.pipeline import Pipeline
-from totes.processing.binding import bind_models, relations_at
-from totes.processing.packets import read_packets
-from totes.processing.relation import Relation, source_relation
-from totes.star.model import HISTORY_COLUMNS, Model
+from totes.processing.relation import source_relation
+from totes.star.column import Column
+from totes.star.model import HISTORY_COLUMNS, IS_DELETED, Model
 from totes.warehouse.connection import schema_of
 
 _TEXT_IS_EXACT = {"DATE", "TIMESTAMP", "TIMESTAMPTZ", "INTERVAL"}
@@ -52,7 +53,7 @@ def read_history(pipeline: Pipeline, table: str, key: list[str]) -> list[Version
         near = difflib.get_close_matches(table, names, n=1)
         raise ConfigurationError(
             f"there is no table {table}",
-            hint=f"Did you mean {near[0]}?" if near else f"There are {', '.join(names)}",
+            hint=f"Did you mean {near[0]}?" if near else f"The tables are {', '.join(names)}",
         )
     if newest is None or (model is not None and not processed.last()):
         raise CommandFailed("nothing has been captured and processed yet", hint="Run `totes run` first")
@@ -64,11 +65,10 @@ def read_history(pipeline: Pipeline, table: str, key: list[str]) -> list[Version
         versions = (
             _from_warehouse(pipeline, model, columns, key)
             if model.versioned
-            else _from_processed(processed, model, columns, key)
+            else _from_processed(processed, columns, model.name, key)
         )
-        versions = [
-            _with_objects(pipeline, version, model, processed, ingested, columns, key) for version in versions
-        ]
+        origin = Origin(pipeline, model, processed, ingested, dict(zip(columns, key, strict=True)))
+        versions = [replace(version, objects=origin.objects(version.batch)) for version in versions]
     if not versions:
         raise CommandFailed(f"{table} has no row {', '.join(key)} and never had one")
     return versions
@@ -90,13 +90,13 @@ def _from_warehouse(
     condition = " AND ".join(
         f"{engine.name(column)} = {engine.text(value)}" for column, value in zip(columns, key, strict=True)
     )
-    with pipeline.warehouse() as warehouse:
+    with pipeline.warehouse(read_only=True) as warehouse:
         if warehouse.newest() is None:
             raise CommandFailed("the warehouse is empty", hint="Run `totes load` first")
         if not _may_be_keys(model, columns, key):
             return []
         names, rows = warehouse.query(
-            f"SELECT {_exactly(model)}, {', '.join(HISTORY_COLUMNS)} FROM {engine.name(schema, model.name)}"
+            f"SELECT {_exactly(model.columns)}, {', '.join(HISTORY_COLUMNS)} FROM {engine.name(schema, model.name)}"
             f" WHERE {condition} ORDER BY valid_from"
         )
     return [_version(names, row) for row in rows]
@@ -112,13 +112,13 @@ def _may_be_keys(model: Model, columns: tuple[str, ...], key: list[str]) -> bool
     return bool(engine.scalar(engine.connect(None, memory="1GB"), f"SELECT {' AND '.join(casts)}"))
 
 
-def _exactly(model: Model) -> str:
-    """The declared columns, those as text that a driver would bend: an infinity, a year BC, an interval's months."""
+def _exactly(columns: Iterable[Column | OutputColumn]) -> str:
+    """The columns, those as text that a driver would bend: an infinity, a year BC, an interval's months."""
     return ", ".join(
         f"{engine.name(c.name)}::VARCHAR AS {engine.name(c.name)}"
         if c.type in _TEXT_IS_EXACT
         else engine.name(c.name)
-        for c in model.columns
+        for c in columns
     )
 
 
@@ -128,16 +128,22 @@ def _version(names: list[str], row: tuple[Any, ...]) -> Version:
 
 
 def _from_processed(
-    journal: Journal[ProcessedManifest], model: Model, columns: tuple[str, ...], key: list[str]
+    journal: Journal[ProcessedManifest], columns: tuple[str, ...], name: str, key: list[str]
 ) -> list[Version]:
-    versions = []
+    """The rows that a latest table has had, each with the columns of its time."""
+    versions: list[Version] = []
     for batch in range(1, journal.last() + 1):
-        changes = journal.read(batch).models.get(model.name)
-        parts = ((changes.objects, _exactly(model), False), (changes.removed, "*", True)) if changes else ()
-        for objects, select, gone in parts:
-            for values in _find(journal.store, objects, columns, key, select):
-                version = Version(batch, values | {"is_deleted": gone}, ())
-                versions.append(version)
+        changes = journal.read(batch).models.get(name)
+        if changes is None or not set(columns) <= {column.name for column in changes.columns}:
+            continue
+        produced = [
+            column for column in changes.columns if column.name != IS_DELETED or not changes.soft_deletes
+        ]
+        written = f"{_exactly(produced)}, {IS_DELETED if changes.soft_deletes else f'false AS {IS_DELETED}'}"
+        for objects, select in ((changes.objects, written), (changes.removed, f"*, true AS {IS_DELETED}")):
+            for values in find_rows(journal.store, objects, matches(columns, key), select):
+                if changes.since != batch or not versions or versions[-1].values != values:
+                    versions.append(Version(batch, values, ()))
     return versions
 
 
@@ -145,8 +151,8 @@ def _from_ingestion(
     journal: Journal[IngestionManifest], newest: IngestionManifest, table: str, key: list[str]
 ) -> list[Version]:
     _check_key(table, newest.tables[table].key, key)
-    versions, connection = [], engine.connect(None, memory="1GB")
-    wanted = _matches(newest.tables[table].key, key)
+    versions, connection = [], engine.connect(None, memory="1GB", reads=journal.store.folders)
+    wanted = matches(newest.tables[table].key, key)
 
     def chosen(rows: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         result = connection.execute(f"SELECT * FROM ({rows}) WHERE {wanted}")
@@ -165,87 +171,3 @@ def _from_ingestion(
                     for row in rows
                 ]
     return versions
-
-
-def _with_objects(
-    pipeline: Pipeline,
-    version: Version,
-    model: Model,
-    processed: Journal[ProcessedManifest],
-    ingested: Journal[IngestionManifest],
-    columns: tuple[str, ...],
-    key: list[str],
-) -> Version:
-    """Adds the objects: the Parquet part that holds the row, and the packets that it came from.
-
-    Of the first table's packets these are the ones with the row's key; of joined tables, all of the batch.
-    """
-    changes = processed.read(version.batch).models[model.name]
-    held = [
-        processed.store.location(entry.path)
-        for entry in (*changes.objects, *changes.removed)
-        if len(changes.objects) + len(changes.removed) == 1 or _find(processed.store, (entry,), columns, key)
-    ]
-    read = {relation.lower() for relation in model.relations}
-    manifest = ingested.read(version.batch)
-    base, base_key = _first_table_key(pipeline, manifest, model, dict(zip(columns, key, strict=True)))
-    packets = [
-        ingested.store.location(entry.path)
-        for name, table in manifest.tables.items()
-        if name.lower() in read
-        for entry in table.objects
-        if base is None or name != base.name or _in_packet(ingested.store, entry, manifest, base, base_key)
-    ]
-    return Version(version.batch, version.values, (*packets, *held))
-
-
-def _first_table_key(
-    pipeline: Pipeline, manifest: IngestionManifest, model: Model, row: dict[str, str]
-) -> tuple[Relation | None, list[str]]:
-    """The model's first table, and the key of the row in it, as far as the row's own key tells these."""
-    try:
-        [query] = bind_models((model,), relations_at(pipeline.project, manifest))
-    except ModelFailed:
-        return None, []  # the model has been changed since then
-    key = [row[carrier] for carrier in query.key_of_base() if carrier in row]
-    base = query.base.relation
-    return (base, key) if len(key) == len(base.key) > 0 else (None, [])
-
-
-def _in_packet(
-    store: Store, entry: StoredObject, manifest: IngestionManifest, relation: Relation, key: list[str]
-) -> bool:
-    with store.local([entry]) as files:
-        connection, wanted = engine.connect(None, memory="1GB"), _matches(relation.key, key)
-        return read_packets(
-            connection,
-            relation,
-            files,
-            manifest.compression,
-            lambda rows: bool(engine.scalar(connection, f"SELECT count(*) FROM ({rows}) WHERE {wanted}")),
-        )
-
-
-def _find(
-    store: Store,
-    objects: tuple[StoredObject, ...],
-    columns: tuple[str, ...],
-    key: list[str],
-    select: str = "*",
-) -> list[dict[str, Any]]:
-    if not objects:
-        return []
-    connection = engine.connect(None, memory="1GB")
-    with store.local(list(objects)) as files:
-        result = connection.execute(
-            f"SELECT {select} FROM {engine.parquet(files)} WHERE {_matches(columns, key)}"
-        )
-        names = [column[0] for column in result.description or []]
-        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
-
-
-def _matches(columns: tuple[str, ...], key: list[str]) -> str:
-    return " AND ".join(
-        f"CAST({engine.name(column)} AS VARCHAR) = {engine.text(value)}"
-        for column, value in zip(columns, key, strict=True)
-    )

@@ -10,7 +10,7 @@ from totes.lake.journal import Journal
 from totes.lake.manifest import ModelChanges, ProcessedManifest, StoredObject
 from totes.warehouse.table import WarehouseTable
 
-BATCH, GONE = engine.name("~batch"), engine.name("~gone")
+BATCH = engine.name("~batch")
 _READ_AHEAD = 16
 Progress = Callable[[str], None]
 
@@ -19,7 +19,7 @@ def lake_rows(table: str) -> str:
     """The quoted name of the table with the lake's rows of a warehouse table.
 
     Of a table that keeps versions these are all versions, `valid_to` as it must be now; of a latest table the last
-    rows written, with `~gone` for those that have left it.
+    rows written, without those that have left it.
     """
     return engine.name(engine.case_safe("lake", table))
 
@@ -69,13 +69,15 @@ class LakeReader:
         for table in self._tables:
             self._create(table)
         rows = 0
+        newest = self._journal.read(last).models if last else {}
+        begins = {name: changes.since for name, changes in newest.items()}
         for manifest in self._manifests(last):
             progress(
                 f"reading the processed lake: batch {manifest.batch:,} of {last:,}, {rows:,} rows so far"
             )
             for table in self._tables:
                 changes = manifest.models.get(table.name)
-                if changes:
+                if changes and manifest.batch >= begins.get(table.name, 0):
                     self._take(table, changes, manifest.batch)
                     rows += changes.written
         for table in self._tables:
@@ -134,14 +136,13 @@ class LakeReader:
         if table.model.versioned:
             self._bench.execute(
                 f"CREATE OR REPLACE TABLE {rows} AS SELECT * REPLACE (lead(valid_from) OVER"
-                f" (PARTITION BY {keys} ORDER BY {BATCH}) AS valid_to) FROM {rows}"
+                f" (PARTITION BY {keys} ORDER BY valid_from) AS valid_to) FROM {rows}"
             )
         else:
             self._bench.execute(
-                f"CREATE OR REPLACE TABLE {rows} AS SELECT written.*, coalesce(gone.last > written.{BATCH}, false) AS {GONE}"
-                f" FROM ({_last_of(rows, keys)}) AS written"
-                f" LEFT JOIN (SELECT {keys}, max({BATCH}) AS last FROM {_gone(table)} GROUP BY ALL) AS gone"
-                f" ON {engine.same('written', 'gone', table.key)}"
+                f"CREATE OR REPLACE TABLE {rows} AS SELECT * FROM ({_last_of(rows, keys)}) AS written"
+                f" WHERE NOT EXISTS (SELECT 1 FROM {_gone(table)} AS gone WHERE gone.{BATCH} > written.{BATCH}"
+                f" AND {engine.same('written', 'gone', table.key)})"
             )
         lineage, quarantine = lake_lineage(table.name), lake_quarantine(table.name)
         self._bench.execute(f"CREATE OR REPLACE TABLE {lineage} AS {_last_of(lineage, keys)}")

@@ -113,7 +113,8 @@ def read_quarantine(
     counted = _open(newest, tables)
     kinds = {name: newest.models[name].quarantine_kinds for name in counted}
     wanted = sum(counted.values()) if rows_max is None else min(rows_max, sum(counted.values()))
-    with engine.connect(None, memory=pipeline.settings.lake.memory) as connection:
+    memory, reads = pipeline.settings.lake.memory, pipeline.processed_store.folders
+    with engine.connect(None, memory=memory, reads=reads) as connection:
         connection.execute(f"CREATE TABLE entries ({_ENTRIES})")
         times: dict[int, datetime] = {}
         found = 0
@@ -164,7 +165,7 @@ def retry(pipeline: Pipeline, tables: tuple[str, ...] = ()) -> Retry:
 def _check(pipeline: Pipeline, tables: tuple[str, ...]) -> None:
     names = [model.name for model in pipeline.project.models]
     for unknown in (name for name in tables if name not in names):
-        raise ConfigurationError(f"there is no table {unknown}", hint=f"There are {', '.join(names)}")
+        raise ConfigurationError(f"there is no table {unknown}", hint=f"The tables are {', '.join(names)}")
 
 
 def _open(manifest: ProcessedManifest, tables: tuple[str, ...]) -> dict[str, int]:

@@ -37,12 +37,15 @@ class Status:
     not_fresh: Incident | None
     tables: dict[str, int]
     quarantine: dict[str, int]
+    alerts_unsent: int = 0
 
     @property
     def healthy(self) -> bool:
-        """Whether no incident is open and no stage unknown."""
+        """Whether no incident is open, no stage unknown, and no alert waits for a receiver that does not take it."""
         stages = self.stages.values()
-        return not self.not_fresh and all(not stage.failing and not stage.unreachable for stage in stages)
+        return not (self.not_fresh or self.alerts_unsent) and all(
+            not stage.failing and not stage.unreachable for stage in stages
+        )
 
     def as_json(self) -> dict[str, object]:
         """The object that `totes status --json` prints."""
@@ -63,6 +66,7 @@ class Status:
             "not_fresh": incident(self.not_fresh),
             "tables": self.tables,
             "quarantine": self.quarantine,
+            "alerts_unsent": self.alerts_unsent,
         }
 
 
@@ -102,6 +106,7 @@ def read_status(pipeline: Pipeline) -> Status:
         }
         if processed
         else {},
+        alerts_unsent=len(health.unsent) if pipeline.settings.alerts.urls else 0,
     )
 
 
@@ -116,7 +121,7 @@ def _newest(journal: Callable[[], Journal[M]]) -> tuple[M | None, str | None]:
 def _load_status(pipeline: Pipeline, processed: int | None, health: Health) -> StageStatus:
     failing = health.incidents.get("load")
     try:
-        with pipeline.warehouse() as warehouse:
+        with pipeline.warehouse(read_only=True) as warehouse:
             newest = warehouse.newest()
     except TotesError as error:
         return StageStatus(0, None, 0, 0, failing, unreachable=str(error))

@@ -13,10 +13,10 @@ from contextlib import AbstractContextManager, closing
 from totes import engine
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest
+from totes.lake.packets import PacketReader
 from totes.lake.workspace import AtHand, Workspace
 from totes.processing.binding import bind_models
-from totes.processing.changes import are_many, check_found, rows_at_hand
-from totes.processing.packets import PacketReader
+from totes.processing.changes import are_many, check_found, limited, rows_at_hand
 from totes.processing.problem import PROBLEMS
 from totes.processing.query import BoundQuery
 from totes.processing.relation import Relation, Relations, source_relation
@@ -103,7 +103,9 @@ class Aside:
                 then,
                 files,
                 self._manifest.compression,
-                lambda rows: connection.execute(f"CREATE TABLE {table} AS {rows}"),
+                lambda rows: connection.execute(
+                    f"CREATE TABLE {table} AS {limited(rows, self._manifest, relation.name)}"
+                ),
             )
         at_hand = AtHand(f"SELECT * FROM {table}", (table,))
         self._workspace.put_at_hand(self._manifest.sha256(), relation.name, at_hand)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import sqlglot
 from sqlglot import exp
 
 from totes import engine
 from totes.processing.problem import problem
+from totes.star.written import Written, engine_sql
 
 _SHOWN_MAX = 200
 
@@ -25,14 +25,13 @@ def guard(select: exp.Select) -> Iterator[exp.Expr]:
     Equality of two columns is left as it is: that is how tables are joined.
     """
     where = select.args.get("where")
-    terms = where.this if where else exp.And()
-    for condition in list(terms.flatten()) if isinstance(terms, exp.And) else [terms]:
-        bare = condition.unnest()
-        if isinstance(bare, exp.EQ) and {type(side) for side in bare.unnest_operands()} == {exp.Column}:
+    terms = list(where.walk(prune=lambda node: isinstance(node, Written))) if where else []
+    for condition in terms:
+        if not isinstance(condition, Written) or condition.args.get("is_equality"):
             continue
-        tried, fails = attempt(bare), "fails with an error"
-        told = engine.text(f"WHERE {bare.sql('duckdb')} {fails}"[:_SHOWN_MAX])
-        said = sqlglot.parse_one(f"[{problem(None, fails, told=told)}]", read="duckdb")
+        tried, fails = attempt(condition), "fails with an error"
+        told = engine.text(f"WHERE {' '.join(condition.args['text'].split())} {fails}"[:_SHOWN_MAX])
+        said = engine_sql(f"[{problem(None, fails, told=told)}]")
         failed = exp.Is(this=tried.copy(), expression=exp.null())
         held = exp.Dot(this=exp.paren(tried), expression=exp.to_identifier("v"))
         condition.replace(exp.paren(exp.or_(failed.copy(), held)))

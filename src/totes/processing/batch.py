@@ -3,37 +3,39 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 
 import duckdb
 
-from totes import engine
+from totes import engine, scratch
 from totes.errors import ModelFailed
 from totes.failpoint import reach
 from totes.lake.journal import Journal
-from totes.lake.manifest import IngestionManifest, ModelChanges, ProcessedManifest
-from totes.lake.store import Store
+from totes.lake.manifest import IngestionManifest
+from totes.messages import message
 from totes.processing.aside import Aside
 from totes.processing.binding import bind_or_defer
 from totes.processing.calendar import calendar_rows, covered_years
-from totes.processing.changes import add_changes, changes_table, load_changes, load_rows
-from totes.processing.output import RowWriter
+from totes.processing.changes import changes_table, load_changes, load_rows
+from totes.processing.leaf import Leaf
+from totes.processing.problem import PROBLEM
 from totes.processing.quarantine import QuarantineChanges
-from totes.processing.query import PROBLEM, BoundQuery
+from totes.processing.query import BoundQuery
 from totes.processing.relation import Relation
-from totes.processing.scope import Leaf
 from totes.processing.state import StarState, source_table
 from totes.processing.transform import Transformation
 from totes.star.model import Model
 from totes.star.project import CALENDAR, Project, Reference
-from totes.star.relaxation import relaxes, retyped
+
+NOTHING_REBUILT: Mapping[str, Model] = MappingProxyType({})
 
 
 def load_reference(connection: engine.Engine, reference: Reference, table: str) -> None:
     """Makes a temporary table of a reference file's rows, as the file was when the project was loaded."""
     columns = ", ".join(f"{engine.text(column)}: 'VARCHAR'" for column in reference.columns)
-    with tempfile.NamedTemporaryFile(prefix="totes-", suffix=".csv") as file:
+    with tempfile.NamedTemporaryFile(dir=scratch.root(), suffix=".csv") as file:
         file.write(reference.content.removeprefix(b"\xef\xbb\xbf"))
         file.flush()
         try:
@@ -42,56 +44,70 @@ def load_reference(connection: engine.Engine, reference: Reference, table: str) 
                 f" auto_detect = false, columns = {{{columns}}}, delim = ',', quote = '\"', escape = '\"')"
             )
         except duckdb.Error as error:
-            message = str(error).partition("\n")[0].replace(file.name, reference.path.name)
+            said = message(error).replace(file.name, reference.path.name)
             raise ModelFailed(
-                f"{reference.path} cannot be read: {message}",
+                f"{reference.path} cannot be read: {said}",
                 hint="Every line needs as many fields as the first, separated by commas, quoted by double quotes",
             ) from error
 
 
 class StarBatch:
-    """The computation of one processed batch; `run` leaves its objects in the store and its rows in the state."""
+    """The computation of all models over one batch; the state is left as it is after the batch.
+
+    Args:
+        project: the models.
+        state: what is known of the batches before.
+        journal: the ingestion lake.
+        manifest: the batch.
+        known: the tables that batches before this one were computed for.
+        years: the calendar's years before the batch; afterwards `years` has those that its dates need.
+        rebuilt: tables that begin anew with this batch, whose rows the state has already, with their models.
+        added_years: years of the calendar that the rows of these need.
+    """
 
     def __init__(
         self,
         project: Project,
         state: StarState,
         journal: Journal[IngestionManifest],
-        store: Store,
         manifest: IngestionManifest,
-        previous: ProcessedManifest | None,
+        known: Collection[str],
+        years: tuple[int, ...],
+        rebuilt: Mapping[str, Model] = NOTHING_REBUILT,
+        added_years: tuple[int, ...] = (),
     ) -> None:
         self._project = project
         self._state = state
         self._engine = state.engine
         self._journal = journal
         self._manifest = manifest
-        self._previous = previous
-        self._writer = RowWriter(state.engine, store, manifest.batch, manifest.position.read_at)
+        self._known = known
+        self._rebuilt = rebuilt
         self._incoming: set[str] = set()
+        self._retried: dict[str, str] = {}  # by model, the table with the source rows
         self._kept: set[str] = set()
         self._built: set[str] = set()
         self._made: set[str] = set()
         self._aside = Aside(state.workspace, state.reader, journal, manifest)
-        self.years: tuple[int, ...] = previous.calendar_years if previous else ()
+        self.years = years
+        self._added_years = added_years
+        self.queries, self.deferred = bind_or_defer(project, manifest, journal.newest())
 
-    def run(self) -> dict[str, ModelChanges]:
-        """Computes all models, and gives what changed in each warehouse table.
+    def parts(self) -> Iterator[tuple[Transformation, QuarantineChanges]]:
+        """What the batch changes in each table that it touches, in load order; the state has taken it in.
 
         Raises:
-            ModelFailed: a model does not fit the tables as they were read, or is not the one of earlier batches.
+            ModelFailed: a model does not fit the tables as they were read.
         """
-        queries, deferred = bind_or_defer(self._project, self._manifest, self._journal.newest())
-        for query in (*queries, *deferred):
-            self._check_declaration(query.model)
         try:
-            if self._previous is None:
-                self._aside.compute(queries, self._naming)
-            return self._run(queries, deferred)
+            if self._manifest.batch == 1:
+                self._aside.compute(self.queries, self._naming)
+            yield from self._parts()
         finally:
             self._aside.end()
 
-    def _run(self, queries: list[BoundQuery], deferred: list[BoundQuery]) -> dict[str, ModelChanges]:
+    def _parts(self) -> Iterator[tuple[Transformation, QuarantineChanges]]:
+        queries = self.queries
         self._load(queries)
         reach("process.loaded")
         on_calendar = {query.model.name for query in queries if self._reads_calendar(query)}
@@ -102,21 +118,25 @@ class StarBatch:
         parts |= {
             query.model.name: self._compute(query) for query in queries if query.model.name in on_calendar
         }
-        models = {model.name: model for model in self._project.models}
-        changes = {
-            query.model.name: self._unchanged(query).model_copy(update={"query_sha256": ""})
-            for query in deferred
-        }
-        for query in queries:
-            part = parts[query.model.name]
-            if part is None:
-                changes[query.model.name] = self._unchanged(query)
-                continue
+        models = {model.name: model for model in self._project.models} | dict(self._rebuilt)
+        for part in (part for query in queries if (part := parts[query.model.name])):
             part.note_orphans(models)
             part.merge(self._manifest.position.read_at)
-            changes[query.model.name] = self._write(part)
+            base = part.query.base.relation
+            if part.count.bad and base.name in self._aside.let_go:
+                # A row refers to one that is not there: its source row is to be shown.
+                load_changes(self._state.reader, self._journal, self._manifest, base)
+                self._aside.let_go.discard(base.name)
+            quarantine = QuarantineChanges(self._state, part, self._manifest.batch)
+            model = part.model
+            self._state.apply_rows(
+                model.name, part.query.key, part.merged_rows, retains_deleted=model.retains_deleted
+            )
+            if quarantine.rows:
+                self._state.apply_quarantine(quarantine.table)
+            yield part, quarantine
             part.end()
-        return changes | self._former()
+            reach("process.model")
 
     def _load(self, queries: list[BoundQuery]) -> None:
         """Reads the batch's changes, notes what they touched, and brings the kept rows up to them."""
@@ -150,15 +170,46 @@ class StarBatch:
             self._state.follow_columns(relation)
 
     def _try_again(self, queries: list[BoundQuery]) -> None:
-        """Takes rows in quarantine for changed again: what a row refers to, or is joined with, may have come by now."""
+        """Notes which rows in quarantine are computed again, each for its own model alone.
+
+        What a row refers to, or is joined with, may have come with this batch, or a table that it refers to begun anew. A
+        batch without any changes is made on purpose: to try all of them again.
+        """
+        on_purpose = not any(self._manifest.tables[name].objects for name in self._manifest.tables)
         for query in queries:
-            base = query.base.relation
-            if not base.is_source or not base.key or not self._state.quarantined(query.model.name):
+            model, base = query.model, query.base.relation
+            if not base.is_source or not base.key or not self._state.quarantined(model.name):
                 continue
-            if base.name not in self._incoming:
-                load_changes(self._state.reader, self._journal, self._manifest, base)
-                self._incoming.add(base.name)
-            add_changes(self._state.reader, base, self._state.set_aside(query.model.name, base))
+            tables, relations = self._related(model, queries)
+            if (
+                on_purpose
+                or not self._incoming.isdisjoint(relations)
+                or not self._rebuilt.keys().isdisjoint(tables)
+            ):
+                table = engine.name(engine.case_safe("retried", model.name))
+                known = (
+                    f" WHERE NOT EXISTS (SELECT 1 FROM {changes_table(base.name)} AS new"
+                    f" WHERE {engine.same('old', 'new', base.key)})"
+                    if base.name in self._incoming
+                    else ""
+                )
+                self._engine.execute(
+                    f"CREATE OR REPLACE TEMP TABLE {table} AS"
+                    f" SELECT * FROM ({self._state.set_aside(model.name, base)}) AS old{known}"
+                )
+                self._retried[model.name] = table
+
+    def _related(self, model: Model, queries: list[BoundQuery]) -> tuple[set[str], set[str]]:
+        """What decides what becomes of a model's rows: the tables that it refers to, and the relations that all of these read."""
+        named = {query.model.name: query for query in queries}
+        reached, following = set[str](), [model.name]
+        while following:
+            name = following.pop()
+            if name not in reached:
+                reached.add(name)
+                following += named[name].model.references.values() if name in named else []
+        read = {leaf.relation.name for name in reached & named.keys() for leaf in named[name].leaves}
+        return reached, read
 
     def _build_source(self, relation: Relation) -> None:
         """Makes the kept rows of a table that is joined for the first time, out of the lake."""
@@ -201,30 +252,31 @@ class StarBatch:
         try:
             yield
         except (duckdb.DataError, duckdb.ProgrammingError) as error:
-            message = str(error).partition("\n")[0]
             raise ModelFailed(
-                f"{model.path.parent.name}/{model.path.name}: batch {self._manifest.batch} cannot be processed: {message}",
-                hint="Mend the query; no batch is passed over meanwhile",
+                f"{model.path.parent.name}/{model.path.name}: batch {self._manifest.batch} cannot be processed: {message(error)}",
+                hint="Fix the query; the other tables go on, and this one's history is computed when it can be",
+                model=model.name,
             ) from error
 
     def _transformation(self, query: BoundQuery, *, whole: bool) -> Transformation:
         computed = self._aside.computed.get(query.model.name)
         return Transformation(
-            self._state, query, frozenset(self._incoming), self._rows, whole=whole, computed=computed
+            self._state,
+            query,
+            frozenset(self._incoming),
+            self._rows,
+            whole=whole,
+            computed=computed,
+            retried=self._retried.get(query.model.name),
         )
 
     def _is_touched(self, query: BoundQuery) -> bool:
-        return any(leaf.relation.name in self._incoming for leaf in query.leaves)
+        incoming = any(leaf.relation.name in self._incoming for leaf in query.leaves)
+        return incoming or query.model.name in self._retried
 
     def _recomputed_wholly(self, query: BoundQuery) -> bool:
-        """Whether all rows of a table are computed: it is new, its query is, or its keys do not tell what changed."""
-        model = query.model
-        before = self._previous.models.get(model.name) if self._previous else None
-        if before is None:
-            return True
-        if retyped(model, before) or before.query_sha256 != model.query_sha256(
-            self._project.reference_content()
-        ):
+        """Whether all rows of a table are computed: none are known, or its keys do not show what changed."""
+        if query.model.name not in self._known:
             return True
         names = {leaf.relation.name for leaf in query.leaves}
         return (
@@ -233,21 +285,11 @@ class StarBatch:
             and self._is_touched(query)
         )
 
-    def _check_declaration(self, model: Model) -> None:
-        """Makes sure that the model's table holds all rows that it held at the batch before."""
-        before = self._previous.models.get(model.name) if self._previous else None
-        if before and before.table_sha256 != model.table_sha256() and not relaxes(model, before):
-            raise ModelFailed(
-                f"{model.path.parent.name}/{model.path.name}: the columns of {model.name} are not those of earlier batches",
-                hint="Set lake.processed and warehouse.url to new places: all history is computed again from the "
-                "ingestion lake. Or declare the columns as they were, or so that they hold all that they held",
-            )
-
     def _reads_calendar(self, query: BoundQuery) -> bool:
         return any(leaf.relation.name == CALENDAR for leaf in query.leaves)
 
     def _extend_calendar(self, parts: list[Transformation | None], on_calendar: set[str]) -> None:
-        years = set(self.years)
+        years = {*self.years, *self._added_years}
         for part in parts:
             columns = (
                 [c for c, target in part.model.references.items() if target in on_calendar] if part else []
@@ -268,71 +310,3 @@ class StarBatch:
             self._incoming.add(CALENDAR)
             self._made.discard(CALENDAR)
             self.years = covered
-
-    def _write(self, part: Transformation) -> ModelChanges:
-        model, before = part.model, self._unchanged(part.query)
-        base = part.query.base.relation
-        if part.count.bad and base.name in self._aside.let_go:
-            # A row refers to one that is not there: its source row is to be shown.
-            load_changes(self._state.reader, self._journal, self._manifest, base)
-            self._aside.let_go.discard(base.name)
-        set_aside = QuarantineChanges(self._state, part, self._manifest.batch)
-        objects, removed = self._writer.write_rows(part, before.surrogates), self._writer.write_removed(part)
-        state, quarantine = (
-            self._writer.write_state(part),
-            self._writer.write_quarantine(model.name, set_aside),
-        )
-        self._state.apply_rows(model.name, part.query.key, part.merged_rows, versioned=model.versioned)
-        if set_aside.rows:
-            self._state.apply_quarantine(set_aside.table)
-        reach("process.model")
-        written = sum(entry.rows for entry in objects)
-        return before.model_copy(
-            update={
-                "written": written,
-                "objects": objects,
-                "removed": removed,
-                "state": state,
-                "deleted": part.count.gone,
-                "quarantine": quarantine,
-                "quarantined": set_aside.added,
-                "surrogates": before.surrogates + (written if model.versioned else 0),
-                "quarantine_open": self._state.quarantined(model.name),
-                "quarantine_kinds": self._state.kinds_quarantined(model.name),
-                "released": set_aside.released,
-            }
-        )
-
-    def _former(self) -> dict[str, ModelChanges]:
-        """What is known of tables whose models are no longer there; if one returns, its table is computed wholly."""
-        nothing = {
-            "written": 0,
-            "deleted": 0,
-            "quarantined": 0,
-            "quarantine_open": 0,
-            "quarantine_kinds": (),
-            "released": 0,
-            "query_sha256": "",
-            "objects": (),
-            "removed": (),
-            "state": (),
-            "quarantine": (),
-        }
-        before = self._previous.models if self._previous else {}
-        gone = before.keys() - {model.name for model in self._project.models}
-        return {name: before[name].model_copy(update=nothing) for name in sorted(gone)}
-
-    def _unchanged(self, query: BoundQuery) -> ModelChanges:
-        model = query.model
-        before = self._previous.models.get(model.name) if self._previous else None
-        return ModelChanges(
-            kind="versioned" if model.versioned else "latest",
-            table_sha256=model.table_sha256(),
-            query_sha256=model.query_sha256(self._project.reference_content()),
-            columns=model.output,
-            key=query.key,
-            surrogate=model.surrogate,
-            surrogates=before.surrogates if before else 0,
-            quarantine_open=before.quarantine_open if before else 0,
-            quarantine_kinds=before.quarantine_kinds if before else (),
-        )

@@ -11,6 +11,7 @@ from totes.log import logger
 from totes.processing.calendar import calendar_relation
 from totes.processing.query import BoundQuery
 from totes.processing.relation import Relation, RelationColumn, Relations, source_relation
+from totes.processing.text_comparison import HINT, doubts, suspects
 from totes.star.model import Model
 from totes.star.project import CALENDAR, Project
 
@@ -49,12 +50,15 @@ def _bind(
 ) -> tuple[BoundQuery, ...]:
     relations = Relations(dict(present), dict(absent))
     connection = engine.connect(None, memory="1GB")
+    bound = []
     try:
-        return tuple(BoundQuery(model, relations, connection) for model in models)
+        for model in models:
+            bound.append(BoundQuery(model, relations, connection))
     except ModelError as error:
-        raise ModelFailed(error.what, hint=error.hint) from error
+        raise ModelFailed(error.what, hint=error.hint, model=model.name) from error
     finally:
         connection.close()
+    return tuple(bound)
 
 
 def _relations(project: Project, tables: dict[str, TableChanges], absent: dict[str, str]) -> Relations:
@@ -72,26 +76,36 @@ def bind_or_defer(
     """Binds the models to the tables of a batch, those apart that fit the tables of the newest batch only.
 
     Where columns have been renamed since, they are taken by their newest names. A model that reads what the batch did
-    not have at all has to wait: all its rows are computed at the first batch where it can be bound again. As long as a
-    model does not fit the newest batch either, nothing is processed: it may be the model that is mended, and then no
-    batch is passed over.
+    not have at all has to wait: all its rows are computed at the first batch where it can be bound again.
 
     Raises:
         ModelFailed: a model fits neither.
     """
     try:
-        return bind_models(project.models, relations_at(project, manifest)), []
+        queries = bind_models(project.models, relations_at(project, manifest))
     except ModelFailed:
         if newest is None or newest.batch <= manifest.batch:
             raise
+    else:
+        suspected = suspects(manifest.tables)
+        for query in queries:
+            for doubt in doubts(query, suspected):
+                _warn_once(query.model.name, doubt)
+        return queries, []
     here = relations_at(project, manifest.called_as(newest))
-    queries, deferred = [], []
+    bound, deferred = [], []
     for query in bind_models(project.models, relations_at(project, newest)):
         try:
-            queries += bind_models((query.model,), here)
+            bound += bind_models((query.model,), here)
         except ModelFailed as error:
             _log.warning(
                 f"the model waits for a later batch: {error}", model=query.model.name, batch=manifest.batch
             )
             deferred.append(query)
-    return queries, deferred
+    return bound, deferred
+
+
+@lru_cache(maxsize=256)
+def _warn_once(model: str, doubt: str) -> None:
+    """Says what a model compares otherwise than PostgreSQL does, once in a process."""
+    _log.warning(f"{model}, {doubt}. {HINT}", model=model)

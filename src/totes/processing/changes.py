@@ -6,8 +6,8 @@ from totes import engine
 from totes.errors import LakeDamaged
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest
+from totes.lake.packets import PacketReader
 from totes.lake.workspace import AtHand
-from totes.processing.packets import PacketReader
 from totes.processing.relation import Relation, RelationColumn, source_relation
 
 _COPIED_ROWS_MAX = 50_000
@@ -68,19 +68,6 @@ def check_found(
         )
 
 
-def add_changes(reader: PacketReader, relation: Relation, rows: str) -> None:
-    """Adds the rows of a query to the loaded changes of a table, but for those whose keys are there."""
-    target = changes_table(relation.name)
-    if _is_view(reader, relation):
-        reader.engine.execute(f"CREATE OR REPLACE TEMP TABLE copied_changes AS FROM {target}")
-        _drop_view(reader, relation)
-        reader.engine.execute(f"ALTER TABLE copied_changes RENAME TO {target}")
-    reader.engine.execute(
-        f"INSERT INTO {target} BY NAME SELECT * FROM ({rows}) AS old"
-        f" WHERE NOT EXISTS (SELECT 1 FROM {target} AS new WHERE {engine.same('old', 'new', relation.key)})"
-    )
-
-
 def load_rows(
     reader: PacketReader,
     journal: Journal[IngestionManifest],
@@ -122,8 +109,16 @@ def _append(
     insert = f"INSERT INTO {target} SELECT {_columns(relation, then)}, {manifest.batch} FROM"
     with journal.store.local(list(objects)) as files:
         reader.read(
-            then, files, manifest.compression, lambda rows: reader.engine.execute(f"{insert} ({rows})")
+            then,
+            files,
+            manifest.compression,
+            lambda rows: reader.engine.execute(f"{insert} ({limited(rows, manifest, relation.name)})"),
         )
+
+
+def limited(rows: str, manifest: IngestionManifest, table: str) -> str:
+    """A query for the rows of packets that ends soon after there are more of them than their manifest says."""
+    return f"FROM ({rows}) LIMIT {_rows(manifest, table) + 1}"
 
 
 def rows_at_hand(at_hand: AtHand, manifest: IngestionManifest, relation: Relation) -> str:

@@ -159,7 +159,7 @@ def loses_digits(number: str, target: str) -> str | None:
 
 
 def _read_decimal(text: str, target: str) -> str:
-    # With an exponent, DuckDB 2.0.0 lets numbers that are too large into a narrow type, and keeps some out that fit.
+    # With an exponent, DuckDB (as of 2.0.1) lets numbers that are too large into a narrow type, and keeps some out that fit.
     return f"TRY_CAST(TRY_CAST({text} AS DECIMAL(38, {_scale(target)})) AS {target})"
 
 

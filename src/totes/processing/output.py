@@ -1,19 +1,24 @@
-"""Writes what a batch changed in one warehouse table as Parquet objects of the processed lake."""
+"""Writes what a batch changed in warehouse tables, or a whole history, as Parquet objects of the processed lake."""
 
 from __future__ import annotations
 
-import tempfile
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
 from totes import engine
 from totes.errors import EngineFault
 from totes.lake.layout import new_object_path
-from totes.lake.manifest import StoredObject
+from totes.lake.manifest import ModelChanges, StoredObject
 from totes.lake.store import Store
 from totes.processing.quarantine import QuarantineChanges
-from totes.processing.state import BEGINS, GONE
-from totes.processing.transform import CHANGED, Transformation
+from totes.processing.query import BoundQuery
+from totes.processing.rebuild import Rebuild
+from totes.processing.state import BEGINS, GONE, StarState
+from totes.processing.transform import Transformation
+from totes.scratch import temporary_folder
+from totes.star.column import Column
+from totes.star.model import IS_DELETED, Model
 
 STATE_FOLDER, REMOVED_FOLDER, QUARANTINE_FOLDER = "state", "removed", "quarantine"
 GROUP_ROWS, PART_GROUPS_MAX = 122_880, 8
@@ -32,62 +37,123 @@ class RowWriter:
         self._batch = batch
         self._read_at = read_at
 
-    def write_rows(self, part: Transformation, surrogates: int) -> tuple[StoredObject, ...]:
-        """Writes rows of the warehouse table that are new or have changed, deleted versions included.
+    def write(
+        self, part: Transformation, quarantine: QuarantineChanges, before: ModelChanges, state: StarState
+    ) -> ModelChanges:
+        """Writes what the batch changed in a table, whose entry without changes is `before`."""
+        model, merged = part.model, part.merged
+        key = engine.names(part.query.key)
+        # Numbered in this way, rows are sorted, encoded and compressed by all threads.
+        number = f"{before.surrogates} + row_number() OVER (ORDER BY {key})"
+        chosen = f"{_columns(model, number, f'{self._batch}::BIGINT')} FROM {merged} WHERE {part.written}"
+        objects = self._write(f"SELECT {chosen}", part.count.written, model.name)
+        removed: tuple[StoredObject, ...] = ()
+        if not model.retains_deleted:
+            gone = f"SELECT {key} FROM {merged} WHERE {GONE}"
+            removed = self._write(gone, part.count.gone, REMOVED_FOLDER, model.name)
+        return before.model_copy(
+            update={
+                "written": part.count.written,
+                "objects": objects,
+                "removed": removed,
+                "state": self._write_state(part.query, part.merged_rows, part.count.merged),
+                "deleted": part.count.gone,
+                "quarantine": self._write(
+                    f"SELECT * FROM {quarantine.table}", quarantine.rows, QUARANTINE_FOLDER, model.name
+                ),
+                "quarantined": quarantine.added,
+                "surrogates": before.surrogates + (part.count.written if model.versioned else 0),
+                "quarantine_open": state.quarantined(model.name),
+                "quarantine_kinds": state.kinds_quarantined(model.name),
+                "released": quarantine.released,
+            }
+        )
+
+    def write_history(
+        self,
+        rebuild: Rebuild,
+        model: str,
+        entry: ModelChanges,
+        previous: list[ModelChanges],
+        state: StarState,
+    ) -> ModelChanges:
+        """Writes all rows that a rebuilt table has ever had; versions that were there keep their surrogates.
 
         Args:
-            part: the merged transformation.
-            surrogates: how many surrogate keys were given out before; the rows get the next ones, in key order.
+            rebuild: the rebuild, which stands at this batch.
+            model: the table.
+            entry: the table's entry, without changes.
+            previous: the entries since the table last began, oldest first.
+            state: what is known of the table as it was.
         """
-        model = part.model
-        if model.versioned:
-            assert model.surrogate is not None
-            # Numbered in this way, rows are sorted, encoded and compressed by all threads.
-            key = engine.names(part.query.key)
-            columns = [
-                f"CAST({surrogates} + row_number() OVER (ORDER BY {key}) AS {c.type}) AS {engine.name(c.name)}"
-                if c.name == model.surrogate
-                else _stored(c.name, c.type)
-                for c in model.columns
-            ]
-            columns += [
-                f"{BEGINS} AS valid_from",
-                "NULL::TIMESTAMP AS valid_to",
-                f"{GONE} AS is_deleted",
-                f"{self._batch}::BIGINT AS batch_id",
-            ]
-            rows = f'SELECT {", ".join(columns)} FROM {part.merged} WHERE "{CHANGED}"'
-        else:
-            columns = [_stored(c.name, c.type) for c in model.produced]
-            rows = f'SELECT {", ".join(columns)} FROM {part.merged} WHERE "{CHANGED}" AND NOT {GONE}'
-        return self._write(rows, part.count.written, model.name)
+        query, given_out, rows = rebuild.query(model), entry.surrogates, rebuild.rows(model)
+        count, fresh = rebuild.count(rows, model), 0
+        with ExitStack() as opened:
+            if query.model.versioned:
+                known = self._known_versions(query, previous, opened)
+                rows = f"(SELECT rows.*, known.surrogate FROM {rows} AS rows LEFT JOIN {known} AS known ON"
+                rows += f" {engine.same('rows', 'known', (*query.key, BEGINS.strip(chr(34))))})"
+                if count:
+                    fresh = int(
+                        engine.scalar(self._engine, f"SELECT count(*) - count(surrogate) FROM {rows}")
+                    )
+            order = f"PARTITION BY surrogate IS NULL ORDER BY batch_id, {engine.names(query.key)}"
+            number = f"coalesce(surrogate, {given_out} + row_number() OVER ({order}))"
+            chosen = f"{_columns(query.model, number, 'batch_id')} FROM {rows}"
+            objects = self._write(f"SELECT {chosen}", count, model)
+        newest = rebuild.newest(model)
+        quarantined, kinds = rebuild.quarantined(model)
+        quarantine = f"SELECT * FROM {rebuild.quarantine(model)}"
+        added, released = rebuild.compare_quarantine(model, state)
+        rows_quarantined = int(engine.scalar(self._engine, f"SELECT count(*) FROM ({quarantine})"))
+        return entry.model_copy(
+            update={
+                "written": count,
+                "objects": objects,
+                "state": self._write_state(query, newest, rebuild.count(newest, model)),
+                "quarantine": self._write(quarantine, rows_quarantined, QUARANTINE_FOLDER, model),
+                "quarantined": added,
+                "surrogates": given_out + fresh,
+                "quarantine_open": quarantined,
+                "quarantine_kinds": kinds,
+                "released": released,
+            }
+        )
 
-    def write_removed(self, part: Transformation) -> tuple[StoredObject, ...]:
-        """Writes the keys of rows that left a latest table."""
-        if part.model.versioned:
-            return ()
-        rows = f"SELECT {engine.names(part.query.key)} FROM {part.merged} WHERE {GONE}"
-        return self._write(rows, part.count.gone, REMOVED_FOLDER, part.model.name)
+    def _known_versions(self, query: BoundQuery, previous: list[ModelChanges], opened: ExitStack) -> str:
+        """A relation with the surrogates of versions that were there, by the columns of the key and the version's beginning."""
+        types = {column.name: column.type for column in query.model.produced}
+        parts = []
+        for entry in previous:
+            if not entry.objects or not entry.surrogate or len(entry.key) != len(query.key):
+                continue
+            files = opened.enter_context(self._store.local(list(entry.objects)))
+            keys = ", ".join(
+                f"TRY_CAST({engine.name(then)} AS {types[now]}) AS {engine.name(now)}"
+                for then, now in zip(entry.key, query.key, strict=True)
+            )
+            parts.append(
+                f"SELECT {keys}, valid_from AS {BEGINS}, {engine.name(entry.surrogate)} AS surrogate FROM {engine.parquet(files)}"
+            )
+        if not parts:
+            keys = ", ".join(f"NULL::{types[name]} AS {engine.name(name)}" for name in query.key)
+            parts = [f"SELECT {keys}, NULL::TIMESTAMP AS {BEGINS}, NULL::BIGINT AS surrogate WHERE false"]
+        return f"({' UNION ALL '.join(parts)})"
 
-    def write_state(self, part: Transformation) -> tuple[StoredObject, ...]:
-        """Writes the recomputed rows with the keys of all rows that they came from, where a lost cache needs these."""
-        if not part.query.keeps_lineage:
+    def _write_state(self, query: BoundQuery, rows: str, count: int) -> tuple[StoredObject, ...]:
+        """Writes the newest rows with the keys of all rows that they came from, where a lost cache needs these."""
+        if not query.keeps_lineage:
             return ()
-        stored = [_stored(c.name, c.type) for c in part.model.produced if c.type in _AS_TEXT]
+        stored = [_stored(c) for c in query.model.produced if c.type in _AS_TEXT]
         replaced = f" REPLACE ({', '.join(stored)})" if stored else ""
-        rows = f'SELECT * EXCLUDE ("{CHANGED}"){replaced} FROM {part.merged}'
-        return self._write(rows, part.count.merged, STATE_FOLDER, part.model.name)
-
-    def write_quarantine(self, model: str, changes: QuarantineChanges) -> tuple[StoredObject, ...]:
-        """Writes what went into quarantine, and, without a reason, what left it."""
-        return self._write(f"SELECT * FROM {changes.table}", changes.rows, QUARANTINE_FOLDER, model)
+        return self._write(f"SELECT *{replaced} FROM {rows}", count, STATE_FOLDER, query.model.name)
 
     def _write(self, rows: str, count: int, *folders: str) -> tuple[StoredObject, ...]:
         """Stores a query's rows, which are `count`, in as many objects as it takes."""
         if not count:
             return ()
         objects = []
-        with tempfile.TemporaryDirectory(prefix="totes-") as scratch:
+        with temporary_folder() as scratch:
             target = engine.text(f"{scratch}/parts")
             parts = f"ROW_GROUP_SIZE {GROUP_ROWS}, ROW_GROUPS_PER_FILE {PART_GROUPS_MAX}"
             written = self._engine.execute(f"COPY ({rows}) TO {target} ({_FORMAT}, {parts})").fetchall()
@@ -103,6 +169,29 @@ class RowWriter:
         return tuple(objects)
 
 
-def _stored(name: str, kind: str) -> str:
-    quoted = engine.name(name)
-    return f"{quoted}::VARCHAR AS {quoted}" if kind in _AS_TEXT else quoted
+def _columns(model: Model, number: str, batch: str) -> str:
+    """The columns of a warehouse table out of produced ones, `~begins` and `~gone`.
+
+    Args:
+        model: the table's model.
+        number: SQL of a version's surrogate.
+        batch: SQL of the batch that a version came with.
+    """
+    columns = [
+        f"CAST({number} AS {column.type}) AS {engine.name(column.name)}"
+        if column.name == model.surrogate
+        else _stored(column)
+        for column in model.columns
+    ]
+    if model.versioned:
+        columns += [f"{BEGINS} AS valid_from", "NULL::TIMESTAMP AS valid_to"]
+    if model.retains_deleted:
+        columns.append(f"{GONE} AS {IS_DELETED}")
+    if model.versioned:
+        columns.append(f"{batch} AS batch_id")
+    return ", ".join(columns)
+
+
+def _stored(column: Column) -> str:
+    quoted = engine.name(column.name)
+    return f"{quoted}::VARCHAR AS {quoted}" if column.type in _AS_TEXT else quoted

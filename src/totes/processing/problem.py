@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from totes import engine
 
-# As a column of rows: a list, NULL where nothing is wrong.
-PROBLEMS = "~problems"
+# As columns of rows: a text, and a list; NULL where nothing is wrong.
+PROBLEM, PROBLEMS = "~problem", "~problems"
 STORED_TYPE = 'STRUCT("column" VARCHAR, kind VARCHAR, "value" VARCHAR)[]'
 _NONE = 'NULL::STRUCT("column" VARCHAR, kind VARCHAR, "value" VARCHAR, told VARCHAR)[]'
 _SHOWN_MAX = 100

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from totes import engine
-from totes.processing.changes import changes_table
-from totes.processing.problem import PROBLEMS, stored
-from totes.processing.query import PROBLEM
-from totes.processing.state import QUARANTINE, StarState
+from totes.processing.problem import PROBLEM, PROBLEMS, stored
+from totes.processing.query import BoundQuery
+from totes.processing.state import GONE, QUARANTINE, StarState, star_table
 from totes.processing.transform import Transformation
 
 
@@ -92,18 +91,49 @@ class QuarantineChanges:
 
     def _changed_base_keys(self) -> str:
         base = self._part.query.base.relation
-        if base.name not in self._part.incoming or not base.key:
+        if not self._part.base_changes or not base.key:
             return f"SELECT {self._row_key('row')} FROM {self._part.new} AS row"
         members = ", ".join(f"{engine.text(part)}, {engine.name(part)}" for part in base.key)
-        return f"SELECT json_object({members})::VARCHAR FROM {changes_table(base.name)}"
+        return f"SELECT json_object({members})::VARCHAR FROM {self._part.base_changes}"
 
     def _row_key(self, alias: str) -> str:
-        base = self._part.query.base
-        shown, columns = (
-            (base.relation.key, base.key) if base.key else (self._part.query.key, self._part.query.key)
-        )
-        members = ", ".join(
-            f"{engine.text(name)}, {alias}.{engine.name(column)}"
-            for name, column in zip(shown, columns, strict=True)
-        )
-        return f"json_object({members})::VARCHAR"
+        return _row_key(self._part.query, alias, self._part.query.base.key)
+
+
+def compare(query: BoundQuery, before: StarState, after: StarState) -> tuple[int, int]:
+    """Of a table that was computed anew: how many rows are in quarantine for a new reason, and how many left it because they fit.
+
+    Args:
+        query: the table's model, bound.
+        before: what was known of the table; its database is seen from that of `after`.
+        after: the table as it is.
+    """
+    model, connection = query.model.name, after.engine
+    if not before.quarantined(model) and not after.quarantined(model):
+        return 0, 0
+    was, now = before.quarantine(model), after.quarantine(model)
+    same = f"SELECT 1 FROM {was} AS old WHERE old.row_key = new.row_key AND old.reason = new.reason"
+    new = f"SELECT count(DISTINCT row_key) FROM {now} AS new WHERE NOT EXISTS ({same})"
+    added = int(engine.scalar(connection, new))
+    if not after.has_star(model):
+        return added, 0
+    fits = f"SELECT {_row_key(query, 'row', query.key_of(query.base))} FROM {star_table(model)} AS row WHERE NOT {GONE}"
+    left = f"SELECT DISTINCT row_key FROM {was} ANTI JOIN {now} AS now USING (row_key)"
+    released = engine.scalar(connection, f"SELECT count(*) FROM ({left}) WHERE row_key IN ({fits})")
+    return added, int(released)
+
+
+def _row_key(query: BoundQuery, alias: str, base_key: tuple[str, ...]) -> str:
+    """The SQL for what stands for a row in quarantine: the key of the row of the first table that it comes from.
+
+    Args:
+        query: the model.
+        alias: of the relation with the row.
+        base_key: its columns with that key.
+    """
+    shown, columns = (query.base.relation.key, base_key) if base_key else (query.key, query.key)
+    members = ", ".join(
+        f"{engine.text(name)}, {alias}.{engine.name(column)}"
+        for name, column in zip(shown, columns, strict=True)
+    )
+    return f"json_object({members})::VARCHAR"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 
 import duckdb
@@ -12,39 +11,15 @@ from sqlglot import exp
 from totes import engine
 from totes.errors import ModelError
 from totes.processing.attempt import attempt
-from totes.processing.fitting import FLOATING, WHOLE, json_content, misfits, read_as, strict_json
-from totes.processing.problem import PROBLEMS, Condition, found, problem, reason
+from totes.processing.declared import Output, checked
+from totes.processing.fitting import FLOATING, WHOLE
+from totes.processing.leaf import AT, Leaf
 from totes.processing.relation import Relation, RelationColumn, Relations
-from totes.processing.scope import (
-    AT,
-    BAD,
-    Binder,
-    Leaf,
-    carry_hidden,
-    origin,
-    raw_reference,
-    relaxed,
-)
+from totes.processing.scope import Binder, carry_hidden, origin, raw_reference, relaxed
+from totes.processing.verbatim import written_types
 from totes.star.column import Column
 from totes.star.model import Model, line_of
-
-PROBLEM = "~problem"
-
-
-@dataclass(frozen=True)
-class _Output:
-    """A declared column with how its value arrives.
-
-    `natural` is the value's own type; when that is the text form of a source column, `origin` is the type which that
-    column has. `wrapped` says that the value is the result of an expression, which may fail for a row; `is_document`
-    that it is JSON, of which the declared type takes what it says.
-    """
-
-    column: Column
-    natural: str
-    origin: str
-    wrapped: bool
-    is_document: bool
+from totes.star.written import sql
 
 
 class BoundQuery:
@@ -72,7 +47,7 @@ class BoundQuery:
         self.key_is_exact = self.key_is_base_key and self._carried_exactly()
         self.key_is_read_from_text = self.key_is_base_key and self._reads_key_from_text()
         self.keeps_lineage = len(self.leaves) > 1 or not self.key_is_exact
-        self._outputs = self._prepare(expressions, self._natural_types(connection))
+        self.outputs = self._prepare(expressions, self._natural_types(connection, relations))
         self._hidden = carry_hidden(self._scope)
 
     @property
@@ -116,64 +91,50 @@ class BoundQuery:
             rows: gives, for each leaf, the relation that it reads.
         """
         leaves = ", ".join(f"{engine.name(leaf.name)} AS ({leaf.sql(rows(leaf))})" for leaf in self.leaves)
-        hidden = engine.names(self._hidden)
-        values, columns = [], []
-        conditions: list[Condition] = []
-        for number, output in enumerate(self._outputs):
-            value, failed = f'"~v{number}"', f'"~e{number}"'
-            wrapped = f"{value}.v" if output.wrapped else value
-            if output.is_document:
-                wrapped = json_content(wrapped)
-            values.append(f"{wrapped} AS {value}")
-            if output.wrapped:
-                values.append(f"{value} IS NULL AS {failed}")
-            read = read_as(value, output.column.type, output.natural, output.origin)
-            if output.column.name in self.key and output.column.type in FLOATING:
-                read = f"CAST({read} + 0 AS {output.column.type})"  # of a key, -0 is 0
-            columns.append(f"{read} AS {engine.name(output.column.name)}")
-            conditions += _problems(value, failed if output.wrapped else None, output)
-        keep = [f'"~v{number}"' for number in range(len(self._outputs))]
-        keep += [f'"~e{number}"' for number, output in enumerate(self._outputs) if output.wrapped]
-        produced = engine.names(output.column.name for output in self._outputs)
-        problems = found(conditions, (engine.name(one) for one in self._hidden if one.startswith(BAD)))
-        last = engine.names([*self.lineage, AT])
-        return (
-            f'WITH {leaves}, "~rows" AS ({self._text}), '
-            f'"~values" AS (SELECT {", ".join(values)}, {hidden} FROM "~rows"), '
-            f'"~cast" AS (SELECT {", ".join([*columns, *keep])}, {hidden} FROM "~values"), '
-            f'"~checked" AS (SELECT {produced}, {problems} AS {engine.name(PROBLEMS)}, {last} FROM "~cast") '
-            f"SELECT {produced}, {reason(engine.name(PROBLEMS))} AS {engine.name(PROBLEM)},"
-            f' {engine.name(PROBLEMS)}, {last} FROM "~checked"'
+        return checked(
+            f"WITH {leaves} {self._text}", self.outputs, self.key, self._hidden, (*self.lineage, AT)
         )
 
     @cached_property
     def _text(self) -> str:
-        return self._scope.select.sql("duckdb")
+        return sql(self._scope.select)
 
     @cached_property
     def _relaxed_text(self) -> str:
-        return relaxed(self._scope.select).sql("duckdb")
+        return sql(relaxed(self._scope.select))
 
-    def _natural_types(self, connection: engine.Engine) -> list[str]:
-        """Asks the engine for the type of each expression, over relations without rows."""
-        select = self._scope.select.copy()
+    def _natural_types(self, connection: engine.Engine, relations: Relations) -> list[str]:
+        """Asks the engine for the type of each expression, over relations without rows.
+
+        The model's own text is what it is asked about first: what DuckDB refuses is refused.
+        """
+        theirs = written_types(self.model, relations, connection)
         leaves = ", ".join(
             f"{engine.name(leaf.name)} AS ({leaf.sql(_no_rows(leaf.relation))})" for leaf in self.leaves
         )
         try:
-            described = connection.execute(f"DESCRIBE WITH {leaves} {select.sql('duckdb')}").fetchall()
+            described = connection.execute(f"DESCRIBE WITH {leaves} {sql(self._scope.select)}").fetchall()
         except duckdb.Error as error:
             message = str(error).partition("\n")[0].replace("~leaf", "leaf ")
             raise ModelError(self.model.path, line_of(self.model.query), message) from error
-        return [str(row[1]) for row in described]
+        types = [str(row[1]) for row in described]
+        for projection, own, other in zip(self._scope.select.expressions, types, theirs, strict=True):
+            if own != other:
+                raise ModelError(
+                    self.model.path,
+                    line_of(projection),
+                    f"{projection.alias} is a {other} as it is written, and would be a {own}",
+                    hint="Write its expression in a plainer way",
+                )
+        return types
 
-    def _prepare(self, expressions: dict[str, exp.Expr], types: list[str]) -> list[_Output]:
+    def _prepare(self, expressions: dict[str, exp.Expr], types: list[str]) -> list[Output]:
         declared = {column.name: column for column in self.model.produced}
         outputs, projections = [], []
         for number, ((name, expression), natural) in enumerate(zip(expressions.items(), types, strict=True)):
             column, passed_on = declared[name], origin(self._scope, expression)
             self._check_type(column, natural, expression, passed_on[1] if passed_on else None)
-            wrapped = passed_on is None and not isinstance(expression, exp.Literal)
+            wrapped = passed_on is None
             source_type = natural
             as_held = passed_on and passed_on[1].native and passed_on[1].typed == column.type
             if passed_on and passed_on[1].carried_as_text and not as_held:
@@ -189,7 +150,7 @@ class BoundQuery:
             is_document = source_type == "JSON" and column.type not in ("JSON", "VARCHAR")
             if is_document:
                 natural = source_type = "VARCHAR"
-            outputs.append(_Output(column, natural, source_type, wrapped, is_document))
+            outputs.append(Output(column, natural, source_type, wrapped, is_document, passed_on))
         self._scope.select.set("expressions", projections)
         return outputs
 
@@ -197,7 +158,7 @@ class BoundQuery:
         self, column: Column, natural: str, expression: exp.Expr, passed_on: RelationColumn | None
     ) -> None:
         kinds = {_kind(natural), _kind(column.type)}
-        if len(kinds) == 1 or "text" in kinds or isinstance(expression, exp.Null):
+        if len(kinds) == 1 or "text" in kinds or natural == '"NULL"':
             return
         if kinds <= {"number", "floating"} or (_kind(natural), column.type) == ("DATE", "TIMESTAMP"):
             return
@@ -262,38 +223,6 @@ class BoundQuery:
             if passed_on and passed_on[0] is self.base:
                 carriers.setdefault(passed_on[1].name, name)
         return carriers
-
-
-def _problems(value: str, failed: str | None, output: _Output) -> list[Condition]:
-    """The conditions under which a value does not meet its column's declaration."""
-    column = output.column
-    cast = engine.name(column.name)
-    absent = f"{cast} IS NULL" if column.not_null else None
-    conditions: list[Condition] = []
-
-    def check(condition: str, kind: str, told: str | None = None, suspicion: str | None = None) -> None:
-        said = problem(
-            column.name, kind, value=None if told else value, told=engine.text(told) if told else None
-        )
-        conditions.append(Condition(condition, said, suspicion))
-
-    if failed:
-        kind = "its expression cannot be computed"
-        check(failed, kind, f"{column.name}: {kind}", absent)
-    declared = "NUMERIC" if column.unbounded else column.type
-    for misfit in misfits(value, cast, column.type, output.natural, output.origin, declared):
-        check(misfit.condition, misfit.kind, suspicion=misfit.suspicion)
-    if output.wrapped and column.type == "VARCHAR":
-        check(f"contains({value}::VARCHAR, chr(0))", "holds the character U+0000, which PostgreSQL has not")
-    if output.wrapped and column.type == "JSON":
-        check(strict_json(cast), "is not a valid JSON")
-    if column.length_max is not None:
-        check(f"length({cast}) > {column.length_max}", f"is longer than {column.length_max} characters")
-    if column.not_null:
-        missing = f"{value} IS NULL" + (f" AND NOT {failed}" if failed else "")
-        kind = "is NULL, and is declared NOT NULL"
-        check(f"({missing})", kind, f"{column.name} {kind}", absent)
-    return conditions
 
 
 def _kind(type_name: str) -> str:

@@ -88,6 +88,16 @@ class Relation:
     is_source: bool
     number: int = 0
 
+    @property
+    def documents(self) -> tuple[str, ...]:
+        """The columns that are JSON documents, in order."""
+        return tuple(column.name for column in self.columns if column.typed == "JSON")
+
+    @property
+    def plain(self) -> dict[str, str]:
+        """The raw types of the other columns."""
+        return {column.name: column.raw_type for column in self.columns if column.typed != "JSON"}
+
     def column(self, name: str) -> RelationColumn | None:
         """The column that a model means by `name`: the very name, or else one in another case."""
         for column in self.columns:

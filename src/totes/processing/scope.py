@@ -13,71 +13,15 @@ from dataclasses import dataclass, field
 
 from sqlglot import exp
 
-from totes import engine
 from totes.errors import ModelError
 from totes.processing.attempt import guard
-from totes.processing.problem import Condition, found, problem
+from totes.processing.leaf import BAD, Leaf, raw_name
 from totes.processing.relation import Relation, RelationColumn, Relations
-from totes.star.model import WIDEST_DECIMAL, Model, line_of, output_name
+from totes.star import syntax
+from totes.star.model import Model, line_of, output_name
+from totes.star.written import Written, shown, sql
 
-BAD, AT = "~bad", "~at"
 _JOINED = "Name it: (SELECT … FROM a JOIN b …) AS x"
-
-
-@dataclass
-class Leaf:
-    """One occurrence of a relation in a query.
-
-    `computed` are the columns that expressions compute with, as opposed to those that are only passed on.
-    """
-
-    index: int
-    relation: Relation
-    computed: set[str] = field(default_factory=set)
-
-    @property
-    def name(self) -> str:
-        """The name of the leaf's common table expression."""
-        return f"~leaf{self.index}"
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        """The hidden columns with the key of the leaf's row; NULL where an outer join found none."""
-        return tuple(f"~k{self.index}.{number}" for number in range(len(self.relation.key)))
-
-    @property
-    def hidden(self) -> tuple[str, ...]:
-        """All hidden columns of the leaf."""
-        return (*self.key, f"{BAD}{self.index}", *((AT,) if self.index == 0 else ()))
-
-    def sql(self, rows: str) -> str:
-        """The leaf's definition over `rows`, a relation with the columns as they are held and, for a source table, `_at`."""
-        columns = []
-        for column in self.relation.columns:
-            quoted = engine.name(column.name)
-            columns.append(f"{column.typed_expression(quoted)} AS {quoted}")
-            if column.carried_as_text:
-                columns.append(f"{column.raw_expression(quoted)} AS {engine.name(raw_name(column.name))}")
-        for hidden, key in zip(self.key, self.relation.key, strict=True):
-            columns.append(f"{engine.name(key)} AS {engine.name(hidden)}")
-        if self.index == 0:
-            columns.append(f"{'_at' if self.relation.is_source else 'NULL::TIMESTAMP'} AS {engine.name(AT)}")
-        typed = f"SELECT {', '.join(columns)} FROM {rows}"
-        # Around it, so that no value is typed twice.
-        return f"SELECT *, {self._bad()} AS {engine.name(BAD + str(self.index))} FROM ({typed})"
-
-    def _bad(self) -> str:
-        """The problems of a typed row whose values its expressions cannot compute with."""
-        conditions = []
-        for column in self.relation.columns:
-            if column.carried_as_text and not column.native and column.name in self.computed:
-                raw = engine.name(raw_name(column.name))
-                failed = f"({raw} IS NOT NULL AND {engine.name(column.name)} IS NULL)"
-                held = " whose numbers a DOUBLE holds" if column.typed == "JSON" else ""
-                kind = f"cannot be computed with, being no {column.typed}{held}"
-                of = f"{self.relation.name}.{column.name}"
-                conditions.append(Condition(failed, problem(of, kind, value=raw)))
-        return found(conditions)
 
 
 @dataclass
@@ -104,11 +48,6 @@ class Scope:
         return any(name.lower() == column.lower() for name in source.outputs())
 
 
-def raw_name(column: str) -> str:
-    """The name under which a leaf passes on a column's raw form."""
-    return f"{column}~raw"
-
-
 class Binder:
     """Binds one model's query."""
 
@@ -123,17 +62,13 @@ class Binder:
         Raises:
             ModelError: a table or column is not there, or a name could mean several.
         """
-        query = self._model.query.copy()
+        query = self._model.written.copy()
         for select in query.find_all(exp.Select):
             for projection in list(select.expressions):
                 if isinstance(projection, exp.Column):
                     # The column keeps the name that it has here, whatever the source's own spelling of it is.
                     named = exp.alias_(projection.copy(), output_name(projection), quoted=True)
                     projection.replace(named)
-        for kind in query.find_all(exp.DataType):
-            if kind.this is exp.DType.DECIMAL and not kind.expressions:
-                # A bare NUMERIC is the widest, in the query as in the declaration; DuckDB's would keep three digits.
-                kind.replace(exp.DataType.build(WIDEST_DECIMAL, dialect="duckdb"))
         self._inline(query, {})
         scope = self._scope(query)
         self._resolve(scope, outermost=True)
@@ -191,6 +126,14 @@ class Binder:
             if reason:
                 raise self._error(table, f"the table {table.name} was not captured: {reason}", None)
             raise self._error(table, f"the source has no table {table.name}", hint)
+        for leaf in self.leaves:
+            other = leaf.relation.name
+            if other != relation.name and other.lower() == relation.name.lower():
+                raise self._error(
+                    table,
+                    f"{other} and {relation.name} differ in case only, which DuckDB does not tell apart",
+                    "Read a view instead of one of them, which gives it another name",
+                )
         names = [column.name.lower() for column in relation.columns]
         own = next((name for name in names if name.startswith("~") or name.endswith(raw_name(""))), None)
         if own:
@@ -218,6 +161,9 @@ class Binder:
         passed_on = {id(projection.unalias()) for projection in scope.select.expressions}
         for column in list(_own_columns(scope.select)):
             self._resolve_column(scope, column, computed=id(column) not in passed_on)
+        for written in scope.select.find_all(Written):
+            if written.find(exp.Paren):
+                self._check_expanded(written)
         if outermost:
             for source in self.leaves:
                 source.computed &= {column.name for column in source.relation.columns}
@@ -237,7 +183,7 @@ class Binder:
             if alias is None:
                 raise self._error(
                     column,
-                    f"{column.table} in {column.sql('duckdb')} is not a table in FROM",
+                    f"{column.table} in {shown(column)} is not a table in FROM",
                     f"There are {', '.join(scope.sources)}",
                 )
             if not scope.has(alias, column.name):
@@ -258,6 +204,7 @@ class Binder:
             found = source.relation.column(column.name)
             assert found is not None
             actual = found.name
+            source.named.add(actual)
         else:
             actual = next(name for name in source.outputs() if name.lower() == column.name.lower())
         named = exp.to_identifier(actual, quoted=True)
@@ -281,9 +228,20 @@ class Binder:
                 return True
         return False
 
+    def _check_expanded(self, written: Written) -> None:
+        """Makes sure that an expression in the place of its alias changes nothing around it."""
+        before, after = (syntax.parse(f"SELECT ({text})") for text in (written.args["text"], sql(written)))
+        if not syntax.fits(before, after):
+            raise self._error(
+                written,
+                f"a name in {written.args['text']} stands for an expression, where only a column can stand",
+                "Write the expression itself",
+            )
+
     def _note_use(self, source: Leaf | Scope, column: str) -> None:
         if isinstance(source, Leaf):
             found = source.relation.column(column)
+            source.named.add(found.name if found else column)
             source.computed.add(found.name if found else column)
             return
         expression = source.outputs().get(column)

@@ -1,24 +1,26 @@
-"""One processed batch: an ingestion batch's changes into star rows, committed by a manifest of the same number."""
+"""The stage: each ingestion batch's changes into star rows, committed by a manifest of the same number."""
 
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-import duckdb
-
 from totes.deadline import NEVER, Deadline
-from totes.errors import BatchTaken, LakeDamaged, ModelFailed
+from totes.errors import BatchTaken, LakesApart, ModelFailed
 from totes.lake.cache import Cache
 from totes.lake.journal import Journal, ingestion_journal, processed_journal
 from totes.lake.manifest import IngestionManifest, ModelChanges, ProcessedManifest
+from totes.lake.packets import ReadAnotherWay
 from totes.lake.store import Store
 from totes.lake.workspace import Workspace
 from totes.log import logger
-from totes.processing.batch import StarBatch
-from totes.processing.packets import ReadAnotherWay
+from totes.processing.choice import Choice, closed, everything
+from totes.processing.definitions import known_failures, pending_changes
+from totes.processing.evolution import Evolution
 from totes.processing.state import StarState
+from totes.star.change import ModelChange
 from totes.star.project import Project
 
 _log = logger(stage="process")
@@ -28,12 +30,15 @@ _log = logger(stage="process")
 class Processed:
     """What one call of the stage did: the newest batch there is now, and what each batch changed, by batch.
 
-    `more` says that there are batches left, for which there was no time.
+    `more` says that there are batches left, for which there was no time, and `pending` which changes of models wait.
+    `failure` names models that could not be computed: their tables are as they were, the others went on.
     """
 
     batch: int
     batches: dict[int, dict[str, ModelChanges]] = field(default_factory=dict)
     more: bool = False
+    pending: dict[str, ModelChange] = field(default_factory=dict)
+    failure: ModelFailed | None = None
 
 
 def process(
@@ -42,6 +47,7 @@ def process(
     processed: Store,
     workspace: Workspace,
     *,
+    choose: Choice = everything,
     deadline: Deadline = NEVER,
 ) -> Processed:
     """Processes every ingestion batch that has not been processed, one after the other.
@@ -54,46 +60,58 @@ def process(
         ingestion: the ingestion lake.
         processed: the processed lake.
         workspace: where the stage works; rows that are at hand in it are not read from the lake again.
+        choose: which changes of models are made, if need be with a batch in which nothing else is; the other tables go on as
+            they were defined.
         deadline: after half of its time no batch is begun, but for the first.
 
     Raises:
-        ModelFailed: a model cannot be computed; batches before are processed, and this one is tried again next time.
-        StoreError, LakeDamaged: as they say.
+        ModelFailed: a batch cannot be computed, and no one model is to blame; it is tried again next time.
+        StoreError, LakeDamaged, LakesApart: as they say.
     """
     source, target = ingestion_journal(ingestion), processed_journal(processed)
     done: dict[int, dict[str, ModelChanges]] = {}
-    last = source.last()
-    if target.last() >= last:
+    if target.last() >= source.last():
         _check_same_lake(source, target)
-        return Processed(target.last())
-    with Cache.open(workspace, "processing", target) as opened:
-        state = StarState(opened, workspace, project, source, target)
+        pending, failures = pending_changes(project, target), known_failures(project, target)
+        if not closed(project, pending, choose(pending) - failures.keys()):
+            return Processed(target.last(), pending=pending, failure=ModelFailed.of(failures))
+        _follow_by_nothing(source)
+    with Cache.open(workspace, "processing", target) as opened, ExitStack() as kept:
+        joined = {name for model in project.models if model.joins for name in model.relations}
+        state = StarState(opened.engine, workspace, joined, source, target)
+        evolution = Evolution(project, state, source, target, workspace, choose, kept)
+        last, overtaken = source.last(), False
         while True:
+            state.refresh()
             try:
-                caught_up = state.catch_up(deadline)
+                caught_up = opened.advance(state.apply_batch, deadline)
             except ReadAnotherWay:
                 continue
             batch = opened.batch + 1
-            more = batch <= last
+            if batch > last and overtaken and evolution.is_wanted():
+                _follow_by_nothing(source)
+                last = source.last()
+            overtaken, more = False, batch <= last
             if not more or not caught_up or (done and deadline.half_over()):
                 opened.store_checkpoint()
-                return Processed(opened.batch, done, more=more)
-            started, began = datetime.now(UTC), time.perf_counter()
-            manifest = source.read(batch)
-            previous = target.read(batch - 1) if batch > 1 else None
-            opened.begin()
-            try:
-                committed = _process_batch(
-                    project, state, source.store, processed, manifest, previous, started
+                return Processed(
+                    opened.batch,
+                    done,
+                    more=more,
+                    pending=pending_changes(project, target),
+                    failure=ModelFailed.of(evolution.failed),
                 )
-                target.commit(committed)
-            except (BatchTaken, ReadAnotherWay):
-                opened.rollback()
+            began = time.perf_counter()
+            try:
+                committed = _process_batch(opened, evolution, source, target, batch)
+            except BatchTaken:
+                overtaken = True
                 continue
-            except BaseException:
-                opened.rollback()
-                raise
-            opened.commit(batch, committed.sha256())
+            except ReadAnotherWay:
+                continue
+            except ModelFailed as error:
+                evolution.leave_out(error)
+                continue
             done[batch] = committed.models
             _log.info(
                 "processed",
@@ -104,49 +122,62 @@ def process(
             )
 
 
+def _follow_by_nothing(source: Journal[IngestionManifest]) -> None:
+    """Adds a batch in which nothing was captured, so that there is one to process; unless somebody is first."""
+    newest = source.newest()
+    if newest:
+        with suppress(BatchTaken):
+            source.commit(newest.followed_by_nothing())
+
+
 def _process_batch(
-    project: Project,
-    state: StarState,
-    ingestion: Store,
-    processed: Store,
-    manifest: IngestionManifest,
-    previous: ProcessedManifest | None,
-    started: datetime,
+    cache: Cache,
+    evolution: Evolution,
+    source: Journal[IngestionManifest],
+    target: Journal[ProcessedManifest],
+    batch: int,
 ) -> ProcessedManifest:
-    journal = ingestion_journal(ingestion)
+    started, manifest = datetime.now(UTC), source.confirmed(batch)
+    previous = target.read(batch - 1) if batch > 1 else None
     if previous and manifest.previous_sha256 != previous.ingestion_sha256:
-        raise LakeDamaged(
-            f"the processed lake's batch {previous.batch} was made from another ingestion lake than this one",
-            hint="Point lake.processed at the place that belongs to lake.ingestion, or at a new one",
-        )
-    batch = StarBatch(project, state, journal, processed, manifest, previous)
+        raise _apart(batch - 1)
+    evolution.prepare(manifest, previous)
+    cache.begin()
     try:
-        models = batch.run()
-    except (duckdb.DataError, duckdb.ProgrammingError) as error:
-        message = str(error).partition("\n")[0]
-        raise ModelFailed(f"batch {manifest.batch} cannot be processed: {message}") from error
-    return ProcessedManifest(
-        batch=manifest.batch,
-        previous_sha256=previous.sha256() if previous else None,
-        started_at=started,
-        finished_at=datetime.now(UTC),
-        ingestion_sha256=manifest.sha256(),
-        read_at=manifest.position.read_at,
-        calendar_years=batch.years,
-        models=models,
-    )
+        models, years = evolution.compute(manifest, previous)
+        committed = ProcessedManifest(
+            batch=batch,
+            previous_sha256=previous.sha256() if previous else None,
+            started_at=started,
+            finished_at=datetime.now(UTC),
+            ingestion_sha256=manifest.sha256(),
+            read_at=manifest.position.read_at,
+            calendar_years=years,
+            models=models,
+            failures=evolution.failures(),
+        )
+        target.commit(committed)
+    except BaseException:
+        cache.rollback()
+        raise
+    cache.commit(batch, committed.sha256())
+    return committed
 
 
 def _check_same_lake(source: Journal[IngestionManifest], target: Journal[ProcessedManifest]) -> None:
     """Makes sure that the newest processed batch was made from the ingestion batch that now has its number."""
     ingested, processed = source.last(), target.last()
     if processed > ingested:
-        raise LakeDamaged(
+        raise LakesApart(
             f"the processed lake is at batch {processed}, the ingestion lake only at {ingested}",
             hint="Point lake.processed at the place that belongs to lake.ingestion, or at a new one",
         )
     if processed and target.read(processed).ingestion_sha256 != source.read(processed).sha256():
-        raise LakeDamaged(
-            f"the processed lake's batch {processed} was made from another ingestion lake than this one",
-            hint="Point lake.processed at the place that belongs to lake.ingestion, or at a new one",
-        )
+        raise _apart(processed)
+
+
+def _apart(batch: int) -> LakesApart:
+    return LakesApart(
+        f"the processed lake's batch {batch} was made from another ingestion lake than this one",
+        hint="Point lake.processed at the place that belongs to lake.ingestion, or at a new one",
+    )

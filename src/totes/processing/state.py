@@ -7,25 +7,25 @@ quarantine.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 from totes import engine
-from totes.deadline import Deadline
-from totes.lake.cache import Cache
+from totes.errors import LakeDamaged
 from totes.lake.journal import Journal
 from totes.lake.manifest import (
     IngestionManifest,
     ModelChanges,
+    OutputColumn,
     ProblemKind,
     ProcessedManifest,
     StoredObject,
 )
+from totes.lake.packets import PacketReader
 from totes.lake.workspace import Workspace
 from totes.processing.changes import changes_table, load_changes
-from totes.processing.packets import PacketReader
 from totes.processing.problem import STORED_TYPE
 from totes.processing.relation import Relation, source_relation
-from totes.star.model import HISTORY_COLUMNS
-from totes.star.project import Project
+from totes.star.model import HISTORY_COLUMNS, IS_DELETED
 
 QUARANTINE = "quarantine_rows"
 # Columns of the star tables, quoted; no model can have columns of these names.
@@ -48,40 +48,37 @@ def star_table(model: str) -> str:
 
 
 class StarState:
-    """The cache of the processing stage."""
+    """The tables that processing keeps from batch to batch, in the database that a connection uses.
+
+    `relations` are the names of the tables that models join, as the models write them.
+    """
 
     def __init__(
         self,
-        cache: Cache,
+        connection: engine.Engine,
         workspace: Workspace,
-        project: Project,
+        relations: Iterable[str],
         ingestion: Journal[IngestionManifest],
         processed: Journal[ProcessedManifest],
     ) -> None:
-        self.engine = cache.engine
-        self.reader = PacketReader(cache.engine, workspace)
+        self.engine = connection
+        self.reader = PacketReader(connection, workspace)
         self.workspace = workspace
-        self._cache = cache
-        self._project = project
         self._ingestion = ingestion
         self._processed = processed
         self._tables: dict[str, str | None] = {}  # with what COMMENT says of each
         self._quarantined: dict[str, int] | None = None
-        self._joined = {name.lower() for model in project.models if model.joins for name in model.relations}
+        self._joined = {name.lower() for name in relations}
+        self._newest: ProcessedManifest | None = None
         self.engine.execute(f"CREATE TABLE IF NOT EXISTS {QUARANTINE} ({_QUARANTINE_COLUMNS})")
         self.engine.execute(_QUARANTINE_PROBLEMS)
 
-    def catch_up(self, deadline: Deadline) -> bool:
-        """Takes in batches that others processed, or that were processed before the cache was lost; False if time was short."""
+    def refresh(self) -> None:
+        """Looks which tables there are; what was known of them no longer holds."""
         rows = self.engine.execute(
             "SELECT table_name, comment FROM duckdb_tables() WHERE database_name = current_database()"
         )
-        self._tables, self._quarantined = dict(rows.fetchall()), None
-        return self._cache.advance(self._apply_batch, deadline)
-
-    def keeps(self, table: str) -> bool:
-        """Whether the rows of a source table are kept, because a model joins it."""
-        return table.lower() in self._joined
+        self._tables, self._quarantined, self._newest = dict(rows.fetchall()), None, None
 
     def has_star(self, model: str) -> bool:
         """Whether rows of the warehouse table are known."""
@@ -115,44 +112,31 @@ class StarState:
             f"INSERT INTO {target} BY NAME SELECT {columns} FROM {changes} WHERE _op = 'upsert'"
         )
 
-    def widen_star(self, model: str, like: str, columns: tuple[str, ...]) -> None:
-        """Gives a known star table the columns that it lacks: the query of its model joins other tables than before."""
-        if not self.has_star(model):
-            return
-        types = {row[0]: row[1] for row in self.engine.execute(f"DESCRIBE {like}").fetchall()}
-        for column in columns:
-            self.engine.execute(
-                f"ALTER TABLE {star_table(model)} ADD COLUMN IF NOT EXISTS {engine.name(column)} {types[column]}"
-            )
+    def forget_star(self, model: str) -> None:
+        """Forgets the rows of a warehouse table, and which of its rows are in quarantine."""
+        if self.has_star(model):
+            self.engine.execute(f"DROP TABLE {star_table(model)}")
+            del self._tables[engine.case_safe("star", model)]
+        self.engine.execute(f"DELETE FROM {QUARANTINE} WHERE model = {engine.text(model)}")
+        self._quarantined = None
 
-    def follow_types(self, model: str, rows: str) -> None:
-        """Widens the columns of a known star table that are narrower than those of new rows: its declaration was relaxed."""
-        if not self.has_star(model):
-            return
-        target = star_table(model)
-        present = {row[0]: row[1] for row in self.engine.execute(f"DESCRIBE {target}").fetchall()}
-        for name, kind, *_ in self.engine.execute(f"DESCRIBE {rows}").fetchall():
-            if not name.startswith("~") and present[name] != kind:
-                self.engine.execute(f"ALTER TABLE {target} ALTER COLUMN {engine.name(name)} TYPE {kind}")
-
-    def apply_rows(self, model: str, key: tuple[str, ...], merged: str, *, versioned: bool) -> None:
+    def apply_rows(self, model: str, key: tuple[str, ...], merged: str, *, retains_deleted: bool) -> None:
         """Takes in the recomputed rows of a warehouse table.
 
         Args:
             model: the table.
             key: the columns that identify a row.
             merged: a relation with the columns of the star table.
-            versioned: whether every version is kept, so that a deleted row stays known.
+            retains_deleted: whether a row that is gone stays in the table.
         """
         target = star_table(model)
-        kept = merged if versioned else f"(SELECT * FROM {merged} WHERE NOT {GONE})"
+        kept = merged if retains_deleted else f"(SELECT * FROM {merged} WHERE NOT {GONE})"
         if not self.has_star(model):
             self.engine.execute(f"CREATE TABLE {target} AS SELECT * FROM {kept}")
             self._tables[engine.case_safe("star", model)] = None
             return
-        self.engine.execute(
-            f"DELETE FROM {target} AS old USING {merged} AS new WHERE {engine.same('old', 'new', key)}"
-        )
+        replaced = f"{target} AS old USING {merged} AS new WHERE {engine.same('old', 'new', key)}"
+        self.engine.execute(f"DELETE FROM {replaced}")
         self.engine.execute(f"INSERT INTO {target} BY NAME SELECT * FROM {kept}")
 
     def apply_quarantine(self, rows: str) -> None:
@@ -183,6 +167,12 @@ class StarState:
         )
         return f"SELECT {columns}, 'upsert' AS _op FROM ({rows})"
 
+    def quarantine(self, model: str) -> str:
+        """A relation with the rows of a warehouse table that are in quarantine; other databases' connections see it too."""
+        [(database,)] = self.engine.execute("SELECT current_database()").fetchall()
+        table = engine.name(database, "main", QUARANTINE)
+        return f"(SELECT * FROM {table} WHERE model = {engine.text(model)})"
+
     def quarantined(self, model: str) -> int:
         """How many rows of a warehouse table are in quarantine."""
         if self._quarantined is None:
@@ -201,50 +191,91 @@ class StarState:
         ).fetchall()
         return tuple(ProblemKind(column=column, kind=kind, rows=count) for column, kind, count in rows)
 
-    def _apply_batch(self, batch: int) -> str:
-        manifest, ingested = self._processed.read(batch), self._ingestion.read(batch)
+    def apply_batch(self, batch: int) -> str:
+        """Takes in a batch that was processed by somebody else, or before the tables were lost; gives its manifest's digest."""
+        manifest, ingested = self._processed.confirmed(batch), self._ingestion.confirmed(batch)
+        if manifest.ingestion_sha256 != ingested.sha256():
+            raise LakeDamaged(
+                f"batch {batch} of the processed lake was made from another batch {batch} than the ingestion lake has now",
+                hint="One of the two manifests was replaced: restore them from a backup. Nothing was taken from them",
+            )
         for table, changes in ingested.tables.items():
             # A table that is not kept yet is made out of all batches when a model next needs it.
             relation = source_relation(table, changes)
             self.follow_columns(relation)
-            if changes.objects and (self.has_source(table) or (batch == 1 and self.keeps(table))):
+            if changes.objects and (self.has_source(table) or (batch == 1 and table.lower() in self._joined)):
                 load_changes(self.reader, self._ingestion, ingested, relation)
                 self.apply_changes(relation)
+        self._newest = self._newest or self._processed.newest() or manifest
+        for name in self._newest.models.keys() - manifest.models.keys():
+            self.forget_star(name)
         for name, rows in manifest.models.items():
-            self._apply_model(name, rows)
+            # What was declared last holds all that was declared before, until the table began anew.
+            last = self._newest.models.get(name)
+            if last and last.since <= batch:
+                self.apply_model(name, rows, last.columns, anew=rows.since == batch)
         return manifest.sha256()
 
-    def _apply_model(self, model: str, changes: ModelChanges) -> None:
-        """Takes in a batch's rows of a table by what its manifest says, whether the project still has it or not."""
+    def apply_model(
+        self, model: str, changes: ModelChanges, declared: Iterable[OutputColumn], *, anew: bool
+    ) -> None:
+        """Takes in a batch's rows of a table, whether the project still has it or not.
+
+        Args:
+            model: the table.
+            changes: what the batch's manifest says of it.
+            declared: its columns.
+            anew: whether these are all rows that it has ever had, so that others are forgotten.
+        """
         versioned = changes.kind == "versioned"
-        own = {changes.surrogate, *(HISTORY_COLUMNS if versioned else ())}
-        produced = [column for column in changes.columns if column.name not in own]
+        own = {
+            changes.surrogate,
+            *(HISTORY_COLUMNS if versioned else ()),
+            *([IS_DELETED] * changes.soft_deletes),
+        }
         casts = ", ".join(
-            f"CAST({engine.name(c.name)} AS {c.type}) AS {engine.name(c.name)}" for c in produced
+            f"CAST({engine.name(c.name)} AS {c.type}) AS {engine.name(c.name)}"
+            for c in declared
+            if c.name not in own
         )
-        history = f"NULL::TIMESTAMP AS {BEGINS}, false AS {GONE}"
-        if versioned:
-            history = f"valid_from AS {BEGINS}, is_deleted AS {GONE}"
-        for objects, select in (
-            (changes.state, f"SELECT * REPLACE ({casts})"),
-            (() if changes.state else changes.objects, f"SELECT {casts}, {history}"),
-            (() if changes.state else changes.removed, f"SELECT *, true AS {GONE}"),
+        begins = "valid_from" if versioned else "NULL::TIMESTAMP"
+        gone = IS_DELETED if versioned or changes.soft_deletes else "false"
+        history = f"{begins} AS {BEGINS}, {gone} AS {GONE}"
+        newest = f" QUALIFY row_number() OVER (PARTITION BY {engine.names(changes.key)} ORDER BY {BEGINS} DESC) = 1"
+        if anew:
+            self.forget_star(model)
+        for objects, select, chosen in (
+            (changes.state, f"SELECT * REPLACE ({casts})", ""),
+            (
+                () if changes.state else changes.objects,
+                f"SELECT {casts}, {history}",
+                newest * (anew and versioned),
+            ),
+            (() if changes.state else changes.removed, f"SELECT *, true AS {GONE}", ""),
         ):
             if objects:
-                self._take_in(objects, select)
-                present = [row[0] for row in self.engine.execute("DESCRIBE taken_in").fetchall()]
-                lineage = tuple(column for column in present if column.startswith("~k"))
-                self.widen_star(model, "taken_in", lineage)
-                self.follow_types(model, "taken_in")
-                self.apply_rows(model, changes.key, "taken_in", versioned=versioned)
+                self._take_in(objects, select, chosen)
+                self._add_lineage(model)
+                self.apply_rows(
+                    model, changes.key, "taken_in", retains_deleted=versioned or changes.soft_deletes
+                )
         if changes.quarantine:
             self._take_in(changes.quarantine, "SELECT *")
             self.apply_quarantine("taken_in")
 
-    def _take_in(self, objects: tuple[StoredObject, ...], select: str) -> None:
+    def _add_lineage(self, model: str) -> None:
+        """Gives a known table the columns of tables that its query joined only later, in lakes of earlier releases."""
+        if self.has_star(model):
+            known = {row[0] for row in self.engine.execute(f"DESCRIBE {star_table(model)}").fetchall()}
+            for name, kind, *_ in self.engine.execute("DESCRIBE taken_in").fetchall():
+                if name not in known:
+                    column = f"{engine.name(name)} {kind}"
+                    self.engine.execute(f"ALTER TABLE {star_table(model)} ADD COLUMN {column}")
+
+    def _take_in(self, objects: tuple[StoredObject, ...], select: str, chosen: str = "") -> None:
         with self._processed.store.local(list(objects)) as files:
             self.engine.execute(
-                f"CREATE OR REPLACE TEMP TABLE taken_in AS {select} FROM {engine.parquet(files)}"
+                f"CREATE OR REPLACE TEMP TABLE taken_in AS {select} FROM {engine.parquet(files)}{chosen}"
             )
 
     def follow_columns(self, relation: Relation) -> None:

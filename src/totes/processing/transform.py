@@ -12,9 +12,9 @@ from datetime import datetime
 
 from totes import engine
 from totes.processing.changes import changes_table
-from totes.processing.problem import PROBLEMS, problem, reason
-from totes.processing.query import PROBLEM, BoundQuery
-from totes.processing.scope import AT, Leaf
+from totes.processing.leaf import AT, Leaf
+from totes.processing.problem import PROBLEM, PROBLEMS, problem, reason
+from totes.processing.query import BoundQuery
 from totes.processing.state import BEGINS, GONE, StarState, star_table
 from totes.star.model import Model
 
@@ -38,7 +38,8 @@ class Transformation:
 
     `incoming` are the relations that have changes in this batch, by name; `rows` gives the relation with all present
     rows of a leaf. With `whole`, every row of the table is recomputed: the model is new, or its query has changed.
-    `computed` is a table with the new rows, where they have been computed already, outside of the transaction.
+    `computed` is a table with the new rows, where they have been computed already, outside of the transaction. `retried` is
+    one with the first table's rows that are in quarantine and computed again though they have not changed.
     """
 
     def __init__(
@@ -50,13 +51,15 @@ class Transformation:
         *,
         whole: bool,
         computed: str | None = None,
+        retried: str | None = None,
     ) -> None:
         self.query = query
         self.model: Model = query.model
         self.whole = whole
         self._state = state
         self._engine = state.engine
-        self.incoming = incoming
+        self._incoming = incoming
+        self._retried = retried
         self._rows = rows
         self._computed = computed
         self.new = self._table("new")
@@ -75,11 +78,8 @@ class Transformation:
             self._engine.execute(f"CREATE TEMP VIEW {self.new} AS FROM {self._computed}")
         elif self.whole:
             self._create(self.new, self.query.sql(self._rows))
-            self._state.widen_star(
-                self.model.name, self.new, self.query.lineage if self.query.keeps_lineage else ()
-            )
         elif self._from_changes:
-            self._create(self.new, self.query.sql(lambda leaf: upserts(leaf.relation.name)))
+            self._create(self.new, self.query.sql(lambda _leaf: self._upserts))
         else:
             self._engine.execute(f"INSERT INTO {self._touched} {self._touched_keys()}")
             base = self.query.base
@@ -143,9 +143,8 @@ class Transformation:
                 f'(SELECT {engine.names(self._columns)}, {at} AS {BEGINS}, false AS {GONE}, true AS "{CHANGED}"'
                 f" FROM {self.new} WHERE {engine.name(PROBLEM)} IS NULL)"
             )
-        written = f'"{CHANGED}"' if self.model.versioned else f'"{CHANGED}" AND NOT {GONE}'
         [counted] = self._engine.execute(
-            f"SELECT count(*), count(*) FILTER ({written}), count(*) FILTER ({GONE}),"
+            f"SELECT count(*), count(*) FILTER ({self.written}), count(*) FILTER ({GONE}),"
             f" (SELECT count({engine.name(PROBLEM)}) FROM {self.new}) FROM {self.merged}"
         ).fetchall()
         self.count = Count(*counted)
@@ -158,9 +157,7 @@ class Transformation:
     def _compare(self, read: str) -> None:
         star, keys, base = star_table(self.model.name), self.query.key, self.query.base
         old = star
-        if self.whole:
-            self._state.follow_types(self.model.name, self.new)
-        else:
+        if not self.whole:
             affected = f"({self._affected_keys()})"
             self._create(
                 self._old,
@@ -205,11 +202,30 @@ class Transformation:
     def base_rows(self) -> str:
         """A relation with the first table's rows that the new rows were computed from, and maybe others."""
         base = self.query.base
-        return upserts(base.relation.name) if self._from_changes else self._rows(base)
+        return self._upserts if self._from_changes else self._rows(base)
+
+    @property
+    def base_changes(self) -> str | None:
+        """The relation with the first table's changes, and its rows that are computed again like changed ones."""
+        name = self.query.base.relation.name
+        parts = [changes_table(name)] if name in self._incoming else []
+        parts += [self._retried] if self._retried else []
+        if len(parts) < 2:
+            return parts[0] if parts else None
+        return f"(FROM {' UNION ALL BY NAME FROM '.join(parts)})"
+
+    @property
+    def _upserts(self) -> str:
+        return f"(SELECT * FROM {self.base_changes} WHERE _op = 'upsert')"
 
     @property
     def _from_changes(self) -> bool:
         return self.query.rowwise and not self.whole
+
+    @property
+    def written(self) -> str:
+        """The condition of merged rows that are to be written."""
+        return f'"{CHANGED}"' if self.model.retains_deleted else f'"{CHANGED}" AND NOT {GONE}'
 
     @property
     def merged_rows(self) -> str:
@@ -220,12 +236,12 @@ class Transformation:
         """The first table's keys of rows that a changed row of any table is joined with, as the tables now are."""
         base = self.query.base
         parts = [
-            f"SELECT {_aliased(base.relation.key, base.key)} FROM {changes_table(base.relation.name)}"
-            if base.relation.name in self.incoming
+            f"SELECT {_aliased(base.relation.key, base.key)} FROM {self.base_changes}"
+            if self.base_changes
             else f"SELECT {_no_keys(base)} WHERE false"
         ]
         for leaf in self.query.leaves:
-            if leaf.relation.name in self.incoming:
+            if leaf.relation.name in self._incoming:
                 rows = self._only(leaf, changes_table(leaf.relation.name), leaf.relation.key)
                 parts.append(self.query.touching(leaf, rows))
         return " UNION ".join(f"({part})" for part in parts)
@@ -249,7 +265,7 @@ class Transformation:
         """The relation with the keys of the first table's rows that are computed again, and its key columns."""
         base = self.query.base
         if self.query.rowwise:
-            return changes_table(base.relation.name), base.relation.key
+            return str(self.base_changes), base.relation.key
         return self._touched, base.key
 
     def _only(self, chosen: Leaf, relation: str, columns: tuple[str, ...]) -> Callable[[Leaf], str]:
@@ -328,8 +344,7 @@ class Transformation:
 
     @property
     def _base_changed(self) -> bool:
-        base = self.query.base.relation
-        return base.name in self.incoming and bool(base.key)
+        return self.base_changes is not None and bool(self.query.base.relation.key)
 
     def _base_changes_join(self, rows: str, columns: tuple[str, ...]) -> str:
         """Joins the first table's changes to rows that have its key in these columns, as `base_change`."""
@@ -337,7 +352,7 @@ class Transformation:
             return ""
         base = self.query.base.relation
         return (
-            f"LEFT JOIN {changes_table(base.name)} AS base_change"
+            f"LEFT JOIN {self.base_changes} AS base_change"
             f" ON {engine.equal(rows, 'base_change', columns, base.key)}"
         )
 
@@ -365,8 +380,3 @@ def _no_keys(base: Leaf) -> str:
         f"NULL::{base.relation.raw_type(part)} AS {engine.name(hidden)}"
         for hidden, part in zip(base.key, base.relation.key, strict=True)
     )
-
-
-def upserts(relation: str) -> str:
-    """The present rows among a relation's changes."""
-    return f"(SELECT * FROM {changes_table(relation)} WHERE _op = 'upsert')"

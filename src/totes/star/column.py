@@ -10,7 +10,8 @@ class Column:
     """A column of a warehouse table.
 
     `type` is DuckDB's; `unbounded` says that it was declared NUMERIC without a precision, and `length_max` is the
-    declared one of a VARCHAR(n). `references` names the table whose primary key the column refers to.
+    declared one of a VARCHAR(n). `references` names the table whose primary key the column refers to, `references_column`
+    the column there, where the model names it. `was` is what the column was called before, by a comment `-- was: name`.
     """
 
     name: str
@@ -20,3 +21,5 @@ class Column:
     length_max: int | None = None
     references: str | None = None
     description: str | None = None
+    references_column: str | None = None
+    was: str | None = None

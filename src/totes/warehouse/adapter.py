@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from totes import engine
 from totes.lake.manifest import OutputColumn
+from totes.star.declaration import LEDGER
 from totes.warehouse.ddl import Dialect
-from totes.warehouse.table import BatchLoad, Referrer, WarehouseTable
+from totes.warehouse.table import BatchLoad, TableLoad, WarehouseTable
 
 
 class LoadedBatch(NamedTuple):
@@ -21,6 +23,15 @@ class LoadedBatch(NamedTuple):
     rows: int
 
 
+def newest_batch(rows: Callable[[str], list[tuple[Any, ...]]], schema: str) -> LoadedBatch | None:
+    """The newest batch of the ledger of a schema; `rows` gives the rows of a query."""
+    found = rows(
+        f"SELECT batch_id, manifest_sha256, loaded_at, rows FROM {engine.name(schema, LEDGER)}"
+        " ORDER BY batch_id DESC LIMIT 1"
+    )
+    return LoadedBatch(*found[0]) if found else None
+
+
 class Warehouse(Protocol):
     """An open warehouse. Methods raise WarehouseError when it fails, and leave no transaction open."""
 
@@ -29,16 +40,49 @@ class Warehouse(Protocol):
     def newest(self) -> LoadedBatch | None:
         """The newest loaded batch; None when nothing is loaded, also when no table is there yet. Changes nothing."""
 
+    def restore(self, loaded: tuple[WarehouseTable, ...], surrogates: dict[str, int]) -> None:
+        """Makes sure that what batches were loaded into is there, and makes again views and indexes that somebody dropped.
+
+        Idempotent. What this role may not make is reported in the log, and not made.
+
+        Args:
+            loaded: the tables as they were declared in the newest loaded batch.
+            surrogates: how many versions each of these has had up to it.
+
+        Raises:
+            WarehouseRefused: a table, a column or the newest rows of a table are not there any more.
+        """
+
     def load(self, tables: tuple[WarehouseTable, ...], batch: BatchLoad) -> bool:
         """Loads a batch in one transaction with its row in the ledger, creating what tables are not there.
 
         Idempotent: gives False, and changes nothing, where the batch is in the ledger already. Batches must come in
         order. Rows of tables that keep versions close the version before them; rows of latest tables replace the row
-        of the same key; removed rows go, but for those to which a row of the warehouse refers: these go when it does not
-        any more.
+        of the same key; removed rows go. A table that is declared otherwise than before becomes what it is declared to
+        be, and where the rows are all of its history they are all that it has then. Who reads meanwhile sees the table
+        as it was before, or as it is afterwards.
 
         Raises:
-            WarehouseRefused: the batch before this one is not loaded, or tables are missing and may not be created.
+            WarehouseRefused: the batch before this one is not loaded, tables are missing and may not be created or
+                altered, something has their names that totes did not make, or what others have made depends on what a
+                table would lose.
+        """
+
+    def rebuild(self, load: TableLoad, batch: int, star: frozenset[str]) -> bool:
+        """Makes a table what a load with all of its rows says, in one transaction; the table may be gone or damaged.
+
+        Idempotent. No other table is written to, nor the ledger.
+
+        Args:
+            load: the table and all of its rows.
+            batch: the batch after which these are its rows.
+            star: the names of the star's tables.
+
+        Returns:
+            Whether it did: not, and nothing is changed, where that is no longer the newest batch in the ledger.
+
+        Raises:
+            WarehouseRefused: something else has the table's name, or the table may not be created or altered.
         """
 
     def query(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
@@ -61,6 +105,3 @@ class Warehouse(Protocol):
         The table has these columns in their types, and `~bent`, true where a value is not one of its column's type.
         Only rows that meet the condition, in the engine's SQL over that table, are taken.
         """
-
-    def present_referrers(self, table: WarehouseTable) -> tuple[Referrer, ...]:
-        """The columns that refer to the table: of the star's tables that are there, and of others that have a foreign key."""

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import replace
 from secrets import token_hex
 
 from totes.errors import WarehouseError
@@ -39,10 +40,27 @@ class Building:
     `names` are the names that they have until a load takes them in, by those that they are to have.
     """
 
-    def __init__(self, tables: Sequence[WarehouseTable], schema: str, connect: Callable[[], Session]) -> None:
+    def __init__(
+        self,
+        tables: Sequence[WarehouseTable],
+        schema: str,
+        connect: Callable[[], Session],
+        replacing: frozenset[str] = frozenset(),
+    ) -> None:
+        """Prepares to build.
+
+        Args:
+            tables: the tables.
+            schema: their schema.
+            connect: opens a session.
+            replacing: those in whose place there is another one still: their keys and indexes are called as they are for now.
+        """
         attempt = token_hex(4)
         self.names = {table.name: f"{LOADING}{attempt}_{number}" for number, table in enumerate(tables, 1)}
-        self._tables = tables
+        self._tables = [
+            table.called(self.names[table.name]) if table.name in replacing else table for table in tables
+        ]
+        self._at = self.names | {self.names[name]: self.names[name] for name in replacing & self.names.keys()}
         self._schema = schema
         self._connect = connect
         self._stopped = False
@@ -59,6 +77,9 @@ class Building:
         Raises:
             adbc_driver_manager.Error, duckdb.Error: as the server and the engine say; nothing is under way any more then.
         """
+        brought = {self.names[name]: replace(load, table=load.table.called(self.names[name]))
+                   for name, load in loads.items() if name in self.names}  # fmt: skip
+        loads = {table.name: brought.get(table.name) or loads[table.name] for table in self._tables}
         rows = sum(loads[table.name].count for table in self._tables)
         workers = min(os.cpu_count() or 1, _WORKERS_MAX, len(self._tables)) if rows >= _MANY_ROWS else 1
         largest_first = sorted(self._tables, key=lambda table: -loads[table.name].count)
@@ -69,35 +90,36 @@ class Building:
                     sessions.append(opened.enter_context(closing(self._connect())))
             with _transaction(sessions[0]) as execute:
                 for table in self._tables:
-                    execute(ddl.create_table(table, self._schema, "postgresql", self.names))
+                    execute(ddl.create_table(table, self._schema, "postgresql", self._at))
             self._share(
                 sessions, largest_first, lambda session, table: self._fill(session, loads[table.name]), pulse
             )
             # Adding locks both tables, and checking only reads them: so all are added before the first is checked.
             with _transaction(sessions[0]) as execute:
                 for table, column in self._references(self._tables):
-                    execute(f"{ddl.create_foreign_key(table, column, self._schema, self.names)} NOT VALID")
+                    execute(f"{ddl.create_foreign_key(table, column, self._schema, self._at)} NOT VALID")
             self._share(sessions, largest_first, self._check, pulse)
 
     def _fill(self, session: Session, load: TableLoad) -> None:
         with _transaction(session) as execute:
             if load.rows:
-                target = self.names[load.table.name]
+                target = self._at[load.table.name]
                 session.send(target, load.table.model.output, load.relation, db_schema_name=self._schema)
-            for statement in ddl.create_keys(load.table, self._schema, "postgresql", self.names):
+            execute(ddl.create_primary_key(load.table, self._schema, self._at))
+            for statement in ddl.create_indexes(load.table, self._schema, "postgresql", self._at).values():
                 execute(statement)
         reach("postgresql.built")
 
     def _check(self, session: Session, table: WarehouseTable) -> None:
         with _transaction(session) as execute:
             for _, column in self._references([table]):
-                execute(ddl.validate_foreign_key(table, column, self._schema, self.names))
+                execute(ddl.validate_foreign_key(table, column, self._schema, self._at))
 
     def _references(self, tables: Iterable[WarehouseTable]) -> Iterator[tuple[WarehouseTable, str]]:
         """The columns of tables that refer to a table which is built as well."""
         for table in tables:
             for column, target in table.model.references.items():
-                if target in self.names:
+                if target in self._at:
                     yield table, column
 
     def _share(

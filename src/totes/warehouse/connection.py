@@ -12,7 +12,15 @@ from totes.warehouse.adapter import Warehouse
 from totes.warehouse.ddl import OWN_SCHEMAS, Dialect
 
 
-def open_warehouse(url: str, schema: str, *, base: Path, memory: str) -> AbstractContextManager[Warehouse]:
+def open_warehouse(
+    url: str,
+    schema: str,
+    *,
+    base: Path,
+    memory: str,
+    reads: tuple[Path, ...] = (),
+    read_only: bool = False,
+) -> AbstractContextManager[Warehouse]:
     """Opens a warehouse.
 
     Args:
@@ -20,6 +28,8 @@ def open_warehouse(url: str, schema: str, *, base: Path, memory: str) -> Abstrac
         schema: the schema of its tables; empty for the dialect's own.
         base: the folder of the settings file.
         memory: the most memory for the engine.
+        reads: the folders of the lake whose objects are loaded.
+        read_only: whether it is only read: a file is then shared with others that read it, and none is made.
 
     Raises:
         ConfigurationError: the URL is of neither kind.
@@ -28,10 +38,10 @@ def open_warehouse(url: str, schema: str, *, base: Path, memory: str) -> Abstrac
     if dialect_of(url) == "duckdb":
         from totes.warehouse.duckdb_file import open_duckdb
 
-        return open_duckdb(duckdb_file(url, base), schema, memory)
+        return open_duckdb(duckdb_file(url, base), schema, memory, reads, read_only=read_only)
     from totes.warehouse.postgresql import open_postgresql
 
-    return open_postgresql(url, schema, memory)
+    return open_postgresql(url, schema, memory, reads)
 
 
 def dialect_of(url: str) -> Dialect:
@@ -55,3 +65,16 @@ def duckdb_file(url: str, base: Path) -> Path:
 def schema_of(url: str, schema: str) -> str:
     """The schema of the warehouse's tables."""
     return schema or OWN_SCHEMAS[dialect_of(url)]
+
+
+def role_of(url: str) -> str | None:
+    """The role that loads into a PostgreSQL warehouse, where its URL says it."""
+    if dialect_of(url) == "duckdb":
+        return None
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        return str(conninfo_to_dict(url).get("user") or "") or None
+    except ProgrammingError:
+        return None

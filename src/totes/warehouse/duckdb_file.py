@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,16 +16,24 @@ from totes import engine
 from totes.errors import WarehouseError, WarehouseRefused
 from totes.failpoint import reach
 from totes.lake.manifest import OutputColumn
-from totes.star.declaration import KEPT, LEDGER
+from totes.messages import message
+from totes.permissions import make_folders
+from totes.star.declaration import LEDGER, MADE, OUTDATED
 from totes.warehouse import ddl
-from totes.warehouse.adapter import LoadedBatch
+from totes.warehouse.adapter import LoadedBatch, newest_batch
 from totes.warehouse.copies import take_in
-from totes.warehouse.kept import Removal
-from totes.warehouse.relaxation import relax
-from totes.warehouse.table import BatchLoad, Referrer, TableLoad, WarehouseTable
+from totes.warehouse.inspection import Inspection
+from totes.warehouse.table import BatchLoad, TableLoad, WarehouseTable
 
 SCHEMA = ddl.OWN_SCHEMAS["duckdb"]
-_LOCK_PATIENCE_SECONDS = 60.0
+_FORMER = "~former"  # the name that a table has while another takes its place
+# How long a file that another process has open is waited for, to write and to read.
+_PATIENCE_SECONDS = {False: 10.0, True: 2.0}
+_HOLDER = re.compile(r"lock is held in (.+?) \(PID (\d+)\)")
+_IN_USE = {
+    False: "Close the program that has it open; the next load takes up what is missing",
+    True: "Ask again when that has ended: it writes, which one process can do at a time",
+}
 _LOCK_RETRY_SECONDS = 0.1
 # A file that another process is just making is no DuckDB file yet.
 _MAKING_PATIENCE_SECONDS = 1.0
@@ -45,17 +54,28 @@ class DuckDBWarehouse:
         """See Warehouse."""
         with _warehouse_errors("reading the ledger"):
             try:
-                return self._newest()
+                return newest_batch(self.rows, self._schema)
             except duckdb.CatalogException:
                 return None  # there is no ledger yet; to list the tables takes longer than all of the rest
+            except duckdb.BinderException:
+                Inspection.of(self.rows, self._schema, self.dialect)  # it is somebody else's, and refused
+                raise
+
+    def restore(self, loaded: tuple[WarehouseTable, ...], surrogates: dict[str, int]) -> None:
+        """See Warehouse."""
+        with _warehouse_errors("looking at the warehouse's tables"):
+            found = Inspection.of(self.rows, self._schema, self.dialect)
+            found.refuse_losses(self.rows, loaded, surrogates)
+            for statement in found.missing_views(loaded):
+                self._engine.execute(statement)
 
     def load(self, tables: tuple[WarehouseTable, ...], batch: BatchLoad) -> bool:
         """See Warehouse."""
         with _warehouse_errors(f"loading batch {batch.batch}"):
             self._engine.execute("BEGIN")
             try:
-                present = self._present()
-                newest = self._newest() if LEDGER in present else None
+                found = Inspection.of(self.rows, self._schema, self.dialect)
+                newest = newest_batch(self.rows, self._schema) if found.has(LEDGER) else None
                 if newest and newest.batch >= batch.batch:
                     self._engine.execute("ROLLBACK")
                     return False
@@ -63,15 +83,23 @@ class DuckDBWarehouse:
                     raise WarehouseRefused(
                         f"batch {batch.batch - 1} must be loaded before batch {batch.batch}"
                     )
-                created = self._create(tables, present)
-                for table in batch.relaxed:
-                    relax(self, self._schema, table)
-                removal = Removal(self)
+                found.refuse_strangers(tables, batch.loaded)
+                if newest is None:
+                    found.refuse_leftovers(self.rows, tables)
+                found.refuse_strangers(batch.dropped, batch.loaded)
+                created = self._create(tables, found, batch.loaded)
+                if found.has_outdated:
+                    self._engine.execute(f"DROP TABLE {self._name(OUTDATED)}")
+                for table in batch.dropped:
+                    self._drop(table)
+                    self._engine.execute(f"DELETE FROM {self._name(MADE)} WHERE table_name = ?", [table.name])
                 for load in batch.loads:
-                    self._write(load, removal, fresh=load.table.name in created)
+                    if load.table.name not in created and (load.whole or load.is_redeclared):
+                        self._switch(load)
+                    self._write(load, fresh=load.whole or load.table.name in created)
                     reach("duckdb.rows")
                 for load in reversed(batch.loads):
-                    removal.remove(load.table, engine.parquet(load.removed) if load.removed else None)
+                    self._remove(load)
                     reach("duckdb.removed")
                 self._engine.execute(
                     f"INSERT INTO {self._name(LEDGER)} VALUES (?, ?, ?, ?, ?)",
@@ -86,6 +114,27 @@ class DuckDBWarehouse:
                 reach("duckdb.commit.before")
                 self._engine.execute("COMMIT")
                 reach("duckdb.commit.after")
+            except BaseException:
+                self._roll_back()
+                raise
+        return True
+
+    def rebuild(self, load: TableLoad, batch: int, star: frozenset[str]) -> bool:
+        """See Warehouse."""
+        with _warehouse_errors(f"making {load.table.name} again"):
+            self._engine.execute("BEGIN")
+            try:
+                found = Inspection.of(self.rows, self._schema, self.dialect)
+                newest = newest_batch(self.rows, self._schema)
+                if newest is None or newest.batch != batch:
+                    self._engine.execute("ROLLBACK")
+                    return False
+                found.refuse_others((load.table,), star)
+                self._drop(load.table)
+                self._make(load.table)
+                self._write(load, fresh=True)
+                reach("duckdb.rebuilt")
+                self._engine.execute("COMMIT")
             except BaseException:
                 self._roll_back()
                 raise
@@ -121,11 +170,6 @@ class DuckDBWarehouse:
             stream = engine.Stream(self._engine, f"SELECT {selected} FROM ({rows}) AS chosen")
             take_in(into, stream, columns, target, as_text=False, condition=condition)
 
-    def present_referrers(self, table: WarehouseTable) -> tuple[Referrer, ...]:
-        """See Warehouse."""
-        present = self._present()
-        return tuple(referrer for referrer in table.referrers if referrer.table in present)
-
     def relation(self, table: str) -> str:
         """See Warehouse."""
         return self._name(table)
@@ -139,9 +183,6 @@ class DuckDBWarehouse:
         changed = self._engine.execute(sql).fetchall()
         return int(changed[0][0]) if changed else 0
 
-    def prepare_search(self, referrers: tuple[Referrer, ...]) -> None:
-        """See Statements: a column is searched at the speed of reading it, which needs no index."""
-
     def _roll_back(self) -> None:
         try:
             self._engine.execute("ROLLBACK")
@@ -149,32 +190,49 @@ class DuckDBWarehouse:
             # A failed COMMIT has ended the transaction itself, and a fault of the disk all that was open in the file.
             return
 
-    def _newest(self) -> LoadedBatch | None:
-        rows = self._engine.execute(
-            "SELECT batch_id, manifest_sha256, loaded_at, rows"
-            f" FROM {self._name(LEDGER)} ORDER BY batch_id DESC LIMIT 1"
-        ).fetchall()
-        return LoadedBatch(*rows[0]) if rows else None
-
-    def _create(self, tables: tuple[WarehouseTable, ...], present: set[str]) -> set[str]:
+    def _create(
+        self, tables: tuple[WarehouseTable, ...], found: Inspection, loaded: frozenset[str]
+    ) -> set[str]:
         """Creates what is missing, and gives the names of the new tables."""
+        missing = [table for table in tables if not found.is_table(table.name)]
+        created = {table.name for table in missing}
         if self._schema != SCHEMA:
             self._engine.execute(f"CREATE SCHEMA IF NOT EXISTS {engine.name(self._schema)}")
-        if LEDGER not in present:
-            self._engine.execute(ddl.create_ledger(self._schema))
-        if KEPT not in present:
-            self._engine.execute(ddl.create_kept(self._schema))
-        missing = [table for table in tables if table.name not in present]
+        for statement in ddl.create_own(self._schema).values():
+            self._engine.execute(statement)
         for table in missing:
-            for statement in (
-                ddl.create_table(table, self._schema, "duckdb"),
-                *ddl.create_view(table, self._schema),
-                *ddl.comments(table, self._schema),
-            ):
-                self._engine.execute(statement)
-        return {table.name for table in missing}
+            self._make(table)
+        if unlisted := (created | loaded) - found.listed:
+            self._engine.execute(ddl.record_made(unlisted, self._schema))
+        return created
 
-    def _write(self, load: TableLoad, removal: Removal, *, fresh: bool) -> None:
+    def _make(self, table: WarehouseTable) -> None:
+        for statement in (
+            ddl.create_table(table, self._schema, "duckdb"),
+            ddl.create_view(table, self._schema),
+            *ddl.comments(table, self._schema),
+        ):
+            self._engine.execute(statement)
+
+    def _drop(self, table: WarehouseTable) -> None:
+        self._engine.execute(f"DROP VIEW IF EXISTS {self._name(table.current)}")
+        self._engine.execute(f"DROP TABLE IF EXISTS {self._name(table.name)}")
+
+    def _switch(self, load: TableLoad) -> None:
+        """Puts a table in the place of one that was declared otherwise, with the same rows unless the load has all of them."""
+        former, declared = engine.name(_FORMER), set(load.table.columns)
+        self._engine.execute(f"DROP VIEW IF EXISTS {self._name(load.table.current)}")
+        self._engine.execute(f"ALTER TABLE {self._name(load.table.name)} RENAME TO {former}")
+        self._make(load.table)
+        if not load.whole:
+            columns = engine.names(one for one in self.columns(_FORMER) if one in declared)
+            self._engine.execute(
+                f"INSERT INTO {self._name(load.table.name)} ({columns}) SELECT {columns} FROM {self._name(_FORMER)}"
+            )
+        self._engine.execute(f"DROP TABLE {self._name(_FORMER)}")
+        reach("duckdb.switched")
+
+    def _write(self, load: TableLoad, *, fresh: bool) -> None:
         if not load.rows:
             return
         table, target, rows = load.table, self._name(load.table.name), load.relation
@@ -187,12 +245,18 @@ class DuckDBWarehouse:
                     f" WHERE {engine.equal('old', 'new', table.key)} AND old.valid_to IS NULL"
                 )
             self._engine.execute(insert)
-            return
-        if fresh:
+        elif fresh:
             self._engine.execute(insert)
         else:
             self._replace(table, insert, rows)
-        removal.take_back(table, rows)
+
+    def _remove(self, load: TableLoad) -> None:
+        """Deletes the rows that left a table."""
+        if load.removed:
+            self._engine.execute(
+                f"DELETE FROM {self._name(load.table.name)} AS present USING {engine.parquet(load.removed)} AS gone"
+                f" WHERE {engine.equal('present', 'gone', load.table.key)}"
+            )
 
     def _replace(self, table: WarehouseTable, insert: str, rows: str) -> None:
         """Inserts rows of a latest table, each in the place of one with its key."""
@@ -214,47 +278,55 @@ class DuckDBWarehouse:
                 f" AND {old} = {new}::{column.type} AND {old}::VARCHAR <> {new}::{column.type}::VARCHAR"
             )
 
-    def _present(self) -> set[str]:
-        rows = self._engine.execute(
-            "SELECT table_name FROM duckdb_tables() WHERE schema_name = ?", [self._schema]
-        ).fetchall()
-        return {name for (name,) in rows}
-
     def _name(self, table: str) -> str:
         return engine.name(self._schema, table)
 
 
 @contextmanager
-def open_duckdb(file: Path, schema: str, memory: str) -> Iterator[DuckDBWarehouse]:
+def open_duckdb(
+    file: Path, schema: str, memory: str, reads: tuple[Path, ...] = (), *, read_only: bool = False
+) -> Iterator[DuckDBWarehouse]:
     """Opens a DuckDB file, waiting for a while when another process has it open.
+
+    One that is only read is not made: where there is none, the warehouse is an empty one.
 
     Raises:
         WarehouseError: it stays locked, or is no DuckDB file.
     """
-    began = time.monotonic()
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WarehouseError(
-            f"the folder of {file} cannot be made: {error}", hint="Check warehouse.url"
-        ) from error
-    while True:
+    if read_only and not file.exists():
+        connection = engine.connect(None, memory=memory)
+    else:
         try:
-            connection = engine.connect(file, memory=memory)
-            break
-        except duckdb.Error as error:
-            locked = isinstance(error, duckdb.IOException) and "lock" in str(error).lower()
-            patience = _LOCK_PATIENCE_SECONDS if locked else _MAKING_PATIENCE_SECONDS
-            if time.monotonic() - began > patience:
-                hint = "Close the program that has it open" if locked else "Check warehouse.url"
-                raise WarehouseError(
-                    f"opening {file} failed: {str(error).partition(chr(10))[0]}", hint=hint
-                ) from error
-            time.sleep(_LOCK_RETRY_SECONDS)
+            make_folders(file.parent)
+        except OSError as error:
+            raise WarehouseError(
+                f"the folder of {file} cannot be made: {error}", hint="Check warehouse.url"
+            ) from error
+        connection = _connect(file, memory, reads, read_only)
     try:
         yield DuckDBWarehouse(connection, schema or SCHEMA)
     finally:
         connection.close()
+
+
+def _connect(file: Path, memory: str, reads: tuple[Path, ...], read_only: bool) -> engine.Engine:
+    began = locked_until = time.monotonic()
+    while True:
+        try:
+            return engine.connect(file, memory=memory, reads=reads, read_only=read_only)
+        except duckdb.Error as error:
+            now = time.monotonic()
+            if isinstance(error, duckdb.IOException) and "lock" in str(error).lower():
+                locked_until = now
+                if now - began > _PATIENCE_SECONDS[read_only]:
+                    holder = _HOLDER.search(str(error))
+                    by = f"process {holder.group(2)} ({holder.group(1)})" if holder else "another process"
+                    raise WarehouseError(f"{file} is in use by {by}", hint=_IN_USE[read_only]) from error
+            elif now - locked_until > _MAKING_PATIENCE_SECONDS:  # whoever had it open may be just making it
+                raise WarehouseError(
+                    f"opening {file} failed: {message(error)}", hint="Check warehouse.url"
+                ) from error
+            time.sleep(_LOCK_RETRY_SECONDS)
 
 
 @contextmanager
@@ -263,4 +335,4 @@ def _warehouse_errors(doing: str) -> Iterator[None]:
         yield
     except duckdb.Error as error:
         hint = "Check the free space there" if "No space left" in str(error) else None
-        raise WarehouseError(f"{doing} failed: {engine.first_line(error)}", hint=hint) from error
+        raise WarehouseError(f"{doing} failed: {message(error)}", hint=hint) from error

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import closing, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import adbc_driver_manager
+import duckdb
+import psycopg
 
 from totes import engine
+from totes.errors import WarehouseError
 from totes.lake.manifest import OutputColumn
 from totes.libpq import connect_arrow, with_limits
+from totes.messages import message
+from totes.sqlstate import next_step
 from totes.warehouse import binary_form
 
 # A role's or database's own timeouts are meant for people's queries. What a load must not do is keep its locks when its
@@ -18,6 +23,7 @@ from totes.warehouse import binary_form
 SET_TIMEOUTS = """SELECT pg_catalog.set_config(timeouts.name, timeouts.value, true) FROM (VALUES
     ('lock_timeout', '60s'), ('idle_in_transaction_session_timeout', '5min'), ('statement_timeout', '0'),
     ('transaction_timeout', '0')) AS timeouts (name, value) JOIN pg_catalog.pg_settings USING (name)"""
+_EXISTS = ("42P07", "42710")  # a relation, a constraint or a type has the name of one that is to be made
 # What decides the text forms of values; a role or a database may have other settings of its own.
 TEXT_FORMS = {
     "TimeZone": "UTC",
@@ -98,3 +104,30 @@ class Session:
         """Ends the connection, and undoes what is not committed."""
         with closing(self._local), closing(self._connection), closing(self._cursor):
             self.roll_back()
+
+
+@contextmanager
+def connection_errors() -> Iterator[None]:
+    """Reports that a warehouse cannot be reached."""
+    try:
+        yield
+    except (psycopg.Error, adbc_driver_manager.Error) as error:
+        raise WarehouseError(
+            f"connecting to the warehouse failed: {message(error)}",
+            hint=next_step(error, "warehouse.url"),
+        ) from error
+
+
+@contextmanager
+def warehouse_errors(doing: str) -> Iterator[None]:
+    """Reports what the server, a driver or the engine raised as a failure of the warehouse."""
+    try:
+        yield
+    except (psycopg.Error, adbc_driver_manager.Error, duckdb.Error) as error:
+        denied = getattr(error, "sqlstate", None) == "42501" or "permission denied" in str(error)
+        hint = (
+            "Grant it: docs/how-to/warehouse-in-postgresql.md lists what the role needs" if denied else None
+        )
+        if getattr(error, "sqlstate", None) in _EXISTS:
+            hint = "Give what has that name another one, or set warehouse.schema to a schema of its own"
+        raise WarehouseError(f"{doing} failed: {message(error)}", hint=hint) from error

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from totes.deadline import NEVER, Deadline
-from totes.errors import WarehouseRefused
-from totes.lake.journal import Journal, processed_journal
-from totes.lake.manifest import ProcessedManifest
+from totes.errors import ConfigurationError, WarehouseRefused
+from totes.lake.journal import Journal, processed_journal, table_entries
+from totes.lake.manifest import ModelChanges, ProcessedManifest
 from totes.lake.store import Store
 from totes.log import logger
 from totes.star.former import former_model
-from totes.star.project import Project
-from totes.star.relaxation import relaxes, retyped
+from totes.star.model import Model
 from totes.warehouse.adapter import LoadedBatch, Warehouse
 from totes.warehouse.table import BatchLoad, TableLoad, WarehouseTable, warehouse_tables
 
@@ -31,11 +32,28 @@ class Loaded:
     batches: dict[int, dict[str, int]] = field(default_factory=dict)
     more: bool = False
 
+    @property
+    def rows(self) -> dict[str, int]:
+        """How many rows were loaded into each table, all batches together."""
+        totals: dict[str, int] = {}
+        for batch in self.batches.values():
+            for table, count in batch.items():
+                totals[table] = totals.get(table, 0) + count
+        return totals
+
+
+class Rebuilt(NamedTuple):
+    """A table that was made again, the batch that it is at, and how many rows it has."""
+
+    batch: int
+    table: str
+    rows: int
+
 
 def load(
-    project: Project,
     processed: Store,
     warehouse: Warehouse,
+    described: Iterable[Model] = (),
     *,
     last_wanted: int | None = None,
     deadline: Deadline = NEVER,
@@ -43,12 +61,12 @@ def load(
     """Loads every processed batch that is not in the warehouse, one after the other.
 
     Safe to be called by any number of runners at once, and to be killed at any moment: the ledger's row commits with
-    the rows. A warehouse that was away for long catches up by itself.
+    the rows. A warehouse that was away for long catches up by itself. What a table is, each batch's manifest says.
 
     Args:
-        project: the models.
         processed: the processed lake.
         warehouse: the warehouse.
+        described: the models whose descriptions tables and columns get.
         last_wanted: the batch to stop after; by default the newest.
         deadline: after half of its time no batch is begun, but for the first.
 
@@ -63,12 +81,20 @@ def load(
     done: dict[int, dict[str, int]] = {}
     before = journal.read(newest.batch) if newest else None
     last = last if last_wanted is None else min(last, last_wanted)
+    if before and newest:
+        # What a batch to come makes anew may be as it is, also as its owner has altered it for that already.
+        ahead = journal.read(last).models if last > newest.batch else {}
+        anew = {name for name, changes in ahead.items() if changes.since > newest.batch}
+        # Of a table that was rebuilt the newest versions may be gone, with the highest of these.
+        surrogates = {name: one.surrogates for name, one in before.models.items() if one.since <= 1}
+        present = tuple(table for table in star_tables(before, described) if table.name not in anew)
+        warehouse.restore(present, surrogates)
     for batch in range((newest.batch if newest else 0) + 1, last + 1):
         if done and deadline.half_over():
             return Loaded(batch - 1, done, more=True)
         began = time.perf_counter()
-        manifest = journal.read(batch)
-        rows = _load_batch(project, processed, warehouse, manifest, before)
+        manifest = journal.confirmed(batch)
+        rows = _load_batch(processed, warehouse, manifest, before, described)
         before = manifest
         if rows is None:
             continue
@@ -79,14 +105,62 @@ def load(
     return Loaded(max(last, newest.batch if newest else 0), done)
 
 
+def rebuild(processed: Store, warehouse: Warehouse, table: str, described: Iterable[Model] = ()) -> Rebuilt:
+    """Makes one table of the warehouse again out of the lake, as it was after the newest batch that is loaded.
+
+    Idempotent, and safe beside a load: either comes after the other. No other table is written to.
+
+    Args:
+        processed: the processed lake.
+        warehouse: the warehouse.
+        table: the table, which may be gone.
+        described: the models whose descriptions the table and its columns get.
+
+    Raises:
+        ConfigurationError: the newest loaded batch has no such table.
+        WarehouseError, WarehouseRefused, StoreError, LakeDamaged: as they say; the table is as it was.
+    """
+    journal = processed_journal(processed)
+    while True:
+        newest = warehouse.newest()
+        check_same_lake(journal, journal.last(), newest)
+        if newest is None:
+            raise WarehouseRefused("nothing is loaded yet", hint="Run totes load: it makes every table")
+        tables = {one.name: one for one in star_tables(journal.read(newest.batch), described)}
+        if table not in tables:
+            raise ConfigurationError(
+                f"the warehouse has no table {table} at batch {newest.batch}",
+                hint=f"The tables are {', '.join(tables)}",
+            )
+        parts = table_entries(journal, table, newest.batch)
+        rows = [(entry, batch) for batch, changes in parts for entry in changes.objects]
+        removed = [(entry, batch) for batch, changes in parts for entry in changes.removed]
+        with processed.local([entry for entry, _ in (*rows, *removed)]) as files:
+            batches = dict(zip(files, (batch for _, batch in (*rows, *removed)), strict=True))
+            load_ = TableLoad(
+                tables[table],
+                list(files[: len(rows)]),
+                list(files[len(rows) :]),
+                sum(entry.rows for entry, _ in rows),
+                previous=tables[table],
+                whole=True,
+                batches=batches,
+            )
+            if warehouse.rebuild(load_, newest.batch, frozenset(tables)):
+                _log.info("rebuilt", table=table, batch=newest.batch)
+                [(rows_now,)] = warehouse.query(f"SELECT count(*) FROM {warehouse.relation(table)}")[1]
+                return Rebuilt(newest.batch, table, int(rows_now))
+
+
 def _load_batch(
-    project: Project,
     store: Store,
     warehouse: Warehouse,
     manifest: ProcessedManifest,
     before: ProcessedManifest | None,
+    described: Iterable[Model],
 ) -> dict[str, int] | None:
-    tables = _tables(project, manifest)
+    tables = star_tables(manifest, described)
+    previous = {name: _table(name, changes) for name, changes in before.models.items()} if before else {}
     objects = [
         entry
         for table in tables
@@ -100,57 +174,41 @@ def _load_batch(
                 [place[entry.path] for entry in manifest.models[table.name].objects],
                 [place[entry.path] for entry in manifest.models[table.name].removed],
                 sum(entry.rows for entry in manifest.models[table.name].objects),
-                retyped(table.model, manifest.models[table.name]),
+                previous.get(table.name),
+                manifest.models[table.name].renamed,
+                whole=manifest.models[table.name].since == manifest.batch > 1,
             )
             for table in tables
         )
-        relaxed = _relaxed(tables, before)
         batch = BatchLoad(
-            manifest.batch, manifest.sha256(), manifest.read_at.isoformat(sep=" "), loads, relaxed
+            manifest.batch,
+            manifest.sha256(),
+            manifest.read_at.isoformat(sep=" "),
+            loads,
+            frozenset(previous),
+            tuple(table for name, table in previous.items() if name not in manifest.models),
         )
         if not warehouse.load(tables, batch):
             return None
     return {entry.table.name: entry.count for entry in loads if entry.count}
 
 
-def _relaxed(
-    tables: tuple[WarehouseTable, ...], before: ProcessedManifest | None
-) -> tuple[WarehouseTable, ...]:
-    """The tables that may be as a batch before had them declared: whoever loaded it may have known no more."""
-    former = {name: changes.table_sha256 for name, changes in before.models.items()} if before else {}
-    return tuple(
-        table for table in tables if former.get(table.name) not in (None, table.model.table_sha256())
-    )
+def star_tables(manifest: ProcessedManifest, described: Iterable[Model] = ()) -> tuple[WarehouseTable, ...]:
+    """The tables that a batch may bring rows to, in load order, as its manifest declares them.
 
-
-def _tables(project: Project, manifest: ProcessedManifest) -> tuple[WarehouseTable, ...]:
-    models = tuple(model for model in project.models if model.name in manifest.models)
-    for model in models:
-        changes = manifest.models[model.name]
-        if changes.table_sha256 != model.table_sha256() and not relaxes(model, changes):
-            raise WarehouseRefused(
-                f"batch {manifest.batch} was processed with other columns for {model.name} than its model has now",
-                hint="Set lake.processed and warehouse.url to new places: all history is computed again from the "
-                "ingestion lake. Or declare the columns as they were",
-            )
-    return star_tables(project, manifest)
-
-
-def star_tables(project: Project, manifest: ProcessedManifest) -> tuple[WarehouseTable, ...]:
-    """The tables that a batch may bring rows to, in load order.
-
-    Those whose models were there when the batch was processed are among them, so that what a warehouse holds does not
-    depend on when it was loaded.
+    A table whose model was gone when the batch was processed is not among them: it stays as it is, and may be dropped.
     """
-    models = [model for model in project.models if model.name in manifest.models]
-    gone = manifest.models.keys() - {model.name for model in models}
-    former = {name: former_model(name, manifest.models[name]) for name in sorted(gone)}
-    models += [model for name, model in former.items() if manifest.models[name].query_sha256]
-    return warehouse_tables(
-        tuple(models),
-        {model.name: manifest.models[model.name].key for model in models},
-        tuple(model for name, model in former.items() if not manifest.models[name].query_sha256),
-    )
+    models = {model.name: model for model in described}
+    tables = [
+        _table(name, changes, models.get(name))
+        for name, changes in manifest.models.items()
+        if changes.query_sha256
+    ]
+    return warehouse_tables((table.model for table in tables), {table.name: table.key for table in tables})
+
+
+def _table(name: str, changes: ModelChanges, described: Model | None = None) -> WarehouseTable:
+    return WarehouseTable(former_model(name, changes, described), changes.key)
 
 
 def check_same_lake(journal: Journal[ProcessedManifest], last: int, newest: LoadedBatch | None) -> None:

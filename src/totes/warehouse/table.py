@@ -1,41 +1,27 @@
-"""A warehouse table as the loader sees it: its model, what identifies a row over time, and who refers to it."""
+"""A warehouse table as the loader sees it: its model, and what identifies a row over time."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from totes import engine
 
 if TYPE_CHECKING:
     from totes.star.model import Model
 
-
-class Referrer(NamedTuple):
-    """A column that refers to a table.
-
-    Rows of a `versioned` table never go. `relation` is the SQL of a table that is none of the star's, but somebody's own.
-    """
-
-    table: str
-    column: str
-    versioned: bool
-    relation: str | None = None
+_BATCH = engine.name("~batch")
 
 
 @dataclass(frozen=True)
 class WarehouseTable:
-    """A table of the star.
-
-    `key` are the columns that identify a row over time, `referrers` the columns that refer to the primary key, those of
-    tables whose models are no longer there among them.
-    """
+    """A table of the star; `key` are the columns that identify a row over time."""
 
     model: Model
     key: tuple[str, ...]
-    referrers: tuple[Referrer, ...] = ()
 
     @property
     def name(self) -> str:
@@ -45,55 +31,102 @@ class WarehouseTable:
     @property
     def current(self) -> str:
         """The relation with the current, undeleted rows."""
-        return f"{self.name}_current" if self.model.versioned else self.name
+        return f"{self.name}_current"
+
+    def called(self, name: str) -> WarehouseTable:
+        """The same table under another name."""
+        return replace(self, model=replace(self.model, name=name))
+
+    @property
+    def is_current(self) -> str:
+        """The SQL condition of the current, undeleted rows."""
+        if self.model.versioned:
+            return "valid_to IS NULL AND NOT is_deleted"
+        return "NOT is_deleted" if self.model.soft_deletes else "true"
 
     @property
     def columns(self) -> tuple[str, ...]:
         """All columns in order, those of the history included."""
         return tuple(column.name for column in self.model.output)
 
-    @property
-    def can_be_referred_to(self) -> bool:
-        """Whether other rows may refer to a row of the table by its primary key."""
-        return not self.model.versioned and len(self.model.primary_key) == 1
-
 
 @dataclass(frozen=True)
 class TableLoad:
     """What a batch brings to a table: Parquet files with rows, and with the keys of rows that left a latest table.
 
-    `retyped` columns have a narrower type in the files than the table is declared with by now.
+    `previous` is the table as the batch before had it declared, None where it is new; `renamed` gives the previous names of
+    columns by their present ones. With `whole`, the files hold all rows of the table, and no others are to remain. They may
+    be of several batches then: `batches` gives that of each file.
     """
 
     table: WarehouseTable
     rows: list[Path]
     removed: list[Path]
     count: int
-    retyped: dict[str, str] = field(default_factory=dict)
+    previous: WarehouseTable | None = None
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    whole: bool = False
+    batches: Mapping[Path, int] = field(default_factory=dict)
+
+    @property
+    def is_redeclared(self) -> bool:
+        """Whether the table is declared to be another one than before."""
+        return self.previous is not None and (
+            self.previous.model.output != self.table.model.output
+            or self.previous.model.primary_key != self.table.model.primary_key
+            or self.previous.key != self.table.key
+        )
 
     @property
     def relation(self) -> str:
-        """The SQL of a relation with the rows, in the types that the table is declared with."""
-        files = engine.parquet(self.rows)
-        casts = [
-            f"CAST({engine.name(name)} AS {kind}) AS {engine.name(name)}"
-            for name, kind in self.retyped.items()
-        ]
-        return f"(SELECT * REPLACE ({', '.join(casts)}) FROM {files})" if casts else files
+        """The SQL of a relation with the rows, as they are to be in the table where they are `whole`."""
+        if not self.whole:
+            return engine.parquet(self.rows)
+        table, keys = self.table, engine.names(self.table.key)
+        if not self.rows:
+            typed = ", ".join(f"NULL::{c.type} AS {engine.name(c.name)}" for c in table.model.output)
+            return f"(SELECT {typed} LIMIT 0)"
+        columns = ", ".join(
+            f"lead(valid_from) OVER (PARTITION BY {keys} ORDER BY valid_from) AS valid_to"
+            if table.model.versioned and column.name == "valid_to"
+            else f"CAST({engine.name(column.name)} AS {column.type}) AS {engine.name(column.name)}"
+            for column in table.model.output
+        )
+        if table.model.versioned or not self.batches:
+            return f"(SELECT {columns} FROM {engine.parquet(self.rows, alike=False)})"
+        written = f"(SELECT {columns}, {_BATCH} FROM {self._numbered(self.rows)})"
+        last = f"row_number() OVER (PARTITION BY {keys} ORDER BY {_BATCH} DESC) = 1"
+        newest = f"SELECT * FROM {written} QUALIFY {last}"
+        if self.removed:
+            newest = (
+                f"SELECT * FROM ({newest}) AS written WHERE NOT EXISTS (SELECT 1 FROM {self._numbered(self.removed)} AS gone"
+                f" WHERE gone.{_BATCH} > written.{_BATCH} AND {engine.equal('written', 'gone', table.key)})"
+            )
+        return f"(SELECT * EXCLUDE ({_BATCH}) FROM ({newest}))"
+
+    def _numbered(self, files: list[Path]) -> str:
+        """The SQL of a relation of files with the batch that each row is of."""
+        numbers = ", ".join(f"({engine.text(str(file))}, {self.batches[file]})" for file in files)
+        named = engine.parquet(files, alike=False, named=True)
+        return (
+            f"(SELECT rows.*, {_BATCH} FROM {named} AS rows"
+            f" JOIN (VALUES {numbers}) AS numbered (filename, {_BATCH}) USING (filename))"
+        )
 
 
 @dataclass(frozen=True)
 class BatchLoad:
     """What a batch brings to the warehouse, tables before those that refer to them.
 
-    `relaxed` tables may be narrower in the warehouse than they are declared by now.
+    `loaded` names the tables into which the batches before were loaded, `dropped` those of them that are no more.
     """
 
     batch: int
     manifest_sha256: str
     read_at: str
     loads: tuple[TableLoad, ...]
-    relaxed: tuple[WarehouseTable, ...] = ()
+    loaded: frozenset[str] = frozenset()
+    dropped: tuple[WarehouseTable, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -102,24 +135,19 @@ class BatchLoad:
 
 
 def warehouse_tables(
-    models: tuple[Model, ...], keys: dict[str, tuple[str, ...]], former: tuple[Model, ...] = ()
+    models: Iterable[Model], keys: Mapping[str, tuple[str, ...]]
 ) -> tuple[WarehouseTable, ...]:
     """The tables of a star in load order: each after those that it refers to.
 
     Args:
         models: the models.
         keys: the columns that identify a row, by table; a latest table's are its primary key where it has none here.
-        former: models that are no longer there, whose tables are as they were and may refer to the others.
     """
-    referrers: dict[str, list[Referrer]] = {}
-    for model in (*models, *former):
-        for column, target in model.references.items():
-            referrers.setdefault(target, []).append(Referrer(model.name, column, model.versioned))
     named = {model.name: model for model in models}
     order = TopologicalSorter(
         {name: set(model.references.values()) & named.keys() - {name} for name, model in named.items()}
     )
     return tuple(
-        WarehouseTable(named[name], keys.get(name) or named[name].primary_key, tuple(referrers.get(name, ())))
+        WarehouseTable(named[name], keys.get(name) or named[name].primary_key)
         for name in order.static_order()
     )

@@ -47,6 +47,7 @@ class Deployment:
     folder: Path
     environment: dict[str, str]
     _applying: subprocess.Popen[bytes] | None = None
+    _removed: bool = False
 
     @classmethod
     def prepared(
@@ -83,6 +84,11 @@ class Deployment:
             )  # fmt: skip
 
     @property
+    def begun(self) -> bool:
+        """Whether it is being made or was made, and nothing has failed so far."""
+        return self._applying is not None and not self._applying.poll()
+
+    @property
     def under_way(self) -> bool:
         """Whether it is still being made."""
         return self._applying is not None and self._applying.poll() is None
@@ -93,6 +99,13 @@ class Deployment:
         if self._applying.wait(300):
             log = (self.folder / "apply.log").read_text("utf-8")
             raise TerraformFailed(log[max(log.find("Error:"), 0) :][:4000])
+
+    def remove(self) -> None:
+        """Destroys everything, once."""
+        if not self._removed:
+            self.finish()
+            self.run("destroy", "-auto-approve", "-input=false")
+            self._removed = True
 
     def changes(self) -> dict[str, Any]:
         """What another apply would change, by address: nothing, as it should be."""

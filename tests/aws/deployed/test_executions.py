@@ -9,7 +9,7 @@ from typing import Any
 from tests.aws.deployed.cloud import Cloud, FunctionFailed
 from tests.aws.deployed.conftest import Pipeline, result
 from tests.aws.deployed.names import TOPIC
-from totes.errors import ModelFailed, SourceError, WarehouseError
+from totes.errors import LakeOfAnotherSource, LakesApart, ModelFailed, SourceError, WarehouseError
 
 
 class Calls(list[str]):
@@ -113,6 +113,19 @@ def test_what_is_not_transient_is_not_tried_again(cloud: Cloud, pipeline: Pipeli
         "totes terrifictotes: the process stage failed",
         "totes terrifictotes: the load stage failed",
     ]
+
+
+def test_what_belongs_to_another_source_is_not_processed_or_loaded(cloud: Cloud, pipeline: Pipeline) -> None:
+    for stage, error, called in (
+        ("ingest", LakeOfAnotherSource("the source is another database cluster"), ["ingest"]),
+        ("process", LakesApart("made from another ingestion lake"), ["ingest", "process"]),
+    ):
+        calls = Calls()
+        for name in ("ingest", "process", "load"):
+            act = error if name == stage else result(captured_at="2026-01-02T03:04:05+00:00")
+            cloud.functions[name] = calls.function(name, act)
+        assert pipeline.run()["cause"] == f"These stages failed: {stage}. The topic has what they said."
+        assert calls == called
 
 
 def test_a_function_that_lambda_ended_is_called_once_more(cloud: Cloud, pipeline: Pipeline) -> None:

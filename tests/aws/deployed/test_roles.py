@@ -31,7 +31,8 @@ OBJECT = "batches/000000000001.json"
 WISHES = {
     "list the ingestion lake": ("s3:ListBucket", bucket("ingestion")),
     "read the ingestion lake": ("s3:GetObject", bucket("ingestion", OBJECT)),
-    "add to the ingestion lake": ("s3:PutObject", bucket("ingestion", OBJECT)),
+    "add rows to the ingestion lake": ("s3:PutObject", bucket("ingestion", "staff/date=2026-01-01/1.jsonl.zst")),
+    "add a batch to the ingestion lake": ("s3:PutObject", bucket("ingestion", OBJECT)),
     "list the processed lake": ("s3:ListBucket", bucket("processed")),
     "read the processed lake": ("s3:GetObject", bucket("processed", OBJECT)),
     "add to the processed lake": ("s3:PutObject", bucket("processed", OBJECT)),
@@ -61,12 +62,12 @@ WISHES = {
 }  # fmt: skip
 MAY = {
     "ingest": {
-        "list the ingestion lake", "read the ingestion lake", "add to the ingestion lake", "know the source",
-        "write the log of ingest",
+        "list the ingestion lake", "read the ingestion lake", "add rows to the ingestion lake",
+        "add a batch to the ingestion lake", "know the source", "write the log of ingest",
     },
     "process": {
         "list the ingestion lake", "read the ingestion lake", "list the processed lake", "read the processed lake",
-        "add to the processed lake", "write the log of process",
+        "add to the processed lake", "add a batch to the ingestion lake", "write the log of process",
     },
     "load": {
         "list the processed lake", "read the processed lake", "know the warehouse", "write the log of load",
@@ -166,7 +167,9 @@ def test_with_iam_enforced_each_stage_reaches_its_own_and_no_more(
             wish
             for wish, call, arguments in [
                 ("list the ingestion lake", s3.list_objects_v2, {"Bucket": BUCKETS["ingestion"]}),
-                ("add to the ingestion lake", s3.put_object, {"Bucket": BUCKETS["ingestion"], **new}),
+                ("add rows to the ingestion lake", s3.put_object, {"Bucket": BUCKETS["ingestion"], **new}),
+                ("add a batch to the ingestion lake", s3.put_object,
+                 {"Bucket": BUCKETS["ingestion"], **new, "Key": f"batches/tried-{role}"}),
                 ("list the processed lake", s3.list_objects_v2, {"Bucket": BUCKETS["processed"]}),
                 ("add to the processed lake", s3.put_object, {"Bucket": BUCKETS["processed"], **new}),
                 ("replace the code", s3.put_object, {"Bucket": BUCKETS["code"], **new}),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 
 from totes.config import Settings
+from totes.display import count
 from totes.monitoring.diagnosis.check import Area
+from totes.monitoring.health import health_file, read_health
 
 
 def check_alerts(area: Area, settings: Settings) -> None:
@@ -18,6 +20,7 @@ def check_alerts(area: Area, settings: Settings) -> None:
         )
     else:
         _check_urls(area, settings)
+        _check_unsent(area, settings)
     every, freshness = settings.schedule.every, settings.alerts.freshness
     if freshness < every:
         area.warn(
@@ -53,3 +56,16 @@ def _check_urls(area: Area, settings: Settings) -> None:
             services.append(str(service.service_name))
     if services and not area.failed("urls"):
         area.ok("urls", f"alerts go to {', '.join(services)}; none was sent now")
+
+
+def _check_unsent(area: Area, settings: Settings) -> None:
+    with area.attempt("unsent", "reading the pipeline's health"):
+        unsent = read_health(health_file(settings)).unsent
+        if unsent:
+            area.warn(
+                "unsent",
+                f"{count(len(unsent), 'alert')} could not be sent, the first at {unsent[0].at:%Y-%m-%d %H:%M} UTC",
+                "Check that the receiver answers and takes the password; the next cycle sends them",
+            )
+        else:
+            area.ok("unsent", "no alert waits to be sent")

@@ -12,6 +12,7 @@ import duckdb
 import psycopg
 
 from totes.errors import TotesError
+from totes.messages import message
 from totes.redaction import redact
 
 Severity = Literal["ok", "warning", "error"]
@@ -74,11 +75,13 @@ class Area:
 
     def skip(self, name: str, because: str) -> None:
         """Notes what could not be looked at."""
-        self._add(name, "warning", f"not checked: {because}", "Mend that first, and run totes doctor again")
+        self._add(
+            name, "warning", f"not checked: {because}", "Correct that first, and run totes doctor again"
+        )
 
     @contextmanager
     def attempt(
-        self, name: str, doing: str, fix: str = "Mend that, and run totes doctor again"
+        self, name: str, doing: str, fix: str = "Correct that, and run totes doctor again"
     ) -> Iterator[None]:
         """Takes a failure of what is within for the finding of a check."""
         try:
@@ -86,7 +89,7 @@ class Area:
         except TotesError as error:
             self.fail(name, error.what, error.hint or fix)
         except (psycopg.Error, adbc_driver_manager.Error, duckdb.Error, OSError) as error:
-            self.fail(name, f"{doing} failed: {error}", fix)
+            self.fail(name, f"{doing} failed: {message(error)}", fix)
 
     def failed(self, name: str) -> bool:
         """Whether a check of that name is an error."""
@@ -104,8 +107,3 @@ def some(names: list[str], most: int = 3) -> str:
     """The first few of some names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
-
-
-def count(number: int, noun: str) -> str:
-    """A number of things: `1 table`, `2 tables`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -10,18 +10,20 @@ import duckdb
 
 from totes import engine
 from totes.config import Settings
-from totes.errors import ConfigurationError, SecretUnavailable, TotesError
+from totes.display import count
+from totes.errors import TotesError
 from totes.ingestion.capture import select_rows
 from totes.ingestion.source import Snapshot, open_snapshot
 from totes.lake.manifest import IngestionManifest
+from totes.messages import message
 from totes.monitoring.diagnosis.activity import check_activity
 from totes.monitoring.diagnosis.alerts import check_alerts
-from totes.monitoring.diagnosis.check import Area, Diagnosis, count
+from totes.monitoring.diagnosis.check import Area, Diagnosis
 from totes.monitoring.diagnosis.lake import check_history, check_lake
 from totes.monitoring.diagnosis.project import check_binding, check_project
 from totes.monitoring.diagnosis.role import check_rights, check_time_zones
 from totes.monitoring.diagnosis.server import Server, connect
-from totes.monitoring.diagnosis.settings import check_settings
+from totes.monitoring.diagnosis.settings import check_settings, known_url
 from totes.monitoring.diagnosis.tables import Tables, check_tables
 from totes.monitoring.diagnosis.warehouse import check_warehouse
 from totes.pipeline import Pipeline
@@ -62,17 +64,21 @@ def _check_source(
 ) -> tuple[str, str] | None:
     """Looks at the source and what is compared with it; gives its cluster and database where these are known."""
     area = areas["source"]
-    try:
-        url = settings.source_url()
-    except (ConfigurationError, SecretUnavailable):
+    url = known_url(settings.source_url)
+    if url is None:
         area.skip("connection", "source.url is not known")
         return None
     needed = project.source_tables if project else frozenset()
     with ExitStack() as opened:
         server = opened.enter_context(connect(area, url, settings.source))
+        mismatch = project.mismatch(_table_names(server, settings)) if project and server else None
+        if mismatch:
+            areas["project"].fail("models", mismatch.what, mismatch.hint or "")
+            project, needed = None, frozenset()
         tables = _check_tables(area, server, settings, needed)
         if project is None:
-            areas["project"].skip("binding", "the project cannot be loaded")
+            reason = "it is another source's project" if mismatch else "the project cannot be loaded"
+            areas["project"].skip("binding", reason)
         elif tables is None:
             areas["project"].skip("binding", "the source's tables are not known")
         else:
@@ -80,6 +86,14 @@ def _check_source(
         snapshot = _rehearse(area, opened, url, settings, needed) if server else None
         check_history(areas["lake"], newest, snapshot)
     return (snapshot.position.system_identifier, snapshot.position.database) if snapshot else None
+
+
+def _table_names(server: Server, settings: Settings) -> list[str]:
+    rows = server.connection.execute(
+        "SELECT relname FROM pg_catalog.pg_class WHERE relnamespace = to_regnamespace(quote_ident(%s))",
+        [settings.source.schema_],
+    )
+    return [str(name) for (name,) in rows]
 
 
 def _check_tables(
@@ -116,9 +130,11 @@ def _rehearse(
         if any(check.severity == "error" for check in area.checks):
             area.skip("rehearsal", "something above keeps a batch from being opened")
         elif isinstance(error, TotesError):
-            area.fail("rehearsal", error.what, error.hint or "Mend that, and run totes doctor again")
+            area.fail("rehearsal", error.what, error.hint or "Correct that, and run totes doctor again")
         else:
-            area.fail("rehearsal", f"the source's rows cannot be read: {error}", "Run totes doctor again")
+            area.fail(
+                "rehearsal", f"the source's rows cannot be read: {message(error)}", "Run totes doctor again"
+            )
         return None
     area.ok(
         "rehearsal",

@@ -7,13 +7,15 @@ from pathlib import Path
 
 from totes.config import Settings
 from totes.errors import TotesError
-from totes.ingestion.capture import check_continues, check_shape
+from totes.ingestion.capture import check_shape
+from totes.ingestion.identity import why_compared
 from totes.ingestion.source import Snapshot
 from totes.lake.journal import Journal, M, ingestion_journal, processed_journal
 from totes.lake.layout import PROBE
 from totes.lake.manifest import IngestionManifest, ProcessedManifest
 from totes.lake.store import ObjectExists, Store
 from totes.monitoring.diagnosis.check import Area
+from totes.processing.definitions import pending_changes
 from totes.star.project import Project
 
 _FIRST = (
@@ -42,7 +44,7 @@ def check_lake(area: Area, settings: Settings, project: Project | None) -> Inges
         with area.attempt("batches", "comparing the stores"):
             _check_together(area, ingestion, ingested, made)
         if project:
-            _check_models(area, project, made)
+            _check_models(area, project, processed_journal(processed))
     return ingested
 
 
@@ -55,8 +57,9 @@ def check_history(area: Area, newest: IngestionManifest | None, snapshot: Snapsh
         area.skip("source", "no batch can be opened at the source")
         return
     with area.attempt("source", "comparing the source with the lake"):
-        check_continues(newest.position, snapshot.position)
-        area.ok("source", f"the lake is of the database {newest.position.database} of this very server")
+        why = why_compared(newest.position, snapshot.position, snapshot.server)
+        then = f"; {why}, so the next batch compares all rows with what was captured" if why else ""
+        area.ok("source", f"the lake is of the database {snapshot.position.database} of this cluster{then}")
     for table in snapshot.tables:
         before = newest.tables.get(table.name)
         if before:
@@ -66,7 +69,7 @@ def check_history(area: Area, newest: IngestionManifest | None, snapshot: Snapsh
 
 def _check_store(area: Area, name: str, url: str, base: Path) -> Store | None:
     try:
-        store = Store.open(url, base)
+        store = Store.open(url, base, f"lake.{name}")
         with suppress(ObjectExists):  # of an earlier look
             store.put_new(PROBE, _FIRST)
         if _writes_over(store):
@@ -127,14 +130,15 @@ def _check_together(
         )
 
 
-def _check_models(area: Area, project: Project, made: ProcessedManifest) -> None:
-    """A table whose declaration was changed is not the table of earlier batches; a query may change."""
-    for model in project.models:
-        before = made.models.get(model.name)
-        if before and before.table_sha256 != model.table_sha256():
-            area.fail(
-                "models",
-                f"the columns of {model.name} are not those of earlier batches",
-                "Set lake.processed and warehouse.url to new places: all history is computed again from the ingestion lake. "
-                "Or declare the columns as they were",
-            )
+def _check_models(area: Area, project: Project, processed: Journal[ProcessedManifest]) -> None:
+    """Models that differ from the star wait for a run or for `totes apply`."""
+    changes = pending_changes(project, processed)
+    for name, change in changes.items():
+        lost = f", and loses {', '.join(change.loses)}" if change.loses else ""
+        area.warn(
+            "models",
+            f"{name} differs from the star ({change.kind}){lost}",
+            "totes plan shows what that means, totes apply makes it so",
+        )
+    if not changes:
+        area.ok("models", "the star is as the models say")

@@ -8,14 +8,17 @@ from pathlib import Path
 
 from totes import engine
 from totes.config import Settings
+from totes.display import count
 from totes.errors import ConfigurationError, TotesError
 from totes.lake.manifest import TableChanges
-from totes.monitoring.diagnosis.check import Area, count, some
+from totes.monitoring.diagnosis.check import Area, some
+from totes.monitoring.diagnosis.exactness import inexact
 from totes.monitoring.diagnosis.tables import Tables
 from totes.monitoring.diagnosis.values import check_values
 from totes.processing.batch import load_reference
 from totes.processing.binding import bind
 from totes.processing.query import BoundQuery
+from totes.processing.text_comparison import HINT, doubts, suspects
 from totes.star.project import CALENDAR, Project, load_model, load_project, model_files
 
 _HINT = "Correct the model: docs/how-to/write-models.md"
@@ -58,11 +61,38 @@ def check_binding(area: Area, project: Project, tables: Tables) -> None:
             continue
         bound.append(query)
         _check_values(area, query, described)
+        _check_comparisons(area, query, tables, described)
+        _check_exactness(area, query)
     if not waiting and not area.failed("binding"):
         area.ok("binding", f"every model fits the source's tables ({len(bound)})")
     if bound and not any(check.name == "values" for check in area.checks):
         area.ok(
             "values", "every value of the source's types can be held by the types that the models declare"
+        )
+
+
+def _check_comparisons(
+    area: Area, query: BoundQuery, tables: Tables, described: dict[str, TableChanges]
+) -> None:
+    blind = {
+        (name, column): "of a collation that is not deterministic"
+        for name, facts in tables.facts.items()
+        for column in facts.blind
+    }
+    for doubt in doubts(query, suspects(described) | blind):
+        area.warn("comparisons", f"{query.model.name}, {doubt}", HINT)
+
+
+def _check_exactness(area: Area, query: BoundQuery) -> None:
+    connection = engine.connect(None, memory="1GB")
+    with connection:
+        found = inexact(query, connection)
+    if found:
+        area.warn(
+            "exactness",
+            f"{query.model.name} computes with exact numbers in binary floating point: {', '.join(found)}",
+            "Say how it is to be rounded, with CAST(… AS DECIMAL(p, s)), divide integers with //, or declare the column DOUBLE: "
+            "docs/how-to/postgresql-sql.md",
         )
 
 

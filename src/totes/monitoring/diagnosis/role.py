@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from totes import engine
 from totes.config import SourceSettings
-from totes.monitoring.diagnosis.check import Area, count, some
+from totes.display import count
+from totes.monitoring.diagnosis.check import Area, some
 from totes.monitoring.diagnosis.server import Server
 from totes.monitoring.diagnosis.tables import Tables
 

@@ -12,20 +12,25 @@ from psycopg.conninfo import conninfo_to_dict
 
 from totes import engine
 from totes.config import SourceSettings
-from totes.ingestion.source import prepare_session
-from totes.libpq import with_limits
+from totes.ingestion.session import TransactionCursor
+from totes.libpq import is_this_machine, with_limits
+from totes.messages import message
 from totes.monitoring.diagnosis.check import Area
 from totes.monitoring.health import utc_now
+from totes.sqlstate import next_step
 
 VERSION_MIN, VERSION_TESTED = 13, 18  # pg_current_snapshot() came with 13
 SKEW_SECONDS_MAX = 30
-_CONNECTIONS = 2
+_CONNECTIONS, _CONNECTIONS_MAX = 2, 5
 _FUNCTIONS = (
     "pg_control_system()",
     "pg_control_checkpoint()",
     "pg_export_snapshot()",
     "pg_current_snapshot()",
 )
+_SESSION_SQL = """
+    SELECT current_user::text, current_database()::text, setting, source FROM pg_catalog.pg_settings WHERE name = 'TimeZone'
+"""
 # What a role or a database may have set, and what would end a session that reads for long.
 _TIMEOUTS = (
     "statement_timeout", "transaction_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout",
@@ -57,18 +62,27 @@ def connect(area: Area, url: str, source: SourceSettings) -> Iterator[Server | N
     What is given has the settings of a batch's session.
     """
     try:
-        connection = psycopg.connect(with_limits(url), autocommit=True, client_encoding="UTF8")
+        connection = psycopg.connect(
+            with_limits(url),
+            autocommit=True,
+            prepare_threshold=None,
+            client_encoding="UTF8",
+            cursor_factory=TransactionCursor,
+        )
     except psycopg.Error as error:
-        fix, *sql = _mend_connection(url, str(error))
-        area.fail("connection", f"there is no connection: {error}", fix, *sql)
+        fix, *sql = _fix_connection(url, error)
+        area.fail("connection", f"there is no connection: {message(error)}", fix, *sql)
         yield None
         return
     with connection:
-        connection.execute("SELECT pg_catalog.set_config('search_path', '', false)")
-        row = connection.execute(
-            "SELECT current_user::text, current_database()::text, setting, source FROM pg_catalog.pg_settings"
-            " WHERE name = 'TimeZone'"
-        ).fetchone()
+        try:
+            # As a session has it that sets none: not by this connection's own cursors.
+            row = psycopg.Cursor(connection).execute(_SESSION_SQL).fetchone()
+            connection.execute("SELECT 1")
+        except psycopg.Error as error:
+            area.fail("connection", f"there is no transaction: {message(error)}", next_step(error))
+            yield None
+            return
         assert row is not None
         server = Server(connection, row[0], row[1], (row[2], row[3]))
         with area.attempt("connection", "asking the server who it is"):
@@ -78,11 +92,11 @@ def connect(area: Area, url: str, source: SourceSettings) -> Iterator[Server | N
         with area.attempt("clock", "asking for the server's time"):
             _check_clock(area, server)
         with area.attempt("timeouts", "setting up a session"):
-            _check_session(area, server, source)
+            _check_session(area, server)
         yield server
 
 
-def _mend_connection(url: str, message: str) -> tuple[str, ...]:
+def _fix_connection(url: str, error: psycopg.Error) -> tuple[str, ...]:
     try:
         parts = conninfo_to_dict(url)
     except psycopg.Error:
@@ -90,13 +104,11 @@ def _mend_connection(url: str, message: str) -> tuple[str, ...]:
             "Write source.url as postgresql://user:password@host:port/database, special characters percent-encoded",
         )
     role, database = (engine.name(str(parts.get(part))) for part in ("user", "dbname"))
-    if "CONNECT privilege" in message:
+    if "CONNECT privilege" in str(error):
         return "As the database's owner:", f"GRANT CONNECT ON DATABASE {database} TO {role}"
-    if "not permitted to log in" in message:
+    if "not permitted to log in" in str(error):
         return "As a superuser:", f"ALTER ROLE {role} LOGIN"
-    if "password authentication failed" in message:
-        return ("Check user and password in source.url; a superuser sets another with ALTER ROLE … PASSWORD",)
-    return ("Check source.url, that the server is up, and that its pg_hba.conf lets this machine in",)
+    return (next_step(error),)
 
 
 def _check_connection(area: Area, server: Server) -> None:
@@ -109,7 +121,7 @@ def _check_connection(area: Area, server: Server) -> None:
         f"PostgreSQL {info.parameter_status('server_version')} at {place}, database {server.database}, "
         f"as {server.role}, {'with' if encrypted else 'without'} TLS",
     )
-    if not encrypted and not (info.host.startswith(("/", "127.")) or info.host in ("localhost", "::1", "")):
+    if not encrypted and not is_this_machine(info.host):
         area.warn(
             "tls",
             "data and the login cross the network in the clear",
@@ -191,20 +203,19 @@ def _check_clock(area: Area, server: Server) -> None:
         area.ok("clock", "the source's clock and this machine's agree")
 
 
-def _check_session(area: Area, server: Server, source: SourceSettings) -> None:
+def _check_session(area: Area, server: Server) -> None:
     connection = server.connection
-    before = _timeouts(connection)
-    prepare_session(connection, source)
-    left = _timeouts(connection)
+    before, left = _timeouts(psycopg.Cursor(connection)), _timeouts(connection.cursor())
+    left.pop("idle_in_transaction_session_timeout", None)  # a batch shows life more often than it is set to
     row = connection.execute(
         "SELECT pg_backend_pid(), current_setting('old_snapshot_threshold', true)"
     ).fetchone()
     assert row is not None
     if row[0] != connection.info.backend_pid:
-        area.warn(
+        area.ok(
             "pooler",
-            "a connection pooler stands between: what a session sets must last for the session",
-            "Point source.url at the server itself, or at a pool in session mode",
+            "a connection pooler stands between: all that a batch sets or locks ends with its transactions, and its pool "
+            f"needs {_CONNECTIONS_MAX} free connections",
         )
     if row[1] not in (None, "-1"):
         area.warn(
@@ -233,9 +244,9 @@ def _check_session(area: Area, server: Server, source: SourceSettings) -> None:
         area.ok("timeouts", "no timeout cuts a long read short")
 
 
-def _timeouts(connection: psycopg.Connection) -> dict[str, str]:
+def _timeouts(cursor: psycopg.Cursor) -> dict[str, str]:
     """The timeouts that are in force."""
-    rows = connection.execute(
+    rows = cursor.execute(
         "SELECT name, current_setting(name) FROM pg_catalog.pg_settings WHERE name = ANY(%s) AND setting <> '0'",
         (list(_TIMEOUTS),),
     ).fetchall()

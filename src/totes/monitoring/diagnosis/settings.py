@@ -7,14 +7,15 @@ import re
 import shutil
 import stat
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from totes.config import Settings
-from totes.errors import ConfigurationError, SecretUnavailable
+from totes.errors import TotesError
 from totes.monitoring.diagnosis.check import Area, some
 from totes.redaction import redact
-from totes.warehouse.connection import dialect_of, duckdb_file
+from totes.warehouse.connection import duckdb_file
 
 FREE_BYTES_MIN = 1 << 30
 _SIZES = {"K": 10, "M": 20, "G": 30, "T": 40}
@@ -46,10 +47,8 @@ def _check_file(area: Area, file: Path) -> None:
 
 def _check_secrets(area: Area, settings: Settings) -> None:
     for resolve in (settings.source_url, settings.warehouse_url):
-        try:
+        with area.attempt("secrets", "fetching a secret", "See docs/how-to/secrets.md"):
             resolve()
-        except (ConfigurationError, SecretUnavailable) as error:
-            area.fail("secrets", error.what, error.hint or "See docs/how-to/secrets.md")
     if not area.failed("secrets"):
         area.ok("secrets", "source.url and warehouse.url are known")
 
@@ -74,8 +73,9 @@ def _check_disk(area: Area, settings: Settings) -> None:
     places += [
         settings.path(url) for url in (settings.lake.ingestion, settings.lake.processed) if "://" not in url
     ]
-    with suppress(ConfigurationError, SecretUnavailable):  # told elsewhere
-        if dialect_of(url := settings.warehouse_url()) == "duckdb":
+    url = known_url(settings.warehouse_url)
+    if url and url.startswith("duckdb:"):
+        with suppress(TotesError):  # a URL that is no file's: the check of the warehouse says so
             places.append(duckdb_file(url, settings.base).parent)
     devices: dict[int, list[Path]] = {}
     for place in dict.fromkeys(places):
@@ -99,6 +99,14 @@ def _check_memory(area: Area, settings: Settings) -> None:
         area.warn("memory", found, "Set lake.memory to less: what does not fit is spilled to disk")
     else:
         area.ok("memory", found)
+
+
+def known_url(resolve: Callable[[], str]) -> str | None:
+    """A URL of the settings, or None where the secret that it names cannot be fetched: the check `secrets` says why."""
+    try:
+        return resolve()
+    except TotesError:
+        return None
 
 
 def existing(folder: Path) -> Path:

@@ -11,9 +11,10 @@ from psycopg.rows import class_row
 
 from totes import engine
 from totes.config import SourceSettings
+from totes.display import count
 from totes.errors import SourceRefused
 from totes.ingestion.catalog import SourceTable, select_tables
-from totes.monitoring.diagnosis.check import Area, count, some
+from totes.monitoring.diagnosis.check import Area, some
 from totes.monitoring.diagnosis.server import Server
 
 TABLES_SQL = resources.files("totes.monitoring.diagnosis").joinpath("tables.sql").read_text(encoding="utf-8")
@@ -24,7 +25,11 @@ _ROW_KEY = "row_id"
 
 @dataclass(frozen=True)
 class Facts:
-    """What the catalog says of a table; see tables.sql. `unique_columns` are those of a unique index without NULLs."""
+    """What the catalog says of a table; see tables.sql.
+
+    `unique_columns` are those of a unique index without NULLs, `blind` those whose collation takes different characters for
+    equal.
+    """
 
     name: str
     kind: str
@@ -37,6 +42,7 @@ class Facts:
     names: list[str]
     times: list[str]
     numbered: list[str]
+    blind: list[str]
     unique_columns: list[str]
     children: list[str]
     foreign_partitions: list[str]
@@ -183,8 +189,9 @@ def _check_captured(area: Area, server: Server, source: SourceSettings, table: F
     if table.children:
         area.warn(
             "inheritance",
-            f"{full} is captured without the rows of the tables that inherit from it ({some(table.children)})",
-            "Nothing, if these are captured on their own; otherwise let the model read a view over all of them",
+            f"{full} is captured with the rows of the tables that inherit from it ({some(table.children)}): its key is not "
+            "enforced over all of them, and where two rows have the same one, the table is left out",
+            "Nothing, as long as the key is of one row in all of these tables",
         )
     if table.foreign_partitions:
         area.warn(

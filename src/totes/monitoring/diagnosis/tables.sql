@@ -14,6 +14,12 @@ SELECT
     columns.numbered,
     ARRAY(
         SELECT attribute.attname::text
+        FROM pg_catalog.pg_attribute AS attribute JOIN pg_catalog.pg_collation AS rule ON rule.oid = attribute.attcollation
+        WHERE attribute.attrelid = relation.oid AND attribute.attnum > 0 AND NOT rule.collisdeterministic
+        ORDER BY attribute.attnum
+    ) AS blind,
+    ARRAY(
+        SELECT attribute.attname::text
         FROM pg_catalog.pg_attribute AS attribute
         WHERE attribute.attrelid = relation.oid AND attribute.attnum = ANY (best.indkey::int2[])
         ORDER BY array_position(best.indkey::int2[], attribute.attnum)

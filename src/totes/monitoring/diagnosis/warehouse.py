@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,17 +11,19 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from totes import engine
-from totes.errors import ConfigurationError, SecretUnavailable, TotesError
+from totes.display import count
+from totes.errors import TotesError
 from totes.lake.journal import processed_journal
-from totes.monitoring.diagnosis.check import Area, count, some
-from totes.monitoring.diagnosis.settings import existing
+from totes.monitoring.diagnosis.check import Area, some
+from totes.monitoring.diagnosis.settings import existing, known_url
 from totes.pipeline import Pipeline
-from totes.star.declaration import KEPT, LEDGER
+from totes.star.declaration import LEDGER
 from totes.star.model import Model
 from totes.star.project import Project
 from totes.warehouse.adapter import Warehouse
 from totes.warehouse.connection import dialect_of, duckdb_file, schema_of
 from totes.warehouse.ddl import OWN_SCHEMAS, Dialect, column_type
+from totes.warehouse.inspection import Inspection
 from totes.warehouse.stage import check_same_lake
 
 VERSION_MIN = 13  # trim_scale() came with it
@@ -56,17 +59,20 @@ def check_warehouse(
         source: the source's cluster and database, where these are known.
     """
     settings = pipeline.settings
+    url = known_url(settings.warehouse_url)
+    if url is None:
+        area.skip("connection", "warehouse.url is not known")
+        return
     try:
-        url = settings.warehouse_url()
         dialect = dialect_of(url)
-    except (ConfigurationError, SecretUnavailable) as error:
+    except TotesError as error:
         area.fail("connection", error.what, error.hint or "Correct warehouse.url")
         return
     schema = schema_of(url, settings.warehouse.schema_)
     if dialect == "duckdb" and not _check_file(area, pipeline, url, schema):
         return
     try:
-        with pipeline.warehouse() as warehouse:
+        with pipeline.warehouse(read_only=True) as warehouse:
             place = _Place(area, warehouse, schema, project)
             if dialect == "postgresql":
                 with area.attempt("connection", "asking the warehouse"):
@@ -74,7 +80,7 @@ def check_warehouse(
             else:
                 area.ok("connection", f"{duckdb_file(url, settings.base)} can be opened")
             with area.attempt("tables", "looking at the warehouse's tables"):
-                _check_tables(place, dialect)
+                _check_tables(place, pipeline, dialect)
             with area.attempt("ledger", "reading the ledger"):
                 _check_ledger(place, pipeline)
     except TotesError as error:
@@ -169,7 +175,7 @@ def _check_postgresql(place: _Place, source_schema: str, source: tuple[str, str]
 def _check_rights(place: _Place, role: str, database: str) -> None:
     area, schema, quoted_role = place.area, place.schema, engine.name(role)
     literal = engine.text(schema)
-    names = [LEDGER, KEPT, *(model.name for model in (place.project.models if place.project else ()))]
+    names = [LEDGER, *(model.name for model in (place.project.models if place.project else ()))]
     there = {name for (name,) in place.rows(
         "SELECT relname::text FROM pg_class WHERE relkind IN ('r', 'p')"
         f" AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = {literal})"
@@ -216,25 +222,28 @@ def _check_rights(place: _Place, role: str, database: str) -> None:
         area.ok("grants", f"{role} may do in the schema {schema} what a load needs")
 
 
-def _check_tables(place: _Place, dialect: Dialect) -> None:
-    """Looks for relations under the star's names that no load has made."""
+def _check_tables(place: _Place, pipeline: Pipeline, dialect: Dialect) -> None:
+    """Looks for relations under the star's names that totes has not made, and for what is gone of those that it has."""
     if place.project is None:
         place.area.skip("tables", "the project cannot be loaded")
         return
     area, present = place.area, _present(place, dialect)
+    made = Inspection.of(place.rows, place.schema, dialect).listed | _loaded(place, pipeline)
     found = 0
     for model in place.project.models:
-        names = [model.name, *([f"{model.name}_current"] if model.versioned else [])]
+        current = f"{model.name}_current"
         if dialect == "postgresql":
             _check_name_lengths(area, model)
-        kinds = [present[name][0] for name in names if name in present]
-        if not kinds:
-            continue
-        if LEDGER in present and kinds == ["table", "view"][: len(names)]:
+        kinds = [present[name][0] for name in (model.name, current) if name in present]
+        if model.name in made and present.get(model.name, ("",))[0] == "table":
             found += 1
             _check_columns(place, dialect, model, present[model.name][1])
+            if current not in present:
+                area.warn("views", f"{current} is gone", "Run totes load: it makes the view again")
             continue
-        in_the_way = [name for name in names if name in present]
+        if not kinds:
+            continue
+        in_the_way = [name for name in (model.name, current) if name in present]
         sql = [
             f"ALTER {present[name][0].upper()} {place.quoted(name)} RENAME TO {engine.name(f'{name}_of_others')}"
             for name in in_the_way
@@ -252,6 +261,16 @@ def _check_tables(place: _Place, dialect: Dialect) -> None:
         )
 
 
+def _loaded(place: _Place, pipeline: Pipeline) -> frozenset[str]:
+    """The tables that batches were loaded into, if the warehouse is of this lake."""
+    with suppress(TotesError):  # another lake's, or not to be read: the ledger's check says so
+        newest = place.warehouse.newest()
+        journal = processed_journal(pipeline.processed_store)
+        check_same_lake(journal, journal.last(), newest)
+        return frozenset(journal.read(newest.batch).models) if newest else frozenset()
+    return frozenset()
+
+
 def _check_columns(place: _Place, dialect: Dialect, model: Model, actual: dict[str, str]) -> None:
     expected = {column.name: column_type(column, dialect) for column in model.columns}
     if dialect == "postgresql":
@@ -262,12 +281,11 @@ def _check_columns(place: _Place, dialect: Dialect, model: Model, actual: dict[s
     wrong = [f"{name} is {actual.get(name, 'missing')}" for name, kind in expected.items()
              if actual.get(name, "").replace(" ", "") != kind.replace(" ", "")]  # fmt: skip
     if wrong:
-        other = f"{model.name}_of_others"
         place.area.fail(
             "tables",
-            f"{model.name} has not the columns that its model declares: {some(wrong)}",
-            "Set warehouse.url to an empty place and run totes load; or, if no load has made it, as its owner:",
-            f"ALTER TABLE {place.quoted(model.name)} RENAME TO {engine.name(other)}",
+            f"{model.name} does not have the columns that its model declares: {some(wrong)}",
+            "If the model was changed, run totes apply. If the table was altered, undo that, "
+            f"or make it again from the lake: totes replay --table {model.name}",
         )
 
 
@@ -301,7 +319,7 @@ def _present(place: _Place, dialect: Dialect) -> dict[str, tuple[str, dict[str, 
 
 def _check_name_lengths(area: Area, model: Model) -> None:
     names = [
-        f"{model.name}_current" if model.versioned else model.name,
+        f"{model.name}_current",
         *(column.name for column in model.columns),
     ]
     for name in names:

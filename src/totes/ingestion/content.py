@@ -1,0 +1,125 @@
+"""What the lake says that each row of a table holds: digests of captured rows, to be compared with those of present ones.
+
+It serves where marks do not tell what is new. Reading all packets of a table takes a while; the engine spills what does not fit.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from totes import engine
+from totes.ingestion import lines
+from totes.ingestion.capture import key_column, position_column, written_as
+from totes.ingestion.catalog import SourceTable
+from totes.lake.journal import Journal
+from totes.lake.manifest import IngestionManifest, SourceColumn, TableChanges
+from totes.lake.packets import read_packets
+from totes.lake.workspace import Workspace
+
+DIGEST = "digest"
+
+
+class _Packets(NamedTuple):
+    batch: int
+    compression: str
+    table: TableChanges
+
+
+class CapturedContent:
+    """The newest captured content of each row, by its key, up to a batch."""
+
+    def __init__(self, journal: Journal[IngestionManifest], workspace: Workspace, batch: int) -> None:
+        self._journal = journal
+        self._workspace = workspace
+        self._batch = batch
+        self._packets: dict[str, list[_Packets]] | None = None
+
+    def digests(self, table: SourceTable, target: str) -> bool:
+        """Makes a table of the keys of captured rows, as `k0`, `k1`, …, with a `digest` of what the lake has of each.
+
+        A row that was deleted has none. What was captured is compared column by column, under the columns' present names: a
+        column that a row was captured without counts as NULL in it.
+
+        Args:
+            table: the table, whose key was the same in all batches.
+            target: the name of the table to be made.
+
+        Returns:
+            False, and no table, where names of the columns differ in their case only, so that their lines cannot be told apart.
+
+        Raises:
+            LakeDamaged: an object of the lake is not what it should be.
+        """
+        if len({column.name.lower() for column in table.columns}) < len(table.columns):
+            return False
+        keys = [key_column(number) for number in range(len(table.key))]
+        columns = [table.columns[position].entry for position in table.key_positions]
+        types = [f"{key} {column.raw_type}" for key, column in zip(keys, columns, strict=True)]
+        connection, versions = self._workspace.connect(), self._workspace.new_table()
+        try:
+            connection.execute(
+                f"CREATE TABLE {versions} ({', '.join(types)}, {DIGEST} UHUGEINT, batch BIGINT)"
+            )
+            for packets in self._packets_of(table.name):
+                present = {column.name: column for column in packets.table.columns}
+                raw = (
+                    f"CAST({engine.name(column.name)} AS {column.raw_type}) AS {key}"
+                    for key, column in zip(keys, columns, strict=True)
+                )
+                digest = _digest(
+                    (entry, engine.name(entry.name)) if (entry := present.get(column.name)) else None
+                    for column in table.columns
+                )
+                selected = f"{', '.join(raw)}, CASE WHEN _op <> 'delete' THEN {digest} END, {packets.batch}"
+                with self._journal.store.local(list(packets.table.objects)) as files:
+                    read_packets(
+                        connection,
+                        packets.table,
+                        files,
+                        packets.compression,
+                        lambda rows, selected=selected: connection.execute(  # type: ignore[misc]
+                            f"INSERT INTO {versions} SELECT {selected} FROM ({rows})"
+                        ),
+                    )
+            connection.execute(
+                f"CREATE TABLE {target} AS SELECT {engine.names(keys)}, arg_max_null({DIGEST}, batch) AS {DIGEST}"
+                f" FROM {versions} GROUP BY ALL"
+            )
+        finally:
+            connection.close()
+            self._workspace.drop([versions])
+        return True
+
+    def _packets_of(self, table: str) -> list[_Packets]:
+        if self._packets is None:
+            found = defaultdict(list)
+            for batch in range(1, self._batch + 1):
+                manifest = self._journal.read(batch)
+                for name, changes in manifest.tables.items():
+                    if changes.objects:
+                        found[name].append(_Packets(batch, manifest.compression, changes))
+            self._packets = found
+        return self._packets.get(table, [])
+
+
+def digest_of(table: SourceTable) -> str:
+    """The digest of a row that has been read in its raw form, as `CapturedContent` has it of what was captured."""
+    values = ((column.entry, position_column(number)) for number, column in enumerate(table.columns))
+    return _digest(
+        (entry, lines.on_one_line(value) if entry.kind == "json" else value) for entry, value in values
+    )
+
+
+def _digest(columns: Iterable[tuple[SourceColumn, str] | None]) -> str:
+    """SQL of the digest of a row's values, None where there is none; a value of another type is another value.
+
+    What a model makes of a value depends on its type, so that a column of another one has to be captured again.
+    """
+    parts = (_form(*column) if column else "''" for column in columns)
+    return f"md5_number(concat_ws(chr(0), {', '.join(parts)}))"
+
+
+def _form(column: SourceColumn, value: str) -> str:
+    return f"coalesce({engine.text(written_as(column.type))} || to_json({value})::VARCHAR, '')"

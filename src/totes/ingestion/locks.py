@@ -1,0 +1,100 @@
+"""Locks on the source's tables: the weakest there is, all of them before the snapshot, and no wait while one is held."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+
+import psycopg
+
+from totes.config import SourceSettings
+from totes.errors import SourceError, TableUnreadable
+from totes.ingestion.catalog import Selection, SourceTable, select_tables
+from totes.ingestion.session import begin
+from totes.messages import message
+from totes.sqlstate import concerns_all, next_step
+
+UNREADABLE = (
+    "Correct there what the message says; a table that no model reads can be left out with source.exclude"
+)
+_OPENINGS_MAX = 10
+
+
+def begin_locked(control: psycopg.Connection, source: SourceSettings, needed: frozenset[str]) -> Selection:
+    """Begins a transaction that has all tables locked that it selects; where one came or went meanwhile, once more.
+
+    Nothing is locked while it waits for a table: nobody ever waits for a batch that waits itself.
+    """
+    waiting_ends = time.monotonic() + source.lock_timeout.total_seconds()
+    refused: dict[str, TableUnreadable] = {}
+    openings = 0
+    while openings < _OPENINGS_MAX:
+        begin(control, source.lock_timeout, "READ COMMITTED")
+        expected = _without(select_tables(control, source, needed), refused)
+        control.execute("COMMIT")
+        begin(control, source.lock_timeout)
+        blocked = _first_blocked(control, expected.tables)
+        if blocked:
+            control.execute("ROLLBACK")
+            patience = timedelta(seconds=max(0.001, waiting_ends - time.monotonic()))
+            failure = _wait_for(control, blocked, patience)
+            if failure:
+                refused[blocked.name] = failure
+            openings += failure is None
+            continue
+        selection = _without(select_tables(control, source, needed), refused)
+        if {table.name for table in selection.tables} == {table.name for table in expected.tables}:
+            return selection
+        control.execute("ROLLBACK")
+        openings += 1
+    raise SourceError("tables come and go, or are locked again and again, while the source is being opened")
+
+
+def _first_blocked(control: psycopg.Connection, tables: tuple[SourceTable, ...]) -> SourceTable | None:
+    """Locks tables, without waiting, until one is not to be had."""
+    for table in tables:
+        try:
+            if table.lockable:
+                control.execute(f"{lock_statement([table])} NOWAIT".encode())
+        except psycopg.Error as error:
+            if concerns_all(error):
+                raise
+            return table
+    return None
+
+
+def _wait_for(control: psycopg.Connection, table: SourceTable, patience: timedelta) -> TableUnreadable | None:
+    """Waits until a table can be locked; gives the reason where it cannot."""
+    begin(control, patience)
+    try:
+        control.execute(lock_statement([table]).encode())
+    except psycopg.errors.UndefinedTable:
+        return None  # the catalog says what is there now
+    except psycopg.Error as error:
+        if concerns_all(error):
+            raise
+        return TableUnreadable(
+            f"locking {table.name} failed: {message(error)}",
+            hint=next_step(error, otherwise=UNREADABLE),
+        )
+    finally:
+        with suppress(psycopg.OperationalError):
+            control.execute("ROLLBACK")
+    return None
+
+
+def lock_statement(tables: Iterable[SourceTable]) -> str:
+    """The statement that keeps tables from being changed or emptied; nothing where none can be locked."""
+    listed = ", ".join(table.reference for table in tables if table.lockable)
+    return f"LOCK TABLE {listed} IN ACCESS SHARE MODE" if listed else ""
+
+
+def _without(selection: Selection, refused: dict[str, TableUnreadable]) -> Selection:
+    """The selection without the tables that are refused."""
+    if not refused:
+        return selection
+    tables = tuple(table for table in selection.tables if table.name not in refused)
+    return replace(selection, tables=tables, left_out={**selection.left_out, **refused})

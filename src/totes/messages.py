@@ -1,0 +1,163 @@
+"""What the error of a database, of a driver or of the engine says, without the value of any row.
+
+Databases quote rows: `Key (email)=(…) already exists`, `invalid input syntax for type integer: "…"`. Alerts, logs and
+reports go to more people than the rows do. Every text of such an error, and every traceback, is made here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import traceback
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+from totes.redaction import redact
+
+# Classes of SQLSTATE whose messages name connections, rights, resources, and things of the catalog. In all others (data,
+# constraints, and whatever a trigger raises) a message may quote a row.
+_WITHOUT_VALUES = frozenset(
+    "01 03 08 0A 0B 0L 0P 20 24 25 26 28 2B 2D 34 3B 3D 3F 40 42 53 54 55 57 58 72 XX".split()  # noqa: SIM905
+)
+_NAMED = ("table", "column", "constraint", "datatype")
+# Errors of the engine that quote values; the others name files, tables, columns and settings.
+_QUOTING = re.compile(
+    r"\b(Conversion|Out of Range|Constraint|Invalid Input|TransactionContext|Serialization|Mismatch Type|Invalid type)"
+    " Error: "
+)
+_NAMES_ONLY = re.compile(r"(NOT NULL|CHECK) constraint failed|Failed to commit: Could not \w+ file ")
+# Of errors of the kind that a model's own error() raises too, these are the engine's.
+_INVALID_INPUT = re.compile(
+    r"Could not parse|Malformed JSON|JSON transform error|Failed to cast|No magic bytes|Invalid UTF|CSV Error"
+    r"|\"?maximum_object_size"
+)
+_IN_JSON = re.compile(r'"exception_message":("(?:[^"\\]|\\.)*")')
+_SERVER_SAID = re.compile(
+    r"(?:ERROR|FATAL|PANIC):\s+(?P<said>.*?)\s*(?:\n|DETAIL:|HINT:|CONTEXT:|LINE \d|Query was:|\.? ?SQLSTATE:|$)",
+    re.DOTALL,
+)
+_SQLSTATE = re.compile(r"SQLSTATE: (\w{5})")
+_STATEMENT = re.compile(r" ?(query '.*'|Query was: .*)", re.DOTALL)
+
+
+def message(error: BaseException) -> str:
+    """What an error says, in one line, without a secret and without the value of any row."""
+    return redact(" ".join(_text(error).split()))
+
+
+def engine_message(text: str) -> str:
+    """What the engine says, in one line, with `…` in the place of values."""
+    told = _IN_JSON.search(text)  # a fault of a file that another thread met is told in JSON within the text
+    text = str(json.loads(told.group(1))) if told else text
+    found = _QUOTING.search(text)
+    if not found:
+        return text.strip().partition("\n")[0]
+    head, said = text[: found.end()].strip(), text[found.end() :]
+    if server := _SERVER_SAID.search(
+        said
+    ):  # the engine read rows of a driver, which does not give the SQLSTATE
+        return _masked(server.group("said"))
+    if _NAMES_ONLY.match(said):
+        return f"{head} {said}".partition("\n")[0]
+    if found.group(1) == "Invalid Input" and not _INVALID_INPUT.search(said):
+        return f"{head} what it says may quote a row, and is not shown"
+    return f"{head} {_masked(said)}"
+
+
+def _masked(said: str) -> str:
+    """A message without what is in quotes, and without numbers; a value may hold quotes and line ends itself."""
+    said = said.replace("can't", "cannot")
+    quoted = re.search("['\"]", said)
+    if quoted:  # all up to the last quote is taken for it
+        rest = said[quoted.end() :].rpartition("\n\nLINE ")[0] or said[quoted.end() :]
+        said = f"{said[: quoted.start()]}…{rest[rest.rfind(quoted.group()) + 1 :] if quoted.group() in rest else ''}"
+    return re.sub(r"(?<![A-Za-z_\d])[-+]?\d[\d.,:eE+-]*", "…", said.partition("\n")[0]).strip()
+
+
+def traceback_text(error: BaseException) -> str:
+    """The traceback of an error and of those that it came from, without secrets and values of rows."""
+    text = "".join(traceback.format_exception(error))
+    for one in _chain(error):
+        shown = str(one)
+        if shown and _quotes_rows(one):
+            text = text.replace(shown, message(one))
+    return redact(text)
+
+
+def exception_text(exc_info: tuple[type[BaseException], BaseException, TracebackType | None]) -> str:
+    """The traceback of what `sys.exc_info()` gives, as `traceback_text`; for the log."""
+    return traceback_text(exc_info[1])
+
+
+def _quotes_rows(error: BaseException) -> bool:
+    return hasattr(error, "sqlstate") or _is_engines(error) or bool(_problems(error))
+
+
+def _chain(error: BaseException | None, seen: frozenset[int] = frozenset()) -> Iterator[BaseException]:
+    if error is None or id(error) in seen:
+        return
+    yield error
+    for one in (error.__cause__, error.__context__):
+        yield from _chain(one, seen | {id(error)})
+
+
+def _is_engines(error: BaseException) -> bool:
+    return any(kind.__module__ in ("_duckdb", "duckdb") for kind in type(error).__mro__)
+
+
+def _text(error: BaseException) -> str:
+    if hasattr(error, "sqlstate"):
+        return _database_message(error)
+    if problems := _problems(error):
+        return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in problems)
+    text = str(error)
+    return engine_message(text) if _is_engines(error) or _QUOTING.search(text) else text
+
+
+def _problems(error: Any) -> list[dict[str, Any]]:
+    """What pydantic found in a document, without the input, which it quotes in its own text."""
+    listed: list[dict[str, Any]] = error.errors(include_input=False) if hasattr(error, "error_count") else []
+    return listed
+
+
+def _database_message(error: Any) -> str:
+    """Of PostgreSQL's own fields what names things; of what a driver says itself, all but the statement."""
+    fields, text = _fields(error), str(error)
+    found = _SQLSTATE.search(text)
+    state = error.sqlstate or (found.group(1) if found else None)
+    said = _SERVER_SAID.search(text)
+    primary = fields.get("message_primary") or (said.group("said") if said and state else None)
+    if state is None or primary is None:
+        return engine_message(text) if _QUOTING.search(text) else _STATEMENT.sub("", text)
+    if state[:2] in _WITHOUT_VALUES:
+        return str(primary)
+    named = [f"{kind} {fields[f'{kind}_name']}" for kind in _NAMED if fields.get(f"{kind}_name")]
+    return f"{_condition(state)}{': ' if named else ''}{', '.join(named)} (SQLSTATE {state})"
+
+
+def _fields(error: Any) -> dict[str, Any]:
+    """PostgreSQL's diagnostic fields, as either driver has them."""
+    if diagnosis := getattr(error, "diag", None):
+        names = ("message_primary", *(f"{kind}_name" for kind in _NAMED))
+        return {name: getattr(diagnosis, name) for name in names}
+    return {
+        bytes_or_text(name).removeprefix("PG_DIAG_").lower(): bytes_or_text(value)
+        for name, value in getattr(error, "details", None) or ()
+    }
+
+
+def bytes_or_text(value: bytes | str) -> str:
+    """A field of a driver's error as text."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def _condition(state: str) -> str:
+    """PostgreSQL's name of a condition, in words: `unique violation` of 23505."""
+    from psycopg.errors import lookup
+
+    try:
+        name = lookup(state).__name__
+    except KeyError:
+        return "an error that the database's own code raised"
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()

@@ -1,0 +1,98 @@
+"""The way of alerts to people: each goes to each receiver as soon as that takes it, in order, through Apprise.
+
+What a receiver has not taken stays in the pipeline's health and is sent after a later cycle. A message is marked once it is
+taken, so that a crash in between repeats one message at most.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from hashlib import sha256
+
+from totes.config import Settings
+from totes.display import escaped, one_line
+from totes.failpoint import reach
+from totes.log import logger
+from totes.monitoring.health import Health, Message, utc_now
+from totes.redaction import redact, without_secrets
+
+_LATE = timedelta(minutes=1)
+_UNSENT_MAX = 50
+_log = logger(stage="alert")
+
+
+def deliver(settings: Settings, health: Health, remember: Callable[[Health], None]) -> None:
+    """Sends what has not been sent; what fails is logged, and sent by a later call.
+
+    Args:
+        settings: whose `alerts.urls` are the receivers.
+        health: with the unsent messages, which are on disk already.
+        remember: keeps the health after each message that was taken.
+    """
+    receivers = {_identity(url.get_secret_value()): url.get_secret_value() for url in settings.alerts.urls}
+    messages = list(health.unsent)
+    for receiver, url in receivers.items():
+        for number, message in enumerate(messages):
+            if receiver in message.taken_by:
+                continue
+            if not _deliver(url, message):
+                break  # the later ones stay behind it, in order
+            messages[number] = message.model_copy(update={"taken_by": (*message.taken_by, receiver)})
+            reach("alert.sent")
+            remember(health.model_copy(update={"unsent": tuple(messages)}))
+    remaining = [message for message in messages if not set(receivers) <= set(message.taken_by)]
+    if not receivers:  # whoever is named later hears of what is wrong then
+        remaining = [message for message in messages if _is_open(message, health)]
+    if len(remaining) > _UNSENT_MAX:
+        _log.error(
+            "the oldest alerts that could not be sent are dropped", dropped=len(remaining) - _UNSENT_MAX
+        )
+    remaining = remaining[-_UNSENT_MAX:]
+    if len(remaining) < len(messages):
+        remember(health.model_copy(update={"unsent": tuple(remaining)}))
+
+
+def send(url: str, title: str, body: str) -> bool:
+    """Sends plain text to one receiver; gives whether it was taken."""
+    import apprise
+
+    logging.getLogger("apprise").setLevel(logging.CRITICAL)
+    sender = apprise.Apprise()
+    # A title becomes a mail's header, and must stay on its line.
+    title, body = one_line(redact(title)), escaped(redact(body))
+    return bool(
+        sender.add(url) and sender.notify(body=body, title=title, body_format=apprise.NotifyFormat.TEXT)
+    )
+
+
+def _deliver(url: str, message: Message) -> bool:
+    late = (
+        f"\nThis was to be sent at {message.at:%Y-%m-%d %H:%M:%S} UTC, and could not be."
+        if utc_now() - message.at > _LATE
+        else ""
+    )
+    fault = None
+    try:
+        if send(url, message.title, message.body + late):
+            return True
+    except Exception as error:  # of a service's plugin: a receiver that is broken stops nothing
+        fault = f"{type(error).__name__}: {error}"
+    _log.error(
+        "an alert could not be sent, and is sent after a later cycle; check alerts.urls",
+        title=message.title,
+        receiver=f"{url.partition(':')[0]}:…",
+        error=fault,
+    )
+    return False
+
+
+def _identity(url: str) -> str:
+    """What stands for a receiver in the health file; a password that is corrected does not make it another."""
+    return sha256(without_secrets(url).encode()).hexdigest()[:12]
+
+
+def _is_open(message: Message, health: Health) -> bool:
+    incident = health.incidents.get(message.subject)
+    return incident is not None and incident.since == message.at and not message.over

@@ -1,0 +1,152 @@
+"""Which objects of both lakes the versions of one row came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from totes import engine
+from totes.errors import ModelFailed
+from totes.lake.journal import Journal
+from totes.lake.manifest import IngestionManifest, ModelChanges, ProcessedManifest, StoredObject
+from totes.lake.packets import read_packets
+from totes.lake.store import Store
+from totes.pipeline import Pipeline
+from totes.processing.binding import bind_models, relations_at
+from totes.processing.query import BoundQuery
+from totes.processing.relation import source_relation
+from totes.star.model import Model
+
+
+class Origin:
+    """Where a row of a warehouse table came from, batch by batch; batches are asked for in order."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        model: Model,
+        processed: Journal[ProcessedManifest],
+        ingested: Journal[IngestionManifest],
+        row: dict[str, str],
+    ) -> None:
+        """Prepares to look.
+
+        Args:
+            pipeline: the pipeline.
+            model: the table's model.
+            processed: the processed lake's manifests.
+            ingested: the ingestion lake's manifests.
+            row: the row's key, as text by column.
+        """
+        self._pipeline = pipeline
+        self._model = model
+        self._processed = processed
+        self._ingested = ingested
+        self._row = row
+        self._chosen = matches(tuple(row), list(row.values()))
+        self._before: dict[str, set[tuple[str, ...]]] = {}
+        newest = processed.newest()
+        self._since = newest.models[model.name].since if newest and model.versioned else 0
+
+    def objects(self, batch: int) -> tuple[str, ...]:
+        """The packets of a batch with the source rows that the row came from, and the Parquet part that holds the row.
+
+        Source rows are those that it was joined from in this batch, and in the batch asked for before: one of these may
+        have been deleted. Where the lake does not say which they are, all packets of the batch that its model reads.
+        """
+        # Where the table began anew since, its rows stand in the batch of that.
+        changes = self._processed.read(max(batch, self._since)).models[self._model.name]
+        manifest = self._ingested.read(batch)
+        rows = self._source_rows(changes, manifest)
+        read = {relation.lower() for relation in self._model.relations}
+        packets = [
+            self._ingested.store.location(entry.path)
+            for name, table in manifest.tables.items()
+            if name.lower() in read
+            for entry in table.objects
+            if rows is None or _holds(self._ingested.store, entry, manifest, name, rows.get(name, set()))
+        ]
+        parts = (*changes.objects, *changes.removed)
+        held = [
+            self._processed.store.location(entry.path)
+            for entry in parts
+            if len(parts) == 1 or find_rows(self._processed.store, (entry,), self._chosen)
+        ]
+        return (*packets, *held)
+
+    def _source_rows(
+        self, changes: ModelChanges, manifest: IngestionManifest
+    ) -> dict[str, set[tuple[str, ...]]] | None:
+        """By table, the keys of the source rows; None where they are not known."""
+        project = self._pipeline.project
+        try:
+            [query] = bind_models((self._model,), relations_at(project, manifest))
+        except ModelFailed:
+            return None
+        if changes.query_sha256 != self._model.query_sha256(project.reference_content()):
+            return None  # the model has been changed since then
+        if query.keeps_lineage and manifest.batch < self._since:
+            return None  # of a table that began anew, the lake has the newest rows' alone
+        found = self._by_lineage(query, changes) if query.keeps_lineage else self._by_key(query)
+        known, self._before = (
+            {name: found.get(name, set()) | keys for name, keys in self._before.items()},
+            found,
+        )
+        return (found | known) or None
+
+    def _by_key(self, query: BoundQuery) -> dict[str, set[tuple[str, ...]]]:
+        key = tuple(self._row[carrier] for carrier in query.key_of_base() if carrier in self._row)
+        base = query.base.relation
+        return {base.name: {key}} if len(key) == len(base.key) > 0 else {}
+
+    def _by_lineage(self, query: BoundQuery, changes: ModelChanges) -> dict[str, set[tuple[str, ...]]]:
+        """What the batch's state says of the row: the key of each leaf's row, NULL where a join found none."""
+        leaves = [leaf for leaf in query.leaves if leaf.relation.is_source]
+        hidden = [part for leaf in leaves for part in leaf.key]
+        select = ", ".join(f"CAST({engine.name(part)} AS VARCHAR) AS {engine.name(part)}" for part in hidden)
+        found: dict[str, set[tuple[str, ...]]] = {}
+        for values in find_rows(self._processed.store, changes.state, self._chosen, select):
+            for leaf in leaves:
+                key = tuple(values[part] for part in leaf.key)
+                found.setdefault(leaf.relation.name, set()).update([key] if None not in key else [])
+        return found
+
+
+def find_rows(
+    store: Store, objects: tuple[StoredObject, ...], condition: str, select: str = "*"
+) -> list[dict[str, Any]]:
+    """The rows of Parquet objects that meet a condition, each by column."""
+    if not objects:
+        return []
+    connection = engine.connect(None, memory="1GB", reads=store.folders)
+    with store.local(list(objects)) as files:
+        result = connection.execute(f"SELECT {select} FROM {engine.parquet(files)} WHERE {condition}")
+        names = [column[0] for column in result.description or []]
+        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+
+def matches(columns: tuple[str, ...], key: Iterable[str]) -> str:
+    """The condition that columns have these values, as text."""
+    return " AND ".join(
+        f"CAST({engine.name(column)} AS VARCHAR) = {engine.text(value)}"
+        for column, value in zip(columns, key, strict=True)
+    )
+
+
+def _holds(
+    store: Store, entry: StoredObject, manifest: IngestionManifest, table: str, keys: set[tuple[str, ...]]
+) -> bool:
+    """Whether a packet has a change of one of these rows of its table."""
+    if not keys:
+        return False
+    relation = source_relation(table, manifest.tables[table])
+    wanted = " OR ".join(f"({matches(relation.key, key)})" for key in sorted(keys))
+    with store.local([entry]) as files:
+        connection = engine.connect(None, memory="1GB", reads=store.folders)
+        return read_packets(
+            connection,
+            relation,
+            files,
+            manifest.compression,
+            lambda rows: bool(engine.scalar(connection, f"SELECT count(*) FROM ({rows}) WHERE {wanted}")),
+        )

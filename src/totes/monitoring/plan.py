@@ -1,0 +1,192 @@
+"""What differs between the models and the star, what making it so does and costs, and what it loses. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from totes.errors import ModelFailed, TotesError
+from totes.lake.journal import Journal, ingestion_journal, processed_journal
+from totes.lake.manifest import IngestionManifest, ProcessedManifest
+from totes.pipeline import Pipeline
+from totes.processing.binding import bind_models, relations_at
+from totes.processing.choice import Cost, closed, rebuild_costs, without_loss
+from totes.processing.definitions import pending_changes, previous_models
+from totes.star.change import ModelChange
+from totes.star.model import Model
+from totes.warehouse.connection import schema_of
+from totes.warehouse.dependents import Dependent, dependents
+
+
+@dataclass(frozen=True)
+class PlannedChange:
+    """A model's change with what is known of it beforehand.
+
+    `cost` is what is read of the ingestion lake, `seconds` how long that took in an earlier batch, None where there is none
+    to go by. `versions` is the most that the table can have, where its query joins nothing. `reads` are columns of the
+    source that the query did not name before. `dependents` is what other people have on the table that does not survive.
+    `by_run` says that the next run makes the change by itself. `problem` is why it cannot be made.
+    """
+
+    change: ModelChange
+    cost: Cost
+    seconds: float | None = None
+    versions: int | None = None
+    reads: tuple[str, ...] = ()
+    dependents: tuple[Dependent, ...] = ()
+    by_run: bool = False
+    problem: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The change as `totes plan --json` has it."""
+        document = asdict(self.change)
+        del document["name"]
+        types = document["retyped"]
+        return document | {
+            "retyped": list(types),
+            "types": types,
+            "rows": self.cost.rows,
+            "bytes": self.cost.bytes,
+            "seconds": self.seconds,
+            "versions": self.versions,
+            "reads": self.reads,
+            "dependents": [f"{one.kind} {one.name}" for one in self.dependents],
+            "by_run": self.by_run,
+            "problem": self.problem,
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All changes, in the order in which they are made; `unknown` is why nothing is known of what others have on the tables."""
+
+    changes: dict[str, PlannedChange]
+    unknown: str | None = None
+
+    @property
+    def loses(self) -> tuple[str, ...]:
+        """What making these changes loses, all together."""
+        return tuple(f"{name}: {lost}" for name, one in self.changes.items() for lost in one.change.loses)
+
+    @property
+    def obstacles(self) -> tuple[str, ...]:
+        """What others have made on the tables and these changes do not leave: what it is, and the statement that drops it."""
+        return tuple(
+            f"{one.kind} {one.name} ({one.drop})"
+            for planned in self.changes.values()
+            for one in planned.dependents
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """The document of `totes plan --json`."""
+        document: dict[str, Any] = {
+            "changes": {name: one.as_json() for name, one in self.changes.items()},
+            "pending": bool(self.changes),
+        }
+        return document | ({"unknown": self.unknown} if self.unknown else {})
+
+
+def plan(pipeline: Pipeline) -> Plan:
+    """Compares the project's models with the star.
+
+    The lake is read, and the warehouse if it answers; the source is not asked.
+
+    Raises:
+        StoreError, LakeDamaged: the lake cannot be read.
+    """
+    project = pipeline.project
+    ingested, processed = (
+        ingestion_journal(pipeline.ingestion_store),
+        processed_journal(pipeline.processed_store),
+    )
+    changes, newest = pending_changes(project, processed), ingested.newest()
+    if not changes or newest is None:
+        return Plan({})
+    costs = rebuild_costs(project, ingested, changes)
+    rate = _seconds_a_row(ingested, processed)
+    small = without_loss(project, ingested, pipeline.settings.project.apply_rows)
+    by_run = closed(project, changes, small(changes))
+    star = processed.read(processed.last()).models
+    previous = previous_models(project, processed, star)
+    dependents, unknown = _dependents(pipeline, changes)
+    planned = {}
+    for name, change in changes.items():
+        model, before, cost = project.model(name), previous(name), costs[name]
+        reads: tuple[str, ...] = ()
+        versions, problem = None, None
+        if model:
+            try:
+                reads = tuple(sorted(_columns_read(pipeline, model, newest)))
+            except ModelFailed as error:
+                problem = str(error)
+            if before and not problem:
+                reads = tuple(sorted({*reads} - _columns_known(pipeline, before, newest)))
+            versions = None if model.joins else cost.rows
+        planned[name] = PlannedChange(
+            change,
+            cost,
+            None if rate is None else round(cost.rows * rate, 1),
+            versions,
+            reads,
+            dependents.get(name, ()),
+            name in by_run,
+            problem,
+        )
+    return Plan(planned, unknown)
+
+
+def _columns_read(pipeline: Pipeline, model: Model, newest: IngestionManifest) -> set[str]:
+    [query] = bind_models((model,), relations_at(pipeline.project, newest))
+    return {
+        f"{leaf.relation.name}.{column}"
+        for leaf in query.leaves
+        if leaf.relation.is_source
+        for column in leaf.named
+    }
+
+
+def _columns_known(pipeline: Pipeline, model: Model, newest: IngestionManifest) -> set[str]:
+    """What a previous query read; nothing where the source has not all of that any more."""
+    try:
+        return _columns_read(pipeline, model, newest)
+    except ModelFailed:
+        return set()
+
+
+def _seconds_a_row(
+    ingested: Journal[IngestionManifest], processed: Journal[ProcessedManifest]
+) -> float | None:
+    """How long processing took for a captured row, in the batch that had most of them."""
+    rows = {
+        batch: sum(entry.rows for table in ingested.read(batch).tables.values() for entry in table.objects)
+        for batch in range(1, processed.last() + 1)
+    }
+    largest = max(rows, key=lambda batch: rows[batch], default=0)
+    if not largest or not rows[largest]:
+        return None
+    manifest = processed.read(largest)
+    return (manifest.finished_at - manifest.started_at).total_seconds() / rows[largest]
+
+
+def _dependents(
+    pipeline: Pipeline, changes: Mapping[str, ModelChange]
+) -> tuple[dict[str, tuple[Dependent, ...]], str | None]:
+    """What of others does not survive the changes, by table; and why that is not known."""
+    found: dict[str, tuple[Dependent, ...]] = {}
+    try:
+        with pipeline.warehouse(read_only=True) as warehouse, warehouse.one_moment():
+            if warehouse.dialect == "duckdb":  # its views name what they read, and find it again
+                return {}, None
+            schema = schema_of(pipeline.settings.warehouse_url(), pipeline.settings.warehouse.schema_)
+            star = frozenset(model.name for model in pipeline.project.models) | changes.keys()
+            for name, change in changes.items():
+                gone = change.kind in ("removed", "key")
+                columns = (*change.dropped, *(change.renamed.get(one, one) for one in change.retyped))
+                of_others = dependents(
+                    lambda sql: warehouse.query(sql)[1], schema, name, columns, star, whole=gone
+                )
+                found[name] = tuple(one for one in of_others if one.stays)
+    except TotesError as error:
+        return {}, str(error)
+    return found, None

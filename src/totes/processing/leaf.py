@@ -1,0 +1,74 @@
+"""A leaf: one occurrence of a relation in a model's query, with what its rows carry along to the output rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from totes import engine
+from totes.processing.problem import Condition, found, problem
+from totes.processing.relation import Relation
+
+BAD, AT = "~bad", "~at"
+
+
+@dataclass
+class Leaf:
+    """One occurrence of a relation in a query.
+
+    `named` are the columns that the query names, and `computed` those of them that expressions compute with, as opposed to
+    those that are only passed on. No other column is typed: a table may have 1,600 of which a model names two.
+    """
+
+    index: int
+    relation: Relation
+    named: set[str] = field(default_factory=set)
+    computed: set[str] = field(default_factory=set)
+
+    @property
+    def name(self) -> str:
+        """The name of the leaf's common table expression."""
+        return f"~leaf{self.index}"
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The hidden columns with the key of the leaf's row; NULL where an outer join found none."""
+        return tuple(f"~k{self.index}.{number}" for number in range(len(self.relation.key)))
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """All hidden columns of the leaf."""
+        return (*self.key, f"{BAD}{self.index}", *((AT,) if self.index == 0 else ()))
+
+    def sql(self, rows: str) -> str:
+        """The leaf's definition over `rows`, a relation with the columns as they are held and, for a source table, `_at`."""
+        columns = []
+        for column in (column for column in self.relation.columns if column.name in self.named):
+            quoted = engine.name(column.name)
+            columns.append(f"{column.typed_expression(quoted)} AS {quoted}")
+            if column.carried_as_text:
+                columns.append(f"{column.raw_expression(quoted)} AS {engine.name(raw_name(column.name))}")
+        for hidden, key in zip(self.key, self.relation.key, strict=True):
+            columns.append(f"{engine.name(key)} AS {engine.name(hidden)}")
+        if self.index == 0:
+            columns.append(f"{'_at' if self.relation.is_source else 'NULL::TIMESTAMP'} AS {engine.name(AT)}")
+        typed = f"SELECT {', '.join(columns)} FROM {rows}"
+        # Around it, so that no value is typed twice.
+        return f"SELECT *, {self._bad()} AS {engine.name(BAD + str(self.index))} FROM ({typed})"
+
+    def _bad(self) -> str:
+        """The problems of a typed row whose values its expressions cannot compute with."""
+        conditions = []
+        for column in self.relation.columns:
+            if column.carried_as_text and not column.native and column.name in self.computed:
+                raw = engine.name(raw_name(column.name))
+                failed = f"({raw} IS NOT NULL AND {engine.name(column.name)} IS NULL)"
+                held = " whose numbers a DOUBLE holds" if column.typed == "JSON" else ""
+                kind = f"cannot be computed with, being no {column.typed}{held}"
+                of = f"{self.relation.name}.{column.name}"
+                conditions.append(Condition(failed, problem(of, kind, value=raw)))
+        return found(conditions)
+
+
+def raw_name(column: str) -> str:
+    """The name under which a leaf passes on a column's raw form."""
+    return f"{column}~raw"

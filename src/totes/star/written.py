@@ -1,0 +1,159 @@
+"""Expressions as their author wrote them: sqlglot reads a model's structure, and its expressions stay text.
+
+DuckDB's own parser says where the columns stand in that text (`syntax.py`). They alone can be exchanged for others.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, ClassVar
+
+from sqlglot import exp
+from sqlglot.dialects.duckdb import DuckDB
+from sqlglot.generators.duckdb import DuckDBGenerator
+from sqlglot.parsers.duckdb import DuckDBParser
+
+from totes.star.syntax import Name
+
+_SPAN, _SHOWN = "span", "shown"
+logging.getLogger("sqlglot").setLevel(logging.ERROR)
+
+
+class Written(exp.Expression):
+    """An expression: pieces of text, between which the columns of `expressions` stand.
+
+    `is_equality` says that it is the equality of two columns, `text` is all of it.
+    """
+
+    arg_types: ClassVar[dict[str, bool]] = {
+        "pieces": True,
+        "text": True,
+        "expressions": False,
+        "is_equality": False,
+    }
+
+
+class Dialect(DuckDB):
+    """DuckDB's dialect, but for some habits of its parser.
+
+    Types stay as they are written (NUMERIC is not made DECIMAL(18, 3)), functions take whatever they are given, what cannot be
+    read is no command, and expressions and queries know where they stand in the text.
+    """
+
+    class Parser(DuckDBParser):
+        """DuckDB's parser, with these habits."""
+
+        TYPE_CONVERTERS: ClassVar[dict[exp.DType, Any]] = {}
+
+        def _parse_as_command(self, start: Any) -> exp.Command:
+            found = self._curr.text if self._curr else "the end"
+            self.raise_error(f"'{found}' was not expected")
+            return exp.Command(this=start.text)
+
+        def validate_expression(self, expression: Any, args: list[Any] | None = None) -> Any:
+            """As sqlglot does, but that which arguments a function takes is for DuckDB to say."""
+            return (
+                expression
+                if isinstance(expression, exp.Func)
+                else super().validate_expression(expression, args)
+            )
+
+        def _parse_disjunction(self) -> exp.Expr | None:
+            first = self._curr
+            return self._placed(first, super()._parse_disjunction())
+
+        def _parse_equality(self, parse_is: bool = True) -> exp.Expr | None:
+            first = self._curr
+            return self._placed(first, super()._parse_equality(parse_is=parse_is))
+
+        def _parse_ddl_select(self) -> exp.Expr | None:
+            first = self._curr
+            return self._placed(first, super()._parse_ddl_select())
+
+        def _placed(self, first: Any, node: exp.Expr | None) -> exp.Expr | None:
+            if isinstance(node, exp.Expr) and first and self._prev:
+                node.meta[_SPAN] = (first.start, self._prev.end + 1)
+            return node
+
+    class Generator(DuckDBGenerator):
+        """DuckDB's generator, which knows written expressions."""
+
+        TRANSFORMS: ClassVar[dict[Any, Any]] = {
+            **DuckDBGenerator.TRANSFORMS,
+            Written: lambda generator, node: _text(node, [generator.sql(one) for one in node.expressions]),
+        }
+
+
+def span(node: exp.Expr) -> tuple[int, int] | None:
+    """Where an expression or a query stands in the text that it was parsed from."""
+    found: tuple[int, int] | None = node.meta.get(_SPAN)
+    return found
+
+
+def sql(node: exp.Expr) -> str:
+    """The text of a query, or of a part of it."""
+    return node.sql(dialect=Dialect)
+
+
+def as_written(query: exp.Select, text: str, start: int, line: int, names: list[Name]) -> exp.Select:
+    """The query, with all that it computes as its author wrote it; columns that are only passed on are columns.
+
+    Args:
+        query: the query as sqlglot has read it.
+        text: its text.
+        start: where that text begins in what sqlglot has read.
+        line: the line of the file in which it begins.
+        names: the columns that the text names.
+    """
+    written = query.copy()
+
+    def expression(node: exp.Expr) -> Written:
+        begin, end = (place - start for place in node.meta[_SPAN])
+        own = [name for name in names if name.start is not None and begin <= name.start and name.end <= end]
+        starts, ends = [name.start for name in own], [name.end for name in own]
+        pieces = [text[one:other] for one, other in zip([begin, *ends], [*starts, end], strict=True)]
+        columns = [_column(name, text) for name in own]
+        for column, place in zip(columns, starts, strict=True):
+            column.meta["line"] = line + text.count("\n", 0, place)
+        bare = node.unnest()
+        both = isinstance(bare, exp.EQ) and {type(side) for side in bare.unnest_operands()} == {exp.Column}
+        found = Written(pieces=pieces, text=text[begin:end], expressions=columns, is_equality=both)
+        found.meta["line"] = line + text.count("\n", 0, begin)
+        return found
+
+    for select in list(written.find_all(exp.Select)):
+        for projection in select.expressions:
+            body = projection.unalias()
+            if not isinstance(body, exp.Column):
+                body.replace(expression(body))
+        for join in select.args.get("joins") or []:
+            if join.args.get("on"):
+                join.set("on", expression(join.args["on"]))
+        where = select.args.get("where")
+        if where:
+            terms = list(where.this.flatten()) if isinstance(where.this, exp.And) else [where.this]
+            for term in terms:
+                term.replace(expression(term))
+    return written
+
+
+def engine_sql(text: str) -> Written:
+    """SQL of the engine's own, as an expression beside those of a model."""
+    return Written(pieces=[text], text=text)
+
+
+def _text(node: Written, columns: list[str]) -> str:
+    pieces = node.args["pieces"]
+    return f"({''.join(piece + column for piece, column in zip(pieces, [*columns, ''], strict=True))})"
+
+
+def _column(name: Name, text: str) -> exp.Column:
+    column, *further = (exp.to_identifier(part, quoted=True) for part in reversed(name.parts))
+    found = exp.column(column, *further[:3])
+    found.meta[_SHOWN] = text[name.start : name.end]
+    return found
+
+
+def shown(column: exp.Column) -> str:
+    """A column as its author wrote it."""
+    return str(column.meta.get(_SHOWN) or column.sql("duckdb"))
