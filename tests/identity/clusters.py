@@ -19,7 +19,10 @@ from totes.pipeline import Pipeline
 from totes.terrifictotes.binaries import find_binaries, prepare_folder, server_account
 from totes.terrifictotes.server import LocalServer
 
-SETTINGS = {"autovacuum": "off", "wal_level": "replica", "max_wal_senders": "5", "hot_standby": "on"}
+SETTINGS = {
+    "autovacuum": "off", "wal_level": "replica", "max_wal_senders": "5", "hot_standby": "on",
+    "synchronous_commit": "on",  # so that a commit has reached the disk, but where a test says otherwise
+}  # fmt: skip
 _PATIENCE_SECONDS = 30.0
 TABLE = ("CREATE TABLE t (id int PRIMARY KEY, v text)", "INSERT INTO t VALUES (1, 'a'), (2, 'b')")
 ROLE = (
