@@ -20,7 +20,6 @@ from totes.ingestion import reading
 from totes.ingestion.source import Snapshot
 from totes.lake.journal import ingestion_journal
 from totes.pipeline import Pipeline
-from totes.processing import changes
 
 MODELS = {
     "dim_place": "CREATE TABLE dim_place (place_id INTEGER PRIMARY KEY, name VARCHAR NOT NULL) AS SELECT place_id, name FROM place",
@@ -164,12 +163,8 @@ def test_long_rows_are_written_a_few_at_a_time(
     assert len(set(captured(pipeline, "stay", 1))) == 303
 
 
-@pytest.mark.parametrize("copied_max", [0, 50_000], ids=["as they are", "copied"])
-def test_rows_that_are_handed_on_are_those_that_the_lake_holds(
-    database: Database, pipelines: Any, monkeypatch: pytest.MonkeyPatch, copied_max: int
-) -> None:
-    """Processing takes a batch's rows from ingestion where it can: what it makes of them must not depend on that."""
-    monkeypatch.setattr(changes, "_COPIED_ROWS_MAX", copied_max)
+def test_rows_that_are_handed_off_are_those_that_the_lake_holds(database: Database, pipelines: Any) -> None:
+    """Processing uses the rows that ingestion handed off, if any: what it makes of them must not depend on that."""
     fill(database, 200)
     handed, read = pipelines(database), pipelines(database)
     for statement in (

@@ -92,8 +92,8 @@ def test_no_other_model_computes_what_one_has_in_quarantine(
     computed: dict[str, int] = {}
     compute = transform.Transformation.compute
 
-    def counted(part: transform.Transformation) -> None:
-        compute(part)
+    def counted(part: transform.Transformation, *touched: str) -> None:
+        compute(part, *touched)
         [(rows,)] = part._engine.execute(f"SELECT count(*) FROM {part.new}").fetchall()
         computed[part.model.name] = rows
 
@@ -116,7 +116,9 @@ def test_a_batch_that_is_made_on_purpose_tries_all_rows_again(
     computed = []
     compute = transform.Transformation.compute
     monkeypatch.setattr(
-        transform.Transformation, "compute", lambda part: (computed.append(part.model.name), compute(part))
+        transform.Transformation,
+        "compute",
+        lambda part, *touched: (computed.append(part.model.name), compute(part, *touched)),
     )
     cycle = pipeline.run(always=True)
     assert cycle.failures == {}

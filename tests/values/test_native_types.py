@@ -13,8 +13,7 @@ from tests.values.test_lake_values import captured, set_contrary, written
 from totes import engine
 from totes.ingestion import reading
 from totes.lake.journal import ingestion_journal
-from totes.lake.workspace import AtHand
-from totes.processing import changes
+from totes.lake.workspace import Handoff
 
 COLUMNS = {
     "small": "smallint",
@@ -84,18 +83,16 @@ def fill(database: Database, given: dict[str, list[str]]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "piece_bytes", "many"),
+    ("given", "piece_bytes"),
     [
-        ({}, 64 << 20, False),
-        ({}, 8192, True),
-        ({"day": MISSED["day"]}, 64 << 20, True),
-        ({"moment": MISSED["moment"][:1]}, 8192, False),
-        (MISSED, 64 << 20, False),
-        (MISSED, 8192, True),
+        ({}, 64 << 20),
+        ({"day": MISSED["day"]}, 64 << 20),
+        ({"moment": MISSED["moment"][:1]}, 8192),
+        (MISSED, 64 << 20),
+        (MISSED, 8192),
     ],
     ids=[
         "all held",
-        "all held, aside",
         "days",
         "one moment in one of the pieces",
         "all times",
@@ -103,13 +100,13 @@ def fill(database: Database, given: dict[str, list[str]]) -> None:
     ],
 )
 def test_native_values_are_those_of_text(
-    given: dict[str, list[str]], piece_bytes: int, many: bool, database: Database, make_pipeline: Any, write_project: Any,
+    given: dict[str, list[str]], piece_bytes: int, database: Database, make_pipeline: Any, write_project: Any,
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     fill(database, given)
     monkeypatch.setattr(reading, "PIECE_BYTES", piece_bytes)
     project = write_project(MODELS)
-    pipeline = make_pipeline(database.url, folder=tmp_path / "at hand", project=project)
+    pipeline = make_pipeline(database.url, folder=tmp_path / "handed off", project=project)
     from_lake = make_pipeline(
         database.url,
         folder=tmp_path / "from lake",
@@ -118,14 +115,12 @@ def test_native_values_are_those_of_text(
     )
     with pipeline.workspace() as workspace:
         pipeline.ingest(workspace=workspace)
-        rows = workspace.handed(ingestion_journal(pipeline.ingestion_store).read(1).sha256(), "t")
-        assert isinstance(rows, AtHand)
+        rows = workspace.handoff(ingestion_journal(pipeline.ingestion_store).read(1).sha256(), "t")
+        assert isinstance(rows, Handoff)
         missed = {name for like in given for name in ALIKE[like]}
         if given.keys() - {"day"}:
             missed.add("last_updated")
         assert rows.native == (COLUMNS.keys() | {"last_updated"}) - missed
-        if many:
-            monkeypatch.setattr(changes, "_COPIED_ROWS_MAX", 0)
         pipeline.process(workspace)
     monkeypatch.undo()
     expected = written(database)

@@ -22,7 +22,7 @@ from totes.ingestion.packets import PacketWriter
 from totes.ingestion.reading import ReadPiece, Rows, TableReader, too_large, union
 from totes.ingestion.source import Piece, Snapshot
 from totes.lake.manifest import IngestionManifest, LeftOut, Position, Rest, TableChanges
-from totes.lake.workspace import AtHand
+from totes.lake.workspace import Handoff
 from totes.log import logger
 
 _log = logger(stage="ingest")
@@ -250,10 +250,10 @@ class Capture:
             deleted = diff.deleted.name if diff.deleted else None
             self._known.learn(diff.table, names_of(diff.new), deleted, names_of(diff.remarked))
 
-    def at_hand(self) -> dict[str, AtHand]:
+    def handoffs(self) -> dict[str, Handoff]:
         """The rows that the batch's objects hold, by table."""
         return {
-            one.table.name: self._writer.at_hand(one.table, one.new, one.deleted)
+            one.table.name: self._writer.handoff(one.table, one.new, one.deleted)
             for one in self._diffs
             if one.new or one.deleted
         }

@@ -15,7 +15,7 @@ from totes.ingestion.capture import key_column, position_column, written_as
 from totes.ingestion.catalog import SourceTable
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest, SourceColumn, TableChanges
-from totes.lake.packets import read_packets
+from totes.lake.packets import PacketReader
 from totes.lake.workspace import Workspace
 
 DIGEST = "digest"
@@ -74,8 +74,7 @@ class CapturedContent:
                 )
                 selected = f"{', '.join(raw)}, CASE WHEN _op <> 'delete' THEN {digest} END, {packets.batch}"
                 with self._journal.store.local(list(packets.table.objects)) as files:
-                    read_packets(
-                        connection,
+                    PacketReader(connection).read(
                         packets.table,
                         files,
                         packets.compression,

@@ -10,7 +10,6 @@ from typing import Protocol, TypeVar
 import duckdb
 
 from totes import engine
-from totes.lake.workspace import AtHand, Workspace
 
 T = TypeVar("T")
 
@@ -35,73 +34,48 @@ class Captured(Protocol):
         """The names of the key's columns."""
 
 
-class ReadAnotherWay(Exception):
-    """Packets cannot be read this way, and may be in another, to which the reader has gone over; the transaction is lost."""
-
-
 class PacketReader:
-    """Reads packets on a connection, in the cheapest way that has not failed yet.
+    """Reads packets on a connection that is in no transaction, in the cheapest way that has not failed yet.
 
-    Lines are taken for JSON of a usual length; then of any length; then for text, since PostgreSQL takes half of a
-    surrogate pair for JSON and the engine does not. The engine's buffers are as large as the longest line.
+    Lines are read as JSON of a usual length; then of any length; then as text, since PostgreSQL accepts half of a
+    surrogate pair in JSON and the engine does not. The engine's buffers are as large as the longest line.
     """
 
     _CHECKED_BYTES_MAX = (16 << 20, 64 << 20, 256 << 20, 2 << 30)
     _TEXT_BYTES_MAX = 64 << 20
 
-    def __init__(self, connection: engine.Engine, workspace: Workspace | None = None) -> None:
-        self.engine = connection
-        self._workspace = workspace
-        self.has_views = False  # whether rows at hand were ever taken as they are, by a view
+    def __init__(self, connection: engine.Engine) -> None:
         self._limits = iter(self._CHECKED_BYTES_MAX)
         self._limit = next(self._limits)
         self._as_text = False
-
-    def at_hand(self, manifest_sha256: str, table: str) -> AtHand | None:
-        """The same rows, where a batch's changes of a table need not be read from the lake."""
-        return self._workspace.handed(manifest_sha256, table) if self._workspace else None
+        self.engine = connection
 
     def read(self, table: Captured, files: Iterable[Path], compression: str, read: Callable[[str], T]) -> T:
-        """Calls `read` with a query for the rows of some packets: the raw columns, `_op` and `_at`; gives what it gave.
+        """Calls `read` with a query for the rows of some packets: the raw columns, `_op` and `_at`; returns its result.
+
+        `read` is called again where a way fails.
 
         Raises:
-            ReadAnotherWay: this has to be done again, from the transaction's beginning if there is one.
             duckdb.InvalidInputException: a packet is not what it should be.
         """
         listed = list(files)
-        as_text = self._as_text and bool(table.documents)
-        if as_text:
-            lines = engine.text_lines(listed, compression, line_bytes_max=self._TEXT_BYTES_MAX)
-        else:
-            columns = None if table.documents else _struct(_members(table))
-            lines = engine.json_lines(listed, columns, compression, line_bytes_max=self._limit)
-        try:
-            return read(_rows(table, lines))
-        except duckdb.InvalidInputException as error:
-            larger = next(self._limits, None) if "maximum_object_size" in str(error) else None
-            if larger:
-                self._limit = larger
-            elif "surrogate" in str(error) and table.documents and not as_text:
-                self._as_text = True
-            else:
-                raise
-            raise ReadAnotherWay from error
+        while True:
+            try:
+                return read(_rows(table, self._lines(table, listed, compression)))
+            except duckdb.InvalidInputException as error:
+                larger = next(self._limits, None) if "maximum_object_size" in str(error) else None
+                if larger:
+                    self._limit = larger
+                elif "surrogate" in str(error) and table.documents and not self._as_text:
+                    self._as_text = True
+                else:
+                    raise
 
-
-def read_packets(
-    connection: engine.Engine,
-    table: Captured,
-    files: Iterable[Path],
-    compression: str,
-    read: Callable[[str], T],
-) -> T:
-    """Reads packets as `PacketReader.read` does, in as many ways as it takes; not for use in a transaction."""
-    reader, listed = PacketReader(connection), list(files)
-    while True:
-        try:
-            return reader.read(table, listed, compression, read)
-        except ReadAnotherWay:
-            continue
+    def _lines(self, table: Captured, files: list[Path], compression: str) -> str:
+        if self._as_text and table.documents:
+            return engine.text_lines(files, compression, line_bytes_max=self._TEXT_BYTES_MAX)
+        columns = None if table.documents else _struct(_members(table))
+        return engine.json_lines(files, columns, compression, line_bytes_max=self._limit)
 
 
 def _rows(table: Captured, lines: str) -> str:

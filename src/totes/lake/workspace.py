@@ -1,6 +1,6 @@
-"""The engine that a run's stages share: their caches are attached to it, and what one has at hand another can take.
+"""The engine that a run's stages share: their caches are attached to it, and one hands its rows off to the next.
 
-A stage never relies on it. What is not handed on is read from the lake, and is the same.
+No stage relies on a hand-off: without one it reads the same rows from the lake.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _LOCK = "lock"
 _CATALOG = "memory"  # what DuckDB calls a database without a file
 
 
-class AtHand(NamedTuple):
-    """A query for rows that reading objects of the lake would give as well, and the workspace's tables that it reads.
+class Handoff(NamedTuple):
+    """A query for rows that the lake's objects hold as well, and the workspace's tables that it reads.
 
     Columns of the names `native` are of the engine's nearest type, which holds all their values, instead of in their raw form.
     """
@@ -47,7 +47,7 @@ class Workspace:
         self.checkpoints = checkpoints
         self._engine = connection
         self._numbers = itertools.count(1)
-        self._handed: dict[str, dict[str, AtHand]] = {}
+        self._handoffs: dict[str, dict[str, Handoff]] = {}
 
     @classmethod
     @contextmanager
@@ -114,23 +114,18 @@ class Workspace:
         for table in tables:
             self._engine.execute(f"DROP TABLE IF EXISTS {table}")
 
-    def hand_on(self, manifest_sha256: str, rows: dict[str, AtHand]) -> None:
-        """Keeps the rows of a committed batch at hand, by table, and those of no other."""
-        self._handed = {manifest_sha256: rows}
+    def hand_off(self, manifest_sha256: str, rows: dict[str, Handoff]) -> None:
+        """Hands off the rows of a committed batch, by table, in place of those of an earlier one."""
+        self._handoffs = {manifest_sha256: rows}
 
-    def put_at_hand(self, manifest_sha256: str, table: str, rows: AtHand) -> None:
-        """Keeps rows of one more table at hand."""
-        self._handed.setdefault(manifest_sha256, {})[table] = rows
+    def handoff(self, manifest_sha256: str, table: str) -> Handoff | None:
+        """A table's rows of a batch, if they were handed off."""
+        return self._handoffs.get(manifest_sha256, {}).get(table)
 
-    def let_go(self, manifest_sha256: str, table: str) -> None:
-        """Drops rows that are at hand; from here on they are read from the lake."""
-        rows = self._handed.get(manifest_sha256, {}).pop(table, None)
-        if rows:
+    def release(self, manifest_sha256: str) -> None:
+        """Drops a batch's rows that were handed off; whoever needs them again reads the lake."""
+        for rows in self._handoffs.pop(manifest_sha256, {}).values():
             self.drop(rows.tables)
-
-    def handed(self, manifest_sha256: str, table: str) -> AtHand | None:
-        """A table's rows of a batch, where these are at hand."""
-        return self._handed.get(manifest_sha256, {}).get(table)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from totes import engine
 from totes.errors import CommandFailed, ConfigurationError
 from totes.lake.journal import Journal, ingestion_journal, processed_journal
 from totes.lake.manifest import IngestionManifest, OutputColumn, ProcessedManifest
-from totes.lake.packets import read_packets
+from totes.lake.packets import PacketReader
 from totes.monitoring.origin import Origin, find_rows, matches
 from totes.pipeline import Pipeline
 from totes.processing.relation import source_relation
@@ -165,7 +165,7 @@ def _from_ingestion(
             assert changes is not None
             relation = source_relation(table, changes)
             with journal.store.local([entry]) as files:
-                names, rows = read_packets(connection, relation, files, manifest.compression, chosen)
+                names, rows = PacketReader(connection).read(relation, files, manifest.compression, chosen)
                 versions += [
                     Version(batch, dict(zip(names, row, strict=True)), (journal.store.location(entry.path),))
                     for row in rows

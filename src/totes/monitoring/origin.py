@@ -9,7 +9,7 @@ from totes import engine
 from totes.errors import ModelFailed
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest, ModelChanges, ProcessedManifest, StoredObject
-from totes.lake.packets import read_packets
+from totes.lake.packets import PacketReader
 from totes.lake.store import Store
 from totes.pipeline import Pipeline
 from totes.processing.binding import bind_models, relations_at
@@ -143,8 +143,7 @@ def _holds(
     wanted = " OR ".join(f"({matches(relation.key, key)})" for key in sorted(keys))
     with store.local([entry]) as files:
         connection = engine.connect(None, memory="1GB", reads=store.folders)
-        return read_packets(
-            connection,
+        return PacketReader(connection).read(
             relation,
             files,
             manifest.compression,

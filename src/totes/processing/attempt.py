@@ -30,9 +30,9 @@ def guard(select: exp.Select) -> Iterator[exp.Expr]:
         if not isinstance(condition, Written) or condition.args.get("is_equality"):
             continue
         tried, fails = attempt(condition), "fails with an error"
-        told = engine.text(f"WHERE {' '.join(condition.args['text'].split())} {fails}"[:_SHOWN_MAX])
-        said = engine_sql(f"[{problem(None, fails, told=told)}]")
+        shown = engine.text(f"WHERE {' '.join(condition.args['text'].split())} {fails}"[:_SHOWN_MAX])
+        error = engine_sql(f"[{problem(None, fails, message=shown)}]")
         failed = exp.Is(this=tried.copy(), expression=exp.null())
         held = exp.Dot(this=exp.paren(tried), expression=exp.to_identifier("v"))
         condition.replace(exp.paren(exp.or_(failed.copy(), held)))
-        yield exp.Case(ifs=[exp.If(this=failed, true=said)])
+        yield exp.Case(ifs=[exp.If(this=failed, true=error)])

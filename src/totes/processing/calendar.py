@@ -35,4 +35,4 @@ def calendar_rows(years: Iterable[int]) -> str:
         f" FROM (SELECT unnest([{listed}]::INTEGER[]) AS year), range(366) AS days (day)"
         f" WHERE year(make_date(year, 1, 1) + day::INTEGER) = year AND make_date(year, 1, 1) + day::INTEGER >= {_FIRST}"
     )
-    return f"SELECT *, 'upsert' AS _op, NULL::TIMESTAMP AS _at, 0 AS \"~batch\" FROM ({dates})"
+    return f"SELECT *, 'upsert' AS _op, NULL::TIMESTAMP AS _at FROM ({dates})"

@@ -85,11 +85,14 @@ def _problems(value: str, failed: str | None, output: Output) -> list[Condition]
     absent = f"{cast} IS NULL" if column.not_null else None
     conditions: list[Condition] = []
 
-    def check(condition: str, kind: str, told: str | None = None, suspicion: str | None = None) -> None:
-        said = problem(
-            column.name, kind, value=None if told else value, told=engine.text(told) if told else None
+    def check(condition: str, kind: str, message: str | None = None, suspicion: str | None = None) -> None:
+        error = problem(
+            column.name,
+            kind,
+            value=None if message else value,
+            message=engine.text(message) if message else None,
         )
-        conditions.append(Condition(condition, said, suspicion))
+        conditions.append(Condition(condition, error, suspicion))
 
     if failed:
         kind = "its expression cannot be computed"

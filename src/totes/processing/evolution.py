@@ -10,15 +10,12 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 
-import duckdb
-
 from totes.errors import ModelFailed
 from totes.lake.journal import Journal, table_entries
 from totes.lake.manifest import Failure, IngestionManifest, ModelChanges, ProcessedManifest
 from totes.lake.workspace import Workspace
 from totes.log import logger
-from totes.messages import message
-from totes.processing.batch import StarBatch
+from totes.processing.batch import StarBatch, failures_of
 from totes.processing.binding import bind_or_defer
 from totes.processing.choice import Choice, closed
 from totes.processing.definitions import pending_changes, previous_models
@@ -78,8 +75,8 @@ class Evolution:
         pending = pending_changes(self._project, self._processed)
         return bool(closed(self._project, pending, self._choose(pending) - self.failed.keys()))
 
-    def prepare(self, manifest: IngestionManifest, previous: ProcessedManifest | None) -> None:
-        """Rebuilds what has changed and is chosen up to a batch; outside of the batch's transaction.
+    def prepare(self, manifest: IngestionManifest, previous: ProcessedManifest | None) -> StarBatch:
+        """Rebuilds what has changed and is chosen, and reads what the other models need; before the batch's transaction.
 
         Raises:
             ModelFailed: a model cannot be computed.
@@ -89,54 +86,70 @@ class Evolution:
         self._changes = changes_of(self._project, before, known) if previous else {}
         chosen = self._choose(self._changes) - self.failed.keys()
         self._chosen = closed(self._project, self._changes, chosen)
+        self._rebuild_chosen(manifest, previous)
+        batch = self._star_batch(manifest, previous)
+        with failures_of(manifest):
+            batch.read()
+        return batch
+
+    def _rebuild_chosen(self, manifest: IngestionManifest, previous: ProcessedManifest | None) -> None:
         wanted = self._rebuildable(manifest)
         while wanted:
             rebuild = self._opened_rebuild(wanted, previous)
             rebuild.advance(manifest.batch)
-            missing = self._referrers_after_quarantine(rebuild, before) - wanted - self.failed.keys()
+            referrers = self._referrers_after_quarantine(rebuild, previous.models if previous else {})
+            missing = referrers - wanted - self.failed.keys()
             if not missing:
                 return
             wanted |= missing
         self._close_rebuild()
 
+    def _star_batch(self, manifest: IngestionManifest, previous: ProcessedManifest | None) -> StarBatch:
+        """The batch of the models that are not rebuilt, each by its definition that is in force."""
+        before = previous.models if previous else {}
+        waiting = {name for name in self._changes if name not in self._chosen or name in self._deferred}
+        models = {
+            model.name: self._previous_definition(model.name, before) if model.name in waiting else model
+            for model in self._project.models
+            if model.name not in (*self._rebuilt, *self.failed)
+        }
+        return StarBatch(
+            replace(self._project, models=tuple(model for model in models.values() if model)),
+            self._state,
+            self._ingestion,
+            manifest,
+            before.keys() - (self._chosen - self._rebuilt),
+            previous.calendar_years if previous else (),
+            {model.name: model for model in self._project.models if model.name in self._rebuilt},
+            self._rebuild.years if self._rebuild else (),
+        )
+
+    @property
+    def _rebuilt(self) -> frozenset[str]:
+        return self._rebuild.models if self._rebuild else frozenset()
+
     def compute(
-        self, manifest: IngestionManifest, previous: ProcessedManifest | None
-    ) -> tuple[dict[str, ModelChanges], tuple[int, ...]]:
-        """The entries of all tables for the batch's manifest, and the calendar's years; the objects are stored."""
-        try:
-            return self._compute(manifest, previous)
-        except (duckdb.DataError, duckdb.ProgrammingError) as error:
-            raise ModelFailed(f"batch {manifest.batch} cannot be processed: {message(error)}") from error
+        self, batch: StarBatch, manifest: IngestionManifest, previous: ProcessedManifest | None
+    ) -> dict[str, ModelChanges]:
+        """The entries of all tables for the batch's manifest; the objects are stored.
+
+        Raises:
+            ModelFailed: a model cannot be computed.
+        """
+        with failures_of(manifest):
+            return self._compute(batch, manifest, dict(previous.models) if previous else {})
 
     def _compute(
-        self, manifest: IngestionManifest, previous: ProcessedManifest | None
-    ) -> tuple[dict[str, ModelChanges], tuple[int, ...]]:
-        before = dict(previous.models) if previous else {}
+        self, batch: StarBatch, manifest: IngestionManifest, before: dict[str, ModelChanges]
+    ) -> dict[str, ModelChanges]:
         models = {model.name: model for model in self._project.models}
-        years = previous.calendar_years if previous else ()
-        entries, anew = {}, self._rebuild.models if self._rebuild else frozenset[str]()
-        for name in (model.name for model in self._project.models if model.name in anew):
+        entries = {}
+        for name in (name for name in models if name in self._rebuilt):
             entries[name] = self._write_rebuilt(manifest, before, name)
             self._state.apply_model(name, entries[name], entries[name].columns, anew=True)
-        waiting = {name for name in self._changes if name not in self._chosen or name in self._deferred}
-        going_on = {name: self._previous_definition(name, before) for name in waiting & models.keys()}
-        known = before.keys() - (self._chosen - anew)
-        for name in self._chosen - anew:
+        for name in self._chosen - self._rebuilt:
             if name in before and self._changes[name].kind not in ("query", "new"):
                 self._state.forget_star(name)
-        project = replace(
-            self._project,
-            models=tuple(
-                chosen
-                for model in self._project.models
-                if model.name not in (*anew, *self.failed) and (chosen := going_on.get(model.name, model))
-            ),
-        )
-        rebuild_years = self._rebuild.years if self._rebuild else ()
-        rebuilt = {name: models[name] for name in anew}
-        batch = StarBatch(
-            project, self._state, self._ingestion, manifest, known, years, rebuilt, rebuild_years
-        )
         writer = RowWriter(
             self._state.engine, self._processed.store, manifest.batch, manifest.position.read_at
         )
@@ -155,7 +168,7 @@ class Evolution:
             *(name for name in models if name in entries),
             *(name for name in entries if name not in models),
         ]
-        return {name: entries[name] for name in order}, batch.years
+        return {name: entries[name] for name in order}
 
     def failures(self) -> dict[str, Failure]:
         """The models that could not be computed, for the batch's manifest."""

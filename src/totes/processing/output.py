@@ -14,7 +14,7 @@ from totes.lake.store import Store
 from totes.processing.quarantine import QuarantineChanges
 from totes.processing.query import BoundQuery
 from totes.processing.rebuild import Rebuild
-from totes.processing.state import BEGINS, GONE, StarState
+from totes.processing.state import BEGINS, DELETED, StarState
 from totes.processing.transform import Transformation
 from totes.scratch import temporary_folder
 from totes.star.column import Column
@@ -49,15 +49,15 @@ class RowWriter:
         objects = self._write(f"SELECT {chosen}", part.count.written, model.name)
         removed: tuple[StoredObject, ...] = ()
         if not model.retains_deleted:
-            gone = f"SELECT {key} FROM {merged} WHERE {GONE}"
-            removed = self._write(gone, part.count.gone, REMOVED_FOLDER, model.name)
+            deleted = f"SELECT {key} FROM {merged} WHERE {DELETED}"
+            removed = self._write(deleted, part.count.deleted, REMOVED_FOLDER, model.name)
         return before.model_copy(
             update={
                 "written": part.count.written,
                 "objects": objects,
                 "removed": removed,
                 "state": self._write_state(part.query, part.merged_rows, part.count.merged),
-                "deleted": part.count.gone,
+                "deleted": part.count.deleted,
                 "quarantine": self._write(
                     f"SELECT * FROM {quarantine.table}", quarantine.rows, QUARANTINE_FOLDER, model.name
                 ),
@@ -186,7 +186,7 @@ def _columns(model: Model, number: str, batch: str) -> str:
     if model.versioned:
         columns += [f"{BEGINS} AS valid_from", "NULL::TIMESTAMP AS valid_to"]
     if model.retains_deleted:
-        columns.append(f"{GONE} AS {IS_DELETED}")
+        columns.append(f"{DELETED} AS {IS_DELETED}")
     if model.versioned:
         columns.append(f"{batch} AS batch_id")
     return ", ".join(columns)

@@ -1,6 +1,6 @@
 """What is wrong with a row, as SQL: a list of problems, each with its column, its kind, the value and a text for people.
 
-Rows of one kind in one column have one cause, whatever their values are; that is what people are told of.
+Rows of one kind in one column have one cause, whatever their values are; that is what people are shown.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from totes import engine
 # As columns of rows: a text, and a list; NULL where nothing is wrong.
 PROBLEM, PROBLEMS = "~problem", "~problems"
 STORED_TYPE = 'STRUCT("column" VARCHAR, kind VARCHAR, "value" VARCHAR)[]'
-_NONE = 'NULL::STRUCT("column" VARCHAR, kind VARCHAR, "value" VARCHAR, told VARCHAR)[]'
+_NONE = 'NULL::STRUCT("column" VARCHAR, kind VARCHAR, "value" VARCHAR, message VARCHAR)[]'
 _SHOWN_MAX = 100
 
 
@@ -29,18 +29,18 @@ class Condition(NamedTuple):
     suspicion: str | None = None
 
 
-def problem(column: str | None, kind: str, *, value: str | None = None, told: str | None = None) -> str:
+def problem(column: str | None, kind: str, *, value: str | None = None, message: str | None = None) -> str:
     """A problem.
 
     Args:
         column: the column that has it; None for one of the whole row.
         kind: what is said of all values that have it.
         value: SQL of the value, kept whole.
-        told: SQL of the text; by default the column, the beginning of the value, and the kind.
+        message: SQL of the text; by default the column, the beginning of the value, and the kind.
     """
     return (
         f"{{'column': {engine.text(column) if column else 'NULL'}::VARCHAR, 'kind': {engine.text(kind)},"
-        f" 'value': {value or 'NULL'}::VARCHAR, 'told': {told or 'NULL'}::VARCHAR}}"
+        f" 'value': {value or 'NULL'}::VARCHAR, 'message': {message or 'NULL'}::VARCHAR}}"
     )
 
 
@@ -55,17 +55,17 @@ def found(conditions: Iterable[Condition], further: Iterable[str] = ()) -> str:
     if not own and not lists:
         return _NONE
     cases = ", ".join(f"CASE WHEN {one.met} THEN {one.problem} END" for one in own)
-    told = [f"list_filter([{cases}], lambda one: one IS NOT NULL)"] if own else []
+    own_problems = [f"list_filter([{cases}], lambda one: one IS NOT NULL)"] if own else []
     suspicions = dict.fromkeys(one.suspicion or one.met for one in own)
     some = " OR ".join([*suspicions, *(f"{one} IS NOT NULL" for one in lists)])
-    return f"CASE WHEN {some} THEN nullif(flatten([{', '.join(told + lists)}]), []) END"
+    return f"CASE WHEN {some} THEN nullif(flatten([{', '.join(own_problems + lists)}]), []) END"
 
 
 def reason(problems: str) -> str:
     """The text of a list of problems, NULL when there is none."""
     shown = f"left(coalesce(one.\"value\", 'NULL'), {_SHOWN_MAX})"
-    told = f"coalesce(one.told, one.\"column\" || ': ''' || {shown} || ''' ' || one.kind)"
-    return f"array_to_string(list_transform({problems}, lambda one: {told}), '; ')"
+    message = f"coalesce(one.message, one.\"column\" || ': ''' || {shown} || ''' ' || one.kind)"
+    return f"array_to_string(list_transform({problems}, lambda one: {message}), '; ')"
 
 
 def stored(problems: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from totes import engine
 from totes.processing.problem import PROBLEM, PROBLEMS, stored
 from totes.processing.query import BoundQuery
-from totes.processing.state import GONE, QUARANTINE, StarState, star_table
+from totes.processing.state import DELETED, QUARANTINE, StarState, star_table
 from totes.processing.transform import Transformation
 
 
@@ -47,7 +47,7 @@ class QuarantineChanges:
         """Leaves only what differs from what is in quarantine already, and adds what has left it."""
         model = engine.text(self._part.model.name)
         before = f"(SELECT * FROM {QUARANTINE} WHERE model = {model})"
-        rechecked = "true" if self._part.whole else f"row_key IN ({self._changed_base_keys()})"
+        rechecked = "true" if self._part.inputs.whole else f"row_key IN ({self._changed_base_keys()})"
         self._engine.execute(
             f"INSERT INTO {self.table} SELECT {model}, row_key, NULL, NULL, {self._batch}, NULL FROM"
             f" (SELECT DISTINCT row_key FROM {before} WHERE {rechecked})"
@@ -67,11 +67,11 @@ class QuarantineChanges:
                 f" (SELECT 1 FROM {before} AS old WHERE old.row_key = new.row_key AND old.reason = new.reason)",
             )
         )
-        told = "SELECT row_key, list_sort(list(DISTINCT reason)) AS reasons, max(source_row) AS source_row"
+        reasons = "SELECT row_key, list_sort(list(DISTINCT reason)) AS reasons, max(source_row) AS source_row"
         self._engine.execute(
             f"DELETE FROM {self.table} WHERE reason IS NOT NULL AND row_key IN (SELECT new.row_key"
-            f" FROM ({told} FROM {self.table} WHERE reason IS NOT NULL GROUP BY row_key) AS new"
-            f" JOIN ({told} FROM {before} GROUP BY row_key) AS old ON new.row_key = old.row_key"
+            f" FROM ({reasons} FROM {self.table} WHERE reason IS NOT NULL GROUP BY row_key) AS new"
+            f" JOIN ({reasons} FROM {before} GROUP BY row_key) AS old ON new.row_key = old.row_key"
             " AND new.reasons = old.reasons AND new.source_row IS NOT DISTINCT FROM old.source_row)"
         )
 
@@ -84,17 +84,17 @@ class QuarantineChanges:
             f"{engine.text(column.name)}, source.{engine.name(column.name)}"
             for column in base.relation.columns
         )
-        join = f" LEFT JOIN {self._part.base_rows()} AS source ON "
+        join = f" LEFT JOIN {self._part.inputs.base_rows} AS source ON "
         return f"json_object({members}, '_at', source._at)::VARCHAR", join + engine.same(
             "row", "source", base.key, base.relation.key
         )
 
     def _changed_base_keys(self) -> str:
         base = self._part.query.base.relation
-        if not self._part.base_changes or not base.key:
+        if not self._part.inputs.base_changes or not base.key:
             return f"SELECT {self._row_key('row')} FROM {self._part.new} AS row"
         members = ", ".join(f"{engine.text(part)}, {engine.name(part)}" for part in base.key)
-        return f"SELECT json_object({members})::VARCHAR FROM {self._part.base_changes}"
+        return f"SELECT json_object({members})::VARCHAR FROM {self._part.inputs.base_changes}"
 
     def _row_key(self, alias: str) -> str:
         return _row_key(self._part.query, alias, self._part.query.base.key)
@@ -117,7 +117,7 @@ def compare(query: BoundQuery, before: StarState, after: StarState) -> tuple[int
     added = int(engine.scalar(connection, new))
     if not after.has_star(model):
         return added, 0
-    fits = f"SELECT {_row_key(query, 'row', query.key_of(query.base))} FROM {star_table(model)} AS row WHERE NOT {GONE}"
+    fits = f"SELECT {_row_key(query, 'row', query.key_of(query.base))} FROM {star_table(model)} AS row WHERE NOT {DELETED}"
     left = f"SELECT DISTINCT row_key FROM {was} ANTI JOIN {now} AS now USING (row_key)"
     released = engine.scalar(connection, f"SELECT count(*) FROM ({left}) WHERE row_key IN ({fits})")
     return added, int(released)

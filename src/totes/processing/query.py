@@ -53,7 +53,16 @@ class BoundQuery:
     @property
     def lineage(self) -> tuple[str, ...]:
         """The hidden columns with the keys of all leaves' rows."""
-        return tuple(name for leaf in self.leaves for name in leaf.key)
+        return tuple(self.lineage_types)
+
+    @property
+    def lineage_types(self) -> dict[str, str]:
+        """The types of the hidden columns, by name."""
+        return {
+            name: leaf.relation.raw_type(part)
+            for leaf in self.leaves
+            for name, part in zip(leaf.key, leaf.relation.key, strict=True)
+        }
 
     def key_of(self, leaf: Leaf) -> tuple[str, ...]:
         """The columns of the star table with the key of a leaf's row, in the order of the leaf's key."""

@@ -6,19 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-import duckdb
-
 from totes import engine
 from totes.errors import ModelFailed
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest, ProblemKind, ProcessedManifest
-from totes.lake.packets import ReadAnotherWay
 from totes.lake.workspace import Workspace
-from totes.messages import message
-from totes.processing.batch import StarBatch
+from totes.processing.batch import StarBatch, failures_of
 from totes.processing.quarantine import compare
 from totes.processing.query import BoundQuery
-from totes.processing.state import BEGINS, GONE, StarState, star_table
+from totes.processing.state import BEGINS, DELETED, StarState, star_table
 from totes.scratch import temporary_folder
 from totes.star.project import Project
 
@@ -59,7 +55,7 @@ class Rebuild:
         for model in self._project.models:
             if model.name in models and model.versioned:
                 columns = ", ".join(f"{engine.name(column.name)} {column.type}" for column in model.produced)
-                history = f"{columns}, {BEGINS} TIMESTAMP, {GONE} BOOLEAN, batch_id BIGINT"
+                history = f"{columns}, {BEGINS} TIMESTAMP, {DELETED} BOOLEAN, batch_id BIGINT"
                 connection.execute(f"CREATE TABLE {_history_table(model.name)} ({history})")
 
     @classmethod
@@ -90,19 +86,8 @@ class Rebuild:
         """
         for number in range(self.batch + 1, batch + 1):
             manifest = self._ingestion.confirmed(number)
-            while not self._is_untouched(manifest):
-                self.engine.execute("BEGIN")
-                try:
-                    self._compute(manifest)
-                except ReadAnotherWay:
-                    self.engine.execute("ROLLBACK")
-                    self._state.refresh()
-                    continue
-                except BaseException:
-                    self.engine.execute("ROLLBACK")
-                    raise
-                self.engine.execute("COMMIT")
-                break
+            if not self._is_untouched(manifest):
+                self._compute(manifest)
             self.batch = number
 
     def query(self, model: str) -> BoundQuery:
@@ -150,22 +135,32 @@ class Rebuild:
     def _compute(self, manifest: IngestionManifest) -> None:
         batch = StarBatch(self._project, self._state, self._ingestion, manifest, self._current, self.years)
         try:
+            with failures_of(manifest):
+                batch.read()
+                self._apply(batch, manifest)
+        finally:
+            self._state.source_rows.release()
+        self._queries |= {query.model.name: query for query in batch.queries}
+        self._current = {query.model.name for query in batch.queries}
+        self.years = batch.years
+
+    def _apply(self, batch: StarBatch, manifest: IngestionManifest) -> None:
+        self.engine.execute("BEGIN")
+        try:
             for part, _ in batch.parts():
                 model = part.model
                 if part.count.bad:
                     self.bad.add(model.name)
-                if model.name not in self.models or not model.versioned:
-                    continue
-                columns = engine.names(column.name for column in model.produced)
-                self.engine.execute(
-                    f"INSERT INTO {_history_table(model.name)}"
-                    f" SELECT {columns}, {BEGINS}, {GONE}, {manifest.batch} FROM {part.merged} WHERE {part.written}"
-                )
-        except (duckdb.DataError, duckdb.ProgrammingError) as error:
-            raise ModelFailed(f"batch {manifest.batch} cannot be processed: {message(error)}") from error
-        self._queries |= {query.model.name: query for query in batch.queries}
-        self._current = {query.model.name for query in batch.queries}
-        self.years = batch.years
+                if model.name in self.models and model.versioned:
+                    columns = engine.names(column.name for column in model.produced)
+                    self.engine.execute(
+                        f"INSERT INTO {_history_table(model.name)}"
+                        f" SELECT {columns}, {BEGINS}, {DELETED}, {manifest.batch} FROM {part.merged} WHERE {part.written}"
+                    )
+        except BaseException:
+            self.engine.execute("ROLLBACK")
+            raise
+        self.engine.execute("COMMIT")
 
 
 def _history_table(model: str) -> str:

@@ -12,7 +12,6 @@ from totes.errors import BatchTaken, LakesApart, ModelFailed
 from totes.lake.cache import Cache
 from totes.lake.journal import Journal, ingestion_journal, processed_journal
 from totes.lake.manifest import IngestionManifest, ModelChanges, ProcessedManifest
-from totes.lake.packets import ReadAnotherWay
 from totes.lake.store import Store
 from totes.lake.workspace import Workspace
 from totes.log import logger
@@ -79,14 +78,12 @@ def process(
     with Cache.open(workspace, "processing", target) as opened, ExitStack() as kept:
         joined = {name for model in project.models if model.joins for name in model.relations}
         state = StarState(opened.engine, workspace, joined, source, target)
+        kept.callback(state.source_rows.close)
         evolution = Evolution(project, state, source, target, workspace, choose, kept)
         last, overtaken = source.last(), False
         while True:
             state.refresh()
-            try:
-                caught_up = opened.advance(state.apply_batch, deadline)
-            except ReadAnotherWay:
-                continue
+            caught_up = opened.advance(state.apply_batch, deadline)
             batch = opened.batch + 1
             if batch > last and overtaken and evolution.is_wanted():
                 _follow_by_nothing(source)
@@ -104,14 +101,15 @@ def process(
             began = time.perf_counter()
             try:
                 committed = _process_batch(opened, evolution, source, target, batch)
+                workspace.release(committed.ingestion_sha256)
             except BatchTaken:
                 overtaken = True
-                continue
-            except ReadAnotherWay:
                 continue
             except ModelFailed as error:
                 evolution.leave_out(error)
                 continue
+            finally:
+                state.source_rows.release()
             done[batch] = committed.models
             _log.info(
                 "processed",
@@ -141,10 +139,10 @@ def _process_batch(
     previous = target.read(batch - 1) if batch > 1 else None
     if previous and manifest.previous_sha256 != previous.ingestion_sha256:
         raise _apart(batch - 1)
-    evolution.prepare(manifest, previous)
+    star = evolution.prepare(manifest, previous)
     cache.begin()
     try:
-        models, years = evolution.compute(manifest, previous)
+        models = evolution.compute(star, manifest, previous)
         committed = ProcessedManifest(
             batch=batch,
             previous_sha256=previous.sha256() if previous else None,
@@ -152,7 +150,7 @@ def _process_batch(
             finished_at=datetime.now(UTC),
             ingestion_sha256=manifest.sha256(),
             read_at=manifest.position.read_at,
-            calendar_years=years,
+            calendar_years=star.years,
             models=models,
             failures=evolution.failures(),
         )

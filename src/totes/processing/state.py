@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from typing import Any
 
 from totes import engine
 from totes.errors import LakeDamaged
@@ -20,16 +21,15 @@ from totes.lake.manifest import (
     ProcessedManifest,
     StoredObject,
 )
-from totes.lake.packets import PacketReader
 from totes.lake.workspace import Workspace
-from totes.processing.changes import changes_table, load_changes
 from totes.processing.problem import STORED_TYPE
 from totes.processing.relation import Relation, source_relation
+from totes.processing.source_rows import SourceRows
 from totes.star.model import HISTORY_COLUMNS, IS_DELETED
 
 QUARANTINE = "quarantine_rows"
 # Columns of the star tables, quoted; no model can have columns of these names.
-BEGINS, GONE = '"~begins"', '"~gone"'
+BEGINS, DELETED = '"~begins"', '"~gone"'
 _QUARANTINE_COLUMNS = "model VARCHAR, row_key VARCHAR, reason VARCHAR, source_row VARCHAR, batch BIGINT"
 _QUARANTINE_PROBLEMS = f"ALTER TABLE {QUARANTINE} ADD COLUMN IF NOT EXISTS problems {STORED_TYPE}"
 
@@ -62,8 +62,7 @@ class StarState:
         processed: Journal[ProcessedManifest],
     ) -> None:
         self.engine = connection
-        self.reader = PacketReader(connection, workspace)
-        self.workspace = workspace
+        self.source_rows = SourceRows(workspace, ingestion)
         self._ingestion = ingestion
         self._processed = processed
         self._tables: dict[str, str | None] = {}  # with what COMMENT says of each
@@ -84,24 +83,28 @@ class StarState:
         """Whether rows of the warehouse table are known."""
         return engine.case_safe("star", model) in self._tables
 
+    def newest(self, model: str) -> str | None:
+        """The relation with the newest version of each row of a warehouse table, if any are known."""
+        return star_table(model) if self.has_star(model) else None
+
     def has_source(self, table: str) -> bool:
         """Whether the rows of the source table are known."""
         return engine.case_safe("source", table) in self._tables
 
     def create_source(self, relation: Relation, rows: str) -> None:
-        """Begins to keep the rows of a source table with the result of a query."""
+        """Retains the rows of a source table from here on: those that a query gives."""
         self.engine.execute(f"CREATE TABLE {source_table(relation.name)} AS {rows}")
         self._note_shape(relation)
 
     def forget_source(self, table: str) -> None:
-        """Ceases to keep the rows of a source table, which no model joins any more."""
+        """Forgets the rows of a source table."""
         if self.has_source(table):
             self.engine.execute(f"DROP TABLE {source_table(table)}")
             del self._tables[engine.case_safe("source", table)]
 
-    def apply_changes(self, relation: Relation) -> None:
-        """Brings the rows of a joined table up to the loaded changes."""
-        target, changes = source_table(relation.name), changes_table(relation.name)
+    def apply_changes(self, relation: Relation, changes: str) -> None:
+        """Applies a relation with changes to the rows of a joined table."""
+        target = source_table(relation.name)
         columns = engine.names([*(column.name for column in relation.columns), "_at"])
         if not self.has_source(relation.name):
             self.create_source(relation, f"SELECT {columns} FROM {changes} WHERE false")
@@ -130,7 +133,7 @@ class StarState:
             retains_deleted: whether a row that is gone stays in the table.
         """
         target = star_table(model)
-        kept = merged if retains_deleted else f"(SELECT * FROM {merged} WHERE NOT {GONE})"
+        kept = merged if retains_deleted else f"(SELECT * FROM {merged} WHERE NOT {DELETED})"
         if not self.has_star(model):
             self.engine.execute(f"CREATE TABLE {target} AS SELECT * FROM {kept}")
             self._tables[engine.case_safe("star", model)] = None
@@ -148,7 +151,7 @@ class StarState:
         )
         self.engine.execute(f"INSERT INTO {QUARANTINE} BY NAME SELECT * FROM {rows} WHERE reason IS NOT NULL")
 
-    def set_aside(self, model: str, base: Relation) -> str:
+    def quarantined_rows(self, model: str, base: Relation) -> str:
         """A query for the present source rows of what a model has in quarantine, in the shape of the table's changes."""
         chosen = f"FROM {QUARANTINE} WHERE model = {engine.text(model)}"
         columns = engine.names([*(column.name for column in base.columns), "_at"])
@@ -199,13 +202,18 @@ class StarState:
                 f"batch {batch} of the processed lake was made from another batch {batch} than the ingestion lake has now",
                 hint="One of the two manifests was replaced: restore them from a backup. Nothing was taken from them",
             )
-        for table, changes in ingested.tables.items():
-            # A table that is not kept yet is made out of all batches when a model next needs it.
-            relation = source_relation(table, changes)
-            self.follow_columns(relation)
-            if changes.objects and (self.has_source(table) or (batch == 1 and table.lower() in self._joined)):
-                load_changes(self.reader, self._ingestion, ingested, relation)
-                self.apply_changes(relation)
+        changed: list[tuple[Relation, str]] = []  # all is read before the transaction sees any of it
+        for table, entry in ingested.tables.items():
+            # A table whose rows are not retained yet is read from all batches when a model next needs it.
+            relation = source_relation(table, entry)
+            wanted = self.retains_source(relation) or (batch == 1 and table.lower() in self._joined)
+            if entry.objects and wanted:
+                changed.append((relation, self.source_rows.changes(ingested, relation)))
+        for table, entry in ingested.tables.items():
+            self.follow_columns(source_relation(table, entry))
+        for relation, changes in changed:
+            self.apply_changes(relation, changes)
+        self.source_rows.release()
         self._newest = self._newest or self._processed.newest() or manifest
         for name in self._newest.models.keys() - manifest.models.keys():
             self.forget_star(name)
@@ -240,7 +248,7 @@ class StarState:
         )
         begins = "valid_from" if versioned else "NULL::TIMESTAMP"
         gone = IS_DELETED if versioned or changes.soft_deletes else "false"
-        history = f"{begins} AS {BEGINS}, {gone} AS {GONE}"
+        history = f"{begins} AS {BEGINS}, {gone} AS {DELETED}"
         newest = f" QUALIFY row_number() OVER (PARTITION BY {engine.names(changes.key)} ORDER BY {BEGINS} DESC) = 1"
         if anew:
             self.forget_star(model)
@@ -251,7 +259,7 @@ class StarState:
                 f"SELECT {casts}, {history}",
                 newest * (anew and versioned),
             ),
-            (() if changes.state else changes.removed, f"SELECT *, true AS {GONE}", ""),
+            (() if changes.state else changes.removed, f"SELECT *, true AS {DELETED}", ""),
         ):
             if objects:
                 self._take_in(objects, select, chosen)
@@ -278,26 +286,28 @@ class StarState:
                 f"CREATE OR REPLACE TEMP TABLE taken_in AS {select} FROM {engine.parquet(files)}{chosen}"
             )
 
-    def follow_columns(self, relation: Relation) -> None:
-        """Gives a kept table the columns that the source table has now.
-
-        Where a name stands for another column, or another table has taken the name, the rows are forgotten, to be made
-        again out of all batches.
-        """
+    def retains_source(self, relation: Relation) -> bool:
+        """Whether the rows of a source table are known, and the names of their columns still are those of the same columns."""
         if not self.has_source(relation.name):
-            return
-        target, shape = source_table(relation.name), _shape(relation)
-        comment = self._tables[engine.case_safe("source", relation.name)]
-        before = json.loads(comment or '{"number": -1, "columns": {}}')
-        if before == shape:
-            return
+            return False
+        before = self._shape_of(relation.name)
         numbers, names = before["columns"], {number: name for name, number in before["columns"].items()}
-        if before["number"] != relation.number or any(
-            numbers.get(column.name, column.number) != column.number
-            or names.get(column.number, column.name) != column.name
+        return bool(before["number"] == relation.number) and all(
+            numbers.get(column.name, column.number) == column.number
+            and names.get(column.number, column.name) == column.name
             for column in relation.columns
-        ):
+        )
+
+    def follow_columns(self, relation: Relation) -> None:
+        """Gives the retained rows the columns that the source table has now.
+
+        Where a name is another column's now, or another table's, the rows are forgotten, to be read again from all batches.
+        """
+        if not self.retains_source(relation):
             self.forget_source(relation.name)
+            return
+        target = source_table(relation.name)
+        if self._shape_of(relation.name) == _shape(relation):
             return
         present = {row[0]: row[1] for row in self.engine.execute(f"DESCRIBE {target}").fetchall()}
         wanted = {column.name: column.raw_type for column in relation.columns} | {"_at": "TIMESTAMP"}
@@ -308,6 +318,12 @@ class StarState:
             )
             self.engine.execute(f"CREATE OR REPLACE TABLE {target} AS SELECT {kept} FROM {target}")
         self._note_shape(relation)
+
+    def _shape_of(self, table: str) -> dict[str, Any]:
+        shape: dict[str, Any] = json.loads(
+            self._tables[engine.case_safe("source", table)] or '{"number": -1, "columns": {}}'
+        )
+        return shape
 
     def _note_shape(self, relation: Relation) -> None:
         shape = json.dumps(_shape(relation))

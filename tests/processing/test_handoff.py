@@ -1,7 +1,8 @@
-"""Large tables of a first batch are computed outside of its transaction: what comes of them is the same."""
+"""Processing uses the rows that ingestion hands off: what it makes of them is what it makes of the lake."""
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,6 @@ import pytest
 
 from tests.conftest import Database, processed_rows, run_cleanly
 from totes.lake.journal import ingestion_journal
-from totes.processing import changes
 
 MODELS = {
     "dim_c": "CREATE TABLE dim_c (id INTEGER PRIMARY KEY, n VARCHAR NOT NULL) AS SELECT id, n FROM c",
@@ -63,32 +63,27 @@ FURTHER["bad values, keys and orphans"] = tuple(
 
 
 @pytest.mark.parametrize(
-    ("further", "at_hand"),
+    "further",
     [
         pytest.param(
             further,
-            at_hand,
-            id=f"{name}, {'at hand' if at_hand else 'from the lake'}",
-            marks=()
-            if name in ("all well", "an orphan", "bad values, keys and orphans")
-            else pytest.mark.sweep,
+            id=name,
+            marks=() if name in ("all well", "bad values, keys and orphans") else pytest.mark.sweep,
         )
         for name, further in FURTHER.items()
-        for at_hand in (True, False)
     ],
 )
-def test_what_is_computed_aside_is_what_is_computed_in_the_transaction(
-    further: tuple[str, ...], at_hand: bool, database: Database, make_pipeline: Any, write_project: Any,
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+def test_what_is_made_of_a_handoff_is_what_is_made_of_the_lake(
+    further: tuple[str, ...], database: Database, make_pipeline: Any, write_project: Any, tmp_path: Path
+) -> None:
     fill(database, *further)
     project = write_project(MODELS)
-    plain = make_pipeline(database.url, folder=tmp_path / "plain", project=project)
-    aside = make_pipeline(
+    handed_off = make_pipeline(database.url, folder=tmp_path / "handed off", project=project)
+    from_lake = make_pipeline(
         database.url,
-        folder=tmp_path / "aside",
+        folder=tmp_path / "from the lake",
         project=project,
-        lake={"ingestion": plain.ingestion_store.url},
+        lake={"ingestion": handed_off.ingestion_store.url},
     )
     for statement in (
         "SELECT 1",
@@ -97,27 +92,25 @@ def test_what_is_computed_aside_is_what_is_computed_in_the_transaction(
         "INSERT INTO c VALUES (99, 'late')",
     ):
         database.execute(statement)
-        with plain.workspace() as workspace:
-            plain.ingest(always=True, workspace=workspace)
-            monkeypatch.setattr(changes, "_COPIED_ROWS_MAX", 0)
-            aside.process(workspace if at_hand else None)
-        monkeypatch.setattr(changes, "_COPIED_ROWS_MAX", 50_000)
-        plain.process()
-    assert processed_rows(aside) == processed_rows(plain)
+        with handed_off.workspace() as workspace:
+            handed_off.ingest(always=True, workspace=workspace)
+            handed_off.process(workspace)
+        from_lake.process()
+    assert processed_rows(from_lake) == processed_rows(handed_off)
 
 
-def test_rows_are_let_go_when_nothing_is_wrong_with_them(
-    database: Database, make_pipeline: Any, write_project: Any, monkeypatch: pytest.MonkeyPatch
+def test_rows_are_released_when_their_batch_is_processed(
+    database: Database, make_pipeline: Any, write_project: Any
 ) -> None:
-    monkeypatch.setattr(changes, "_COPIED_ROWS_MAX", 0)
     fill(database, "INSERT INTO code VALUES ('x', 2)")
     pipeline = make_pipeline(database.url, project=write_project(MODELS))
     with pipeline.workspace() as workspace:
         pipeline.ingest(workspace=workspace)
         digest = ingestion_journal(pipeline.ingestion_store).read(1).sha256()
-        tables = ("c", "c2", "code", "j", "node", "o")
-        assert all(workspace.handed(digest, table) for table in tables)
+        assert all(workspace.handoff(digest, table) for table in ("c", "c2", "code", "j", "node", "o"))
         pipeline.process(workspace)
-        # Joined tables are kept; of a row in quarantine its source row is shown.
-        assert [table for table in tables if workspace.handed(digest, table)] == ["c2", "code", "j"]
+        assert not any(workspace.handoff(digest, table) for table in ("c", "c2", "code", "j", "node", "o"))
+        with closing(workspace.connect()) as connection:
+            left = "SELECT table_name FROM duckdb_tables() WHERE database_name = 'memory'"
+            assert connection.execute(left).fetchall() == []
     run_cleanly(pipeline)

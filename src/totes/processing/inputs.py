@@ -1,0 +1,78 @@
+"""What the rows of one model are computed from in one batch, as relations in SQL. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from totes import engine
+from totes.processing.leaf import Leaf
+from totes.processing.query import BoundQuery
+from totes.processing.state import BEGINS, DELETED
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The relations that a model reads in a batch.
+
+    Attributes:
+        query: the model.
+        changes: relations with the rows that changed in this batch, by the name of what they changed.
+        rows: gives the relation with all present rows of a leaf.
+        known: the relation with the newest version of each row of the model's table; None where there is none.
+        whole: whether every row is computed.
+        retried: a relation with rows of the first table that are in quarantine and computed again, though unchanged.
+    """
+
+    query: BoundQuery
+    changes: Mapping[str, str]
+    rows: Callable[[Leaf], str]
+    known: str | None
+    whole: bool
+    retried: str | None = None
+
+    @property
+    def base_changes(self) -> str | None:
+        """The first table's changes, and its rows that are computed again as if they had changed."""
+        changes = self.changes.get(self.query.base.relation.name)
+        parts = [part for part in (changes, self.retried) if part]
+        return (
+            parts[0]
+            if len(parts) == 1
+            else f"(FROM {' UNION ALL BY NAME FROM '.join(parts)})"
+            if parts
+            else None
+        )
+
+    @property
+    def reads_changes(self) -> bool:
+        """Whether the changes of the first table are all that is read."""
+        return self.query.rowwise and not self.whole
+
+    @property
+    def base_rows(self) -> str:
+        """The first table's rows that the new rows are computed from, and possibly more."""
+        if self.reads_changes:
+            return f"(FROM {self.base_changes} WHERE _op = 'upsert')"
+        return self.rows(self.query.base)
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of the newest versions, but for when each began and whether it is deleted."""
+        lineage = self.query.lineage if self.query.keeps_lineage else ()
+        return [*(column.name for column in self.query.model.produced), *lineage]
+
+    def same_key(self, left: str, right: str) -> str:
+        """The condition that two rows have the same key; a plain one is far cheaper where no key can be NULL."""
+        given = {column.name for column in self.query.model.produced if column.not_null}
+        compare = engine.equal if given.issuperset(self.query.key) else engine.same
+        return compare(left, right, self.query.key)
+
+    @property
+    def newest(self) -> str:
+        """The relation with the newest version of each row, which may be empty."""
+        if self.known:
+            return self.known
+        types = {column.name: column.type for column in self.query.model.produced} | self.query.lineage_types
+        columns = ", ".join(f"NULL::{types[column]} AS {engine.name(column)}" for column in self.columns)
+        return f"(SELECT {columns}, NULL::TIMESTAMP AS {BEGINS}, NULL::BOOLEAN AS {DELETED} WHERE false)"

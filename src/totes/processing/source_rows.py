@@ -1,0 +1,131 @@
+"""The rows of source tables, as relations: what a batch changed, or all that a table had at a batch."""
+
+from __future__ import annotations
+
+from totes import engine
+from totes.errors import LakeDamaged
+from totes.lake.journal import Journal
+from totes.lake.manifest import IngestionManifest
+from totes.lake.packets import PacketReader
+from totes.lake.workspace import Workspace
+from totes.processing.relation import Relation, RelationColumn, source_relation
+
+_BATCH = engine.name("~batch")
+
+
+class SourceRows:
+    """Rows out of the ingestion lake's packets, or out of what ingestion handed off of them.
+
+    Packets are read on a connection of its own, into tables of the workspace. A transaction that has used the workspace
+    does not see tables that are read later, so all that it needs is read before it begins.
+    """
+
+    def __init__(self, workspace: Workspace, journal: Journal[IngestionManifest]) -> None:
+        self._workspace = workspace
+        self._journal = journal
+        self._reader = PacketReader(workspace.connect())
+        self._tables: list[str] = []
+
+    def changes(self, manifest: IngestionManifest, relation: Relation) -> str:
+        """A relation with a batch's changes of a table: its columns, `_op` and `_at`.
+
+        Raises:
+            LakeDamaged: there are not as many changes as the manifest says.
+        """
+        rows = self._handoff(manifest, relation) or self._read([manifest], relation)
+        expected = _count(manifest, relation.name)
+        found = engine.scalar(self._reader.engine, f"SELECT count(_op) FROM {rows}")
+        if found != expected:
+            raise LakeDamaged(
+                f"batch {manifest.batch} has {expected} changes of {relation.name}, but {found} were read"
+            )
+        return rows
+
+    def present(self, batch: int, relation: Relation) -> str:
+        """A relation with the rows that a table had at a batch: its columns and `_at`.
+
+        Costs as much as all changes of the table up to there.
+        """
+        manifests = [self._journal.read(number) for number in range(1, batch + 1)]
+        changing = [manifest for manifest in manifests if _count(manifest, relation.name)]
+        if len(changing) == 1:
+            rows = self.changes(changing[0], relation)
+        else:
+            newest = f"ORDER BY {_BATCH} DESC, _op = 'upsert' DESC"
+            only = f"QUALIFY row_number() OVER (PARTITION BY {engine.names(relation.key)} {newest}) = 1"
+            rows = f"(FROM {self._read(changing, relation)} {only})"
+        columns = engine.names([*(column.name for column in relation.columns), "_at"])
+        return f"(SELECT {columns} FROM {rows} WHERE _op = 'upsert')"
+
+    def release(self) -> None:
+        """Drops the tables that were read; relations over them can no longer be used."""
+        self._workspace.drop(self._tables)
+        self._tables = []
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._reader.engine.close()
+
+    def _handoff(self, manifest: IngestionManifest, relation: Relation) -> str | None:
+        handoff = self._workspace.handoff(manifest.sha256(), relation.name)
+        if handoff is None:
+            return None
+        then = source_relation(relation.name, manifest.tables[relation.name]).holding(handoff.native)
+        return f"(SELECT {_columns(relation, then)} FROM ({handoff.query}))"
+
+    def _read(self, manifests: list[IngestionManifest], relation: Relation) -> str:
+        """A table with the changes of several batches, and the number of each change's batch."""
+        table = self._workspace.new_table()
+        columns = ", ".join(f"{engine.name(column.name)} {column.raw_type}" for column in relation.columns)
+        self._reader.engine.execute(
+            f"CREATE TABLE {table} ({columns}, _op VARCHAR, _at TIMESTAMP, {_BATCH} BIGINT)"
+        )
+        self._tables.append(table)
+        for manifest in manifests:
+            rows = self._handoff(manifest, relation)
+            if rows:
+                self._reader.engine.execute(f"INSERT INTO {table} SELECT *, {manifest.batch} FROM {rows}")
+            else:
+                self._read_packets(manifest, relation, table)
+        return table
+
+    def _read_packets(self, manifest: IngestionManifest, relation: Relation, table: str) -> None:
+        entry = manifest.tables[relation.name]
+        then = source_relation(relation.name, entry)
+        # More rows than the manifest has are not read to the end.
+        insert = f"INSERT INTO {table} SELECT {_columns(relation, then)}, {manifest.batch}"
+        limit = f"LIMIT {_count(manifest, relation.name) + 1}"
+        with self._journal.store.local(list(entry.objects)) as files:
+            self._reader.read(
+                then,
+                files,
+                manifest.compression,
+                lambda rows: self._reader.engine.execute(f"{insert} FROM (FROM ({rows}) {limit})"),
+            )
+
+
+def _count(manifest: IngestionManifest, table: str) -> int:
+    entry = manifest.tables.get(table)
+    return sum(stored.rows for stored in entry.objects) if entry else 0
+
+
+def _columns(relation: Relation, then: Relation) -> str:
+    """The columns of a relation out of what it was in a batch, with `_op` and `_at`.
+
+    Packets have the columns that the table had then, under the names that they had; a value that does not fit the column's
+    present type is NULL. Where the name was another table's, its columns are matched by name.
+    """
+    numbered = then.number == relation.number
+    previous = {column.number if numbered else column.name: column for column in then.columns}
+    values = [
+        f"{_cast(column, previous.get(column.number if numbered else column.name))} AS {engine.name(column.name)}"
+        for column in relation.columns
+    ]
+    return ", ".join([*values, "_op", "_at"])
+
+
+def _cast(column: RelationColumn, previous: RelationColumn | None) -> str:
+    if previous is None:
+        return f"NULL::{column.held_type}"
+    value = engine.name(previous.name)
+    return value if previous.held_type == column.held_type else f"TRY_CAST({value} AS {column.held_type})"

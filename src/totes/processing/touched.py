@@ -1,0 +1,83 @@
+"""Which rows a batch's changes touch: of the first table, and of the warehouse table. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from totes import engine
+from totes.processing.inputs import Inputs
+from totes.processing.leaf import Leaf
+
+
+def touched_keys(inputs: Inputs) -> str:
+    """A query for the first table's keys of the rows with which a changed row of any table is joined at present.
+
+    They are touched by the batch that are joined with a changed row before its changes are applied, or afterwards.
+    """
+    base, parts = inputs.query.base, []
+    if inputs.base_changes:
+        parts.append(f"SELECT {_renamed(base.relation.key, base.key)} FROM {inputs.base_changes}")
+    for leaf in inputs.query.leaves:
+        changes = inputs.changes.get(leaf.relation.name)
+        if changes:
+            parts.append(inputs.query.touching(leaf, only(inputs, leaf, changes, leaf.relation.key)))
+    return " UNION ".join(f"({part})" for part in parts)
+
+
+def computed_rows(inputs: Inputs, touched: str) -> str:
+    """A query for the model's rows that are computed: all of them, or those of changed or touched rows of the first table."""
+    query = inputs.query
+    if inputs.whole:
+        return query.sql(inputs.rows)
+    if inputs.reads_changes:
+        return query.sql(lambda _: inputs.base_rows)
+    keys = f"(SELECT {_renamed(query.base.key, query.base.relation.key)} FROM {touched})"
+    return query.sql(only(inputs, query.base, keys, query.base.relation.key))
+
+
+def recomputed_keys(inputs: Inputs, touched: str) -> tuple[str, tuple[str, ...]]:
+    """The relation with the keys of the first table's rows that are computed, unless all are; and its key columns."""
+    base = inputs.query.base
+    if inputs.query.rowwise:
+        return str(inputs.base_changes), base.relation.key
+    return touched, base.key
+
+
+def affected_keys(inputs: Inputs, new: str, touched: str) -> str:
+    """A query for the keys of the warehouse table's rows that may change: those of the new rows, and those of earlier ones.
+
+    Args:
+        inputs: what the model reads.
+        new: the relation with its computed rows.
+        touched: the relation with the touched keys.
+    """
+    query = inputs.query
+    computed = f"SELECT {engine.names(query.key)} FROM {new}"
+    source, columns = recomputed_keys(inputs, touched)
+    if query.keeps_lineage:
+        return (
+            f"{computed} UNION SELECT {engine.names(query.key, 'star')} FROM {inputs.newest} AS star"
+            f" SEMI JOIN {source} AS touched ON {engine.equal('star', 'touched', query.key_of(query.base), columns)}"
+        )
+    carried = dict(zip(query.key_of(query.base), columns, strict=True))
+    types = {column.name: column.type for column in query.model.produced}
+    keys = ", ".join(f"TRY_CAST({engine.name(carried[key])} AS {types[key]})" for key in query.key)
+    return f"{computed} UNION SELECT {keys} FROM {source}"
+
+
+def only(inputs: Inputs, chosen: Leaf, relation: str, columns: tuple[str, ...]) -> Callable[[Leaf], str]:
+    """All rows of each leaf, but of one only those whose key a relation has."""
+
+    def rows(leaf: Leaf) -> str:
+        if leaf is not chosen:
+            return inputs.rows(leaf)
+        semi_join = f"SEMI JOIN {relation} AS o ON {engine.equal('r', 'o', columns)}"
+        return f"(SELECT r.* FROM {inputs.rows(leaf)} AS r {semi_join})"
+
+    return rows
+
+
+def _renamed(columns: tuple[str, ...], names: tuple[str, ...]) -> str:
+    return ", ".join(
+        f"{engine.name(column)} AS {engine.name(name)}" for column, name in zip(columns, names, strict=True)
+    )

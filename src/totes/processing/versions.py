@@ -1,0 +1,92 @@
+"""A model's computed rows beside the newest known version of each: what is new, what differs, what is deleted. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from totes import engine
+from totes.processing.inputs import Inputs
+from totes.processing.leaf import AT
+from totes.processing.problem import PROBLEM
+from totes.processing.state import BEGINS, DELETED
+
+CHANGED = '"~changed"'
+_SHORTEST_VERSION = "1 microsecond"
+# Of intervals, 30 days and a month would be equal; of floats, 0 and -0.
+_COMPARED_AS_TEXT = dict.fromkeys(("INTERVAL", "FLOAT", "DOUBLE"), "::VARCHAR")
+
+
+def versions(inputs: Inputs, new: str, old: str, read_at: datetime) -> str:
+    """A query for the newest versions of computed rows, and of those that are deleted, each marked whether it changed.
+
+    A version begins at the source's own time when the first table's row has changed, and that time is later than the
+    version before it began; otherwise when the batch read the source, or a microsecond after the version before it
+    if that is later still.
+
+    Args:
+        inputs: what the model reads.
+        new: the relation with its computed rows.
+        old: the newest known version of each row that may have changed.
+        read_at: when the batch read the source.
+    """
+    query = inputs.query
+    correct = f"(SELECT * FROM {new} WHERE {engine.name(PROBLEM)} IS NULL)"
+    first = f"old.{engine.name(query.key[0])} IS NULL AND old.{DELETED} IS NULL"
+    changed = f"({first} OR old.{DELETED} OR {_differs(inputs)})"
+    change_time = "base_change._at" if _base_changed(inputs) else "NULL::TIMESTAMP"
+    begins = _begins(inputs, f"CASE WHEN {first} THEN new.{engine.name(AT)} ELSE {change_time} END", read_at)
+    return (
+        f"SELECT {engine.names(inputs.columns, 'new')},"
+        f" CASE WHEN {changed} THEN {begins} ELSE old.{BEGINS} END AS {BEGINS},"
+        f" false AS {DELETED}, {changed} AS {CHANGED}"
+        f" FROM {correct} AS new LEFT JOIN {old} AS old ON {inputs.same_key('new', 'old')}"
+        f" {_join_base_changes(inputs, 'new', query.base.key)}"
+        f" UNION ALL SELECT {engine.names(inputs.columns, 'old')}, {_begins(inputs, change_time, read_at)}, true, true"
+        f" FROM {old} AS old {_join_base_changes(inputs, 'old', query.key_of(query.base))}"
+        f" WHERE NOT old.{DELETED}"
+        f" AND NOT EXISTS (SELECT 1 FROM {new} AS new WHERE {inputs.same_key('new', 'old')})"
+        f" AND NOT EXISTS (SELECT 1 FROM {new} AS new WHERE {_same_base(inputs)})"
+    )
+
+
+def _differs(inputs: Inputs) -> str:
+    return " OR ".join(
+        f"new.{engine.name(column.name)}{as_text} IS DISTINCT FROM old.{engine.name(column.name)}{as_text}"
+        for column in inputs.query.model.produced
+        for as_text in (_COMPARED_AS_TEXT.get(column.type, ""),)
+    )
+
+
+def _begins(inputs: Inputs, source_time: str, read_at: datetime) -> str:
+    if not inputs.query.model.versioned:
+        return "NULL::TIMESTAMP"
+    read = f"TIMESTAMP {engine.text(read_at.isoformat(sep=' ', timespec='microseconds'))}"
+    advanced = f"{source_time} IS NOT NULL AND (old.{BEGINS} IS NULL OR {source_time} > old.{BEGINS})"
+    return (
+        f"CASE WHEN {advanced} THEN {source_time} ELSE"
+        f" greatest({read}, coalesce(old.{BEGINS} + INTERVAL '{_SHORTEST_VERSION}', {read})) END"
+    )
+
+
+def _same_base(inputs: Inputs) -> str:
+    """The condition that `new` has a problem and comes from the row of the first table that `old` comes from."""
+    query = inputs.query
+    if not query.base.relation.key:
+        return "false"
+    same = engine.equal("new", "old", query.base.key, query.key_of(query.base))
+    return f"(new.{engine.name(PROBLEM)} IS NOT NULL AND {same})"
+
+
+def _base_changed(inputs: Inputs) -> bool:
+    known = inputs.known is not None  # without an earlier version there is nothing to compare
+    return known and inputs.base_changes is not None and bool(inputs.query.base.relation.key)
+
+
+def _join_base_changes(inputs: Inputs, rows: str, columns: tuple[str, ...]) -> str:
+    """Joins the first table's changes to rows that have its key in these columns, as `base_change`."""
+    if not _base_changed(inputs):
+        return ""
+    key = inputs.query.base.relation.key
+    return (
+        f"LEFT JOIN {inputs.base_changes} AS base_change ON {engine.equal(rows, 'base_change', columns, key)}"
+    )
