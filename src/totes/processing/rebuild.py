@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 from totes import engine
@@ -73,7 +73,9 @@ class Rebuild:
         with temporary_folder() as folder:
             connection = workspace.attach(folder / f"{_DATABASE}.duckdb", _DATABASE)
             try:
-                yield cls(project, models, ingestion, processed, workspace, connection, years)
+                rebuild = cls(project, models, ingestion, processed, workspace, connection, years)
+                with closing(rebuild._state):
+                    yield rebuild
             finally:
                 connection.close()
                 workspace.detach(_DATABASE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -58,7 +58,7 @@ def process(
         project: the models.
         ingestion: the ingestion lake.
         processed: the processed lake.
-        workspace: where the stage works; rows that are at hand in it are not read from the lake again.
+        workspace: where the stage works; rows that were handed off in it are not read from the lake again.
         choose: which changes of models are made, if need be with a batch in which nothing else is; the other tables go on as
             they were defined.
         deadline: after half of its time no batch is begun, but for the first.
@@ -75,11 +75,13 @@ def process(
         if not closed(project, pending, choose(pending) - failures.keys()):
             return Processed(target.last(), pending=pending, failure=ModelFailed.of(failures))
         _follow_by_nothing(source)
-    with Cache.open(workspace, "processing", target) as opened, ExitStack() as kept:
-        joined = {name for model in project.models if model.joins for name in model.relations}
-        state = StarState(opened.engine, workspace, joined, source, target)
-        kept.callback(state.source_rows.close)
-        evolution = Evolution(project, state, source, target, workspace, choose, kept)
+    joined = {name for model in project.models if model.joins for name in model.relations}
+    with (
+        Cache.open(workspace, "processing", target) as opened,
+        closing(StarState(opened.engine, workspace, joined, source, target)) as state,
+        ExitStack() as rebuilds,
+    ):
+        evolution = Evolution(project, state, source, target, workspace, choose, rebuilds)
         last, overtaken = source.last(), False
         while True:
             state.refresh()

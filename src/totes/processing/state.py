@@ -72,6 +72,10 @@ class StarState:
         self.engine.execute(f"CREATE TABLE IF NOT EXISTS {QUARANTINE} ({_QUARANTINE_COLUMNS})")
         self.engine.execute(_QUARANTINE_PROBLEMS)
 
+    def close(self) -> None:
+        """Closes what it reads the ingestion lake with."""
+        self.source_rows.close()
+
     def refresh(self) -> None:
         """Looks which tables there are; what was known of them no longer holds."""
         rows = self.engine.execute(
