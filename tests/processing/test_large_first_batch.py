@@ -116,8 +116,8 @@ def test_rows_are_let_go_when_nothing_is_wrong_with_them(
         pipeline.ingest(workspace=workspace)
         digest = ingestion_journal(pipeline.ingestion_store).read(1).sha256()
         tables = ("c", "c2", "code", "j", "node", "o")
-        assert all(workspace.handed(digest, table) for table in tables)
+        assert all(workspace.handoff(digest, table) for table in tables)
         pipeline.process(workspace)
         # Joined tables are kept; of a row in quarantine its source row is shown.
-        assert [table for table in tables if workspace.handed(digest, table)] == ["c2", "code", "j"]
+        assert [table for table in tables if workspace.handoff(digest, table)] == ["c2", "code", "j"]
     run_cleanly(pipeline)

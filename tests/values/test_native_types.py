@@ -13,7 +13,7 @@ from tests.values.test_lake_values import captured, set_contrary, written
 from totes import engine
 from totes.ingestion import reading
 from totes.lake.journal import ingestion_journal
-from totes.lake.workspace import AtHand
+from totes.lake.workspace import Handoff
 from totes.processing import changes
 
 COLUMNS = {
@@ -118,8 +118,8 @@ def test_native_values_are_those_of_text(
     )
     with pipeline.workspace() as workspace:
         pipeline.ingest(workspace=workspace)
-        rows = workspace.handed(ingestion_journal(pipeline.ingestion_store).read(1).sha256(), "t")
-        assert isinstance(rows, AtHand)
+        rows = workspace.handoff(ingestion_journal(pipeline.ingestion_store).read(1).sha256(), "t")
+        assert isinstance(rows, Handoff)
         missed = {name for like in given for name in ALIKE[like]}
         if given.keys() - {"day"}:
             missed.add("last_updated")

@@ -22,7 +22,7 @@ from totes.ingestion.reading import Rows, union
 from totes.lake.layout import new_object_path
 from totes.lake.manifest import StoredObject
 from totes.lake.store import Store
-from totes.lake.workspace import AtHand, Workspace
+from totes.lake.workspace import Handoff, Workspace
 from totes.scratch import temporary_folder
 
 PART_ROWS_MAX = 1_000_000
@@ -138,7 +138,7 @@ class PacketWriter:
             write(connection, file)
             return self._store.put_file(path, file, rows)
 
-    def at_hand(self, table: SourceTable, new: Sequence[Rows], deleted: Rows | None) -> AtHand:
+    def handoff(self, table: SourceTable, new: Sequence[Rows], deleted: Rows | None) -> Handoff:
         """What reading the written lines would give: the columns by name, `_op` and `_at`; native ones where all rows are."""
         native = frozenset.intersection(*(rows.native for rows in new)) if new else frozenset()
         parts = []
@@ -159,7 +159,7 @@ class PacketWriter:
                 f"SELECT {_selected(table, values)}, 'delete' AS _op, {at} AS _at FROM {deleted.name}"
             )
         tables = tuple(rows.name for rows in (*new, *((deleted,) if deleted else ())))
-        return AtHand(
+        return Handoff(
             " UNION ALL ".join(parts), tables, frozenset(table.columns[number].name for number in native)
         )
 

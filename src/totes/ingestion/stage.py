@@ -149,7 +149,7 @@ class Ingestion:
                     cache.begin()
                     capture.learn()
                     cache.commit(manifest.batch, manifest.sha256())
-                    self.workspace.hand_on(manifest.sha256(), capture.at_hand())
+                    self.workspace.hand_off(manifest.sha256(), capture.handoffs())
                 elif capture.saw_all:
                     known.note_looked_through(capture.position)
                 if self.inspect:

@@ -1,4 +1,4 @@
-"""Packets of the ingestion lake as the engine reads them: a query for their rows, each value in its raw form."""
+"""Reads packets of the ingestion lake: a query for their rows, each value in its raw form."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 import duckdb
 
 from totes import engine
-from totes.lake.workspace import AtHand, Workspace
+from totes.lake.workspace import Handoff, Workspace
 
 T = TypeVar("T")
 
@@ -18,8 +18,8 @@ T = TypeVar("T")
 class Captured(Protocol):
     """The shape of a captured table's lines.
 
-    `documents` are its json columns, in the table's order, and `plain` the others with their raw types. `key` is what a line
-    of a deletion has.
+    `documents` are its json columns, in the table's order, and `plain` the others with their raw types. The line of a
+    deletion has the columns of `key` only.
     """
 
     @property
@@ -36,14 +36,14 @@ class Captured(Protocol):
 
 
 class ReadAnotherWay(Exception):
-    """Packets cannot be read this way, and may be in another, to which the reader has gone over; the transaction is lost."""
+    """These packets could not be read; the reader has switched to another way, which may work. The transaction is lost."""
 
 
 class PacketReader:
     """Reads packets on a connection, in the cheapest way that has not failed yet.
 
-    Lines are taken for JSON of a usual length; then of any length; then for text, since PostgreSQL takes half of a
-    surrogate pair for JSON and the engine does not. The engine's buffers are as large as the longest line.
+    Lines are first read as JSON of a usual length, then of any length, then as text: PostgreSQL's json accepts half of a
+    surrogate pair, which the engine does not. The limits rise in steps because the engine allocates buffers of that size.
     """
 
     _CHECKED_BYTES_MAX = (16 << 20, 64 << 20, 256 << 20, 2 << 30)
@@ -52,21 +52,21 @@ class PacketReader:
     def __init__(self, connection: engine.Engine, workspace: Workspace | None = None) -> None:
         self.engine = connection
         self._workspace = workspace
-        self.has_views = False  # whether rows at hand were ever taken as they are, by a view
+        self.has_views = False  # whether a view over a handoff was ever created
         self._limits = iter(self._CHECKED_BYTES_MAX)
         self._limit = next(self._limits)
         self._as_text = False
 
-    def at_hand(self, manifest_sha256: str, table: str) -> AtHand | None:
-        """The same rows, where a batch's changes of a table need not be read from the lake."""
-        return self._workspace.handed(manifest_sha256, table) if self._workspace else None
+    def handoff(self, manifest_sha256: str, table: str) -> Handoff | None:
+        """The handoff of a batch's changes of a table, which are the same rows; None if they have to be read from the lake."""
+        return self._workspace.handoff(manifest_sha256, table) if self._workspace else None
 
     def read(self, table: Captured, files: Iterable[Path], compression: str, read: Callable[[str], T]) -> T:
-        """Calls `read` with a query for the rows of some packets: the raw columns, `_op` and `_at`; gives what it gave.
+        """Calls `read` with a query for the rows of packets (raw columns, `_op` and `_at`), and returns its result.
 
         Raises:
-            ReadAnotherWay: this has to be done again, from the transaction's beginning if there is one.
-            duckdb.InvalidInputException: a packet is not what it should be.
+            ReadAnotherWay: try again, from the beginning of the transaction if there is one.
+            duckdb.InvalidInputException: a packet is malformed.
         """
         listed = list(files)
         as_text = self._as_text and bool(table.documents)
@@ -95,7 +95,7 @@ def read_packets(
     compression: str,
     read: Callable[[str], T],
 ) -> T:
-    """Reads packets as `PacketReader.read` does, in as many ways as it takes; not for use in a transaction."""
+    """Reads packets as `PacketReader.read` does, trying each way in turn. Not for use in a transaction."""
     reader, listed = PacketReader(connection), list(files)
     while True:
         try:
@@ -105,10 +105,10 @@ def read_packets(
 
 
 def _rows(table: Captured, lines: str) -> str:
-    """A query for rows out of lines.
+    """A query for the rows in lines.
 
-    Documents of json columns are taken out of the lines as text: a JSON reader would round their numbers. In a line they
-    stand last, in the order of the columns, each between two tabs, and a tab is nowhere else.
+    Documents of json columns are cut out of the lines as text, since a JSON reader would round their numbers. They come last
+    in a line, in the order of the columns, each between two tabs; there are no other tabs.
     """
     plain, documents = _members(table), table.documents
     if not documents:
@@ -121,7 +121,7 @@ def _rows(table: Captured, lines: str) -> str:
             keys = [part for part in documents if part in table.key]
             in_key = f"{3 + 2 * keys.index(name)}" if name in keys else "NULL"
             place = f"CASE WHEN members._op = 'delete' THEN {in_key} ELSE {place} END"
-        # One more blank before it tells JSON's null from SQL's.
+        # JSON's null has one more blank before it than SQL's.
         part = f"parts[{place}]"
         null = f"CASE WHEN ltrim({part}) = 'null' THEN nullif(substr({part}, 2), 'ull') ELSE {part} END"
         values.append(f"{null} AS {engine.name(name)}")

@@ -14,7 +14,7 @@ from totes import engine
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest
 from totes.lake.packets import PacketReader
-from totes.lake.workspace import AtHand, Workspace
+from totes.lake.workspace import Handoff, Workspace
 from totes.processing.binding import bind_models
 from totes.processing.changes import are_many, check_found, limited, rows_at_hand
 from totes.processing.problem import PROBLEMS
@@ -69,7 +69,7 @@ class Aside:
         """Drops what was made for the batch."""
         self._workspace.drop(self.computed.values())
         for name in self._read:
-            self._workspace.let_go(self._manifest.sha256(), name)
+            self._workspace.release(self._manifest.sha256(), name)
 
     def _compute(
         self,
@@ -78,7 +78,7 @@ class Aside:
         queries: list[BoundQuery],
         naming: Callable[[Model], AbstractContextManager[None]],
     ) -> None:
-        at_hand = self._reader.at_hand(self._manifest.sha256(), relation.name)
+        at_hand = self._reader.handoff(self._manifest.sha256(), relation.name)
         at_hand = at_hand or self._fetch(connection, relation)
         held = relation.holding(at_hand.native)
         rows = rows_at_hand(at_hand, self._manifest, held)
@@ -91,10 +91,10 @@ class Aside:
                 connection.execute(f"CREATE TABLE {table} AS {query.sql(lambda _: upserts)}")
             bad += engine.scalar(connection, f"SELECT count({engine.name(PROBLEMS)}) FROM {table}")
         if not bad:
-            self._workspace.let_go(self._manifest.sha256(), relation.name)
+            self._workspace.release(self._manifest.sha256(), relation.name)
             self.let_go.add(relation.name)
 
-    def _fetch(self, connection: engine.Engine, relation: Relation) -> AtHand:
+    def _fetch(self, connection: engine.Engine, relation: Relation) -> Handoff:
         """Reads the rows from the lake, so that they are at hand."""
         then = source_relation(relation.name, self._manifest.tables[relation.name])
         table = self._workspace.new_table()
@@ -107,7 +107,7 @@ class Aside:
                     f"CREATE TABLE {table} AS {limited(rows, self._manifest, relation.name)}"
                 ),
             )
-        at_hand = AtHand(f"SELECT * FROM {table}", (table,))
-        self._workspace.put_at_hand(self._manifest.sha256(), relation.name, at_hand)
+        at_hand = Handoff(f"SELECT * FROM {table}", (table,))
+        self._workspace.add_handoff(self._manifest.sha256(), relation.name, at_hand)
         self._read.append(relation.name)
         return at_hand

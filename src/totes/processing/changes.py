@@ -7,7 +7,7 @@ from totes.errors import LakeDamaged
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest
 from totes.lake.packets import PacketReader
-from totes.lake.workspace import AtHand
+from totes.lake.workspace import Handoff
 from totes.processing.relation import Relation, RelationColumn, source_relation
 
 _COPIED_ROWS_MAX = 50_000
@@ -30,7 +30,7 @@ def load_changes(
     """
     target = changes_table(relation.name)
     many = are_many(manifest, relation.name)
-    at_hand = reader.at_hand(manifest.sha256(), relation.name) if many else None
+    at_hand = reader.handoff(manifest.sha256(), relation.name) if many else None
     _drop_view(reader, relation)
     if at_hand:
         reader.engine.execute(f"DROP TABLE IF EXISTS {target}")
@@ -101,7 +101,7 @@ def _append(
     objects = manifest.tables[relation.name].objects
     if not objects:
         return
-    at_hand = reader.at_hand(manifest.sha256(), relation.name)
+    at_hand = reader.handoff(manifest.sha256(), relation.name)
     if at_hand:
         reader.engine.execute(f"INSERT INTO {target} {rows_at_hand(at_hand, manifest, relation)}")
         return
@@ -121,7 +121,7 @@ def limited(rows: str, manifest: IngestionManifest, table: str) -> str:
     return f"FROM ({rows}) LIMIT {_rows(manifest, table) + 1}"
 
 
-def rows_at_hand(at_hand: AtHand, manifest: IngestionManifest, relation: Relation) -> str:
+def rows_at_hand(at_hand: Handoff, manifest: IngestionManifest, relation: Relation) -> str:
     """A query for a batch's changes of a table out of what is at hand of them."""
     then = source_relation(relation.name, manifest.tables[relation.name]).holding(at_hand.native)
     return f'SELECT {_columns(relation, then)}, {manifest.batch} AS "~batch" FROM ({at_hand.query})'
