@@ -321,7 +321,7 @@ def test_a_place_within_the_lake_or_around_it_is_refused(
     monkeypatch.setenv("HOME", str(tmp_path))
     before = sorted(tmp_path.rglob("*"))
     ingestion, processed = (Store.open(str(lake / name), Path()) for name in STORES)
-    with pytest.raises(ConfigurationError, match="within one another"):
+    with pytest.raises(ConfigurationError, match="is inside the other"):
         back_up(ingestion, processed, place, tmp_path)
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -334,7 +334,7 @@ def test_a_place_within_the_lake_or_around_it_is_refused(
 def test_prefixes_of_a_bucket_are_kept_apart(s3: Bucket, place: str, refused: bool) -> None:
     ingestion, processed = (Store.open(s3.url(f"lake/{name}"), Path()) for name in STORES)
     if refused:
-        with pytest.raises(ConfigurationError, match="within one another"):
+        with pytest.raises(ConfigurationError, match="is inside the other"):
             back_up(ingestion, processed, s3.url(place), Path())
     else:
         assert back_up(ingestion, processed, s3.url(place), Path()).faults == []

@@ -176,7 +176,7 @@ def test_the_command_says_what_it_copied_and_names_what_is_wrong(
     make_plain(tmp_path / "other", 1)
     refused = totes("backup", "copies/of shop", TOTES_LAKE__INGESTION=f"{tmp_path}/other/ingestion", TOTES_LAKE__PROCESSED=f"{tmp_path}/other/processed")  # fmt: skip
     assert refused.code == 3
-    assert "Restore from this backup, or name another place" in refused.err
+    assert "Restore it from this backup, or name another place" in refused.err
 
 
 def test_no_secret_of_a_bucket_is_told(

@@ -191,7 +191,7 @@ def test_an_empty_manifest_of_an_earlier_loss_of_power_says_what_to_do(
     empty = tmp_path / "lake/batches/000000000002.json"
     empty.write_bytes(content)
     with pytest.raises(
-        LakeDamaged, match=r"000000000002\.json is empty.*Remove that file: its batch was never there"
+        LakeDamaged, match=r"000000000002\.json is empty.*Remove that file: its batch was never committed"
     ):
         Journal(journal.store, Manifest).newest()
     empty.unlink()

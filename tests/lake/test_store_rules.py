@@ -54,5 +54,5 @@ def test_a_manifest_names_only_what_is_within_its_store(path: str, is_within: bo
     if is_within:
         assert StoredObject(path=path, rows=1, bytes=1, sha256="x").path == path
     else:
-        with pytest.raises(ValidationError, match="is no object of this store"):
+        with pytest.raises(ValidationError, match="is not an object of this store"):
             StoredObject(path=path, rows=1, bytes=1, sha256="x")

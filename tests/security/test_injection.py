@@ -331,7 +331,7 @@ def test_a_schema_of_a_name_that_postgresql_would_cut_is_refused(
     "path", ["../x", "/etc/hostname", "item/../../x", "item//x", "a\\..\\x", "./x", "item/.", ""]
 )
 def test_an_object_is_inside_its_store(path: str) -> None:
-    with pytest.raises(ValidationError, match="is no object of this store"):
+    with pytest.raises(ValidationError, match="is not an object of this store"):
         StoredObject(path=path, rows=1, bytes=1, sha256="")
 
 
@@ -354,7 +354,7 @@ def test_a_manifest_cannot_name_what_is_outside_its_store(
     place.unlink()
     place.write_text(json.dumps(manifest), encoding="utf-8")
     fresh = make_pipeline(database.url, project=pipeline.settings.project.model_dump())
-    with pytest.raises(LakeDamaged, match="outside is no object of this store"):
+    with pytest.raises(LakeDamaged, match="outside is not an object of this store"):
         fresh.process() if store == "ingestion" else fresh.load()
 
 

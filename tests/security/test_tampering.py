@@ -77,7 +77,7 @@ def test_a_batch_that_was_replaced_with_all_its_digests_is_noticed_by_the_one_af
     forge(pipeline, batch, digest=True)
     fresh = afresh(pipeline)
     with pytest.raises(
-        LakeDamaged, match=rf"{batch}\.json is not the manifest that batch {batch + 1} was written after"
+        LakeDamaged, match=rf"{batch}\.json is not the manifest that batch {batch + 1} follows"
     ):
         fresh.load()
     with fresh.warehouse() as warehouse:
@@ -116,7 +116,7 @@ def test_a_document_larger_than_any_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "lake/batches/000000000001.json").open("wb") as file:
         file.truncate(store_module.DOCUMENT_BYTES_MAX + 1)
     with pytest.raises(
-        LakeDamaged, match=r"000000000001\.json has 67108865 bytes, which no document of totes has"
+        LakeDamaged, match=r"000000000001\.json has 67108865 bytes, more than any document of totes"
     ):
         ingestion_journal(Store.open("lake", tmp_path)).newest()
 

@@ -14,7 +14,7 @@ from totes.lake.journal import processed_journal
 from totes.lake.layout import new_object_path
 from totes.lake.manifest import ModelChanges, OutputColumn, ProcessedManifest, StoredObject
 from totes.lake.store import Store
-from totes.star.former import former_model
+from totes.star.recorded import recorded_model
 
 BEGAN = datetime(2024, 11, 25, 9, tzinfo=UTC)
 
@@ -116,7 +116,7 @@ class Lake:
             removed=self._write(f"removed/{name}", batch,
                                 [(c.name, c.type) for c in table.output if c.name in table.key], list(table.removed)),
         )  # fmt: skip
-        model = former_model(name, changes)
+        model = recorded_model(name, changes)
         return changes.model_copy(update={"table_sha256": model.table_sha256()})
 
     def _write(

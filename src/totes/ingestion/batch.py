@@ -21,7 +21,7 @@ from totes.ingestion.known import KnownRows, key_list
 from totes.ingestion.packets import PacketWriter
 from totes.ingestion.reading import ReadPiece, Rows, TableReader, too_large, union
 from totes.ingestion.source import Piece, Snapshot
-from totes.lake.manifest import IngestionManifest, LeftOut, Position, Rest, TableChanges
+from totes.lake.manifest import IngestionManifest, LeftOut, Position, ResumePoint, TableChanges
 from totes.lake.workspace import Handoff
 from totes.log import logger
 
@@ -191,11 +191,11 @@ class Capture:
     def _capture_all(self, table: SourceTable, pieces: list[ReadPiece], left: Piece | None) -> None:
         """Captures a table of which nothing is known, wholly, or up to the piece that is left to the next batch."""
         diff = self._not_known(table, pieces, (), compared=False)
-        rest = Rest(block=left.first, file=self._snapshot.file(table)) if left else None
+        rest = ResumePoint(block=left.first, file=self._snapshot.file(table)) if left else None
         began = min((piece.began for piece in pieces), default=time.perf_counter())
         self._write(began, diff, rest, diff.upserts)
 
-    def _write(self, began: float, diff: TableDiff, rest: Rest | None, rows: int) -> None:
+    def _write(self, began: float, diff: TableDiff, rest: ResumePoint | None, rows: int) -> None:
         """Begins to write the diff of a table, whose capture was begun at some time."""
         table, marks = diff.table, None
         self._reader.drop(table, but=diff.retained)
@@ -263,20 +263,20 @@ class Capture:
         previous = self._previous
         before = previous.last_seen(table.name) if previous else None
         if previous is None or before is None:
-            return CapturePlan(rest=Rest())
+            return CapturePlan(rest=ResumePoint())
         added, renewed = check_shape(before, table)
         if renewed:
             _log.warning(f"{renewed}; all its rows are compared with what was captured", table=table.name)
         marked = table.has_transaction_ids
         # While it was not captured, all may have happened to a table that happens to a source.
         if renewed or (marked and (self._standing.why_compared or table.name not in previous.tables)):
-            return CapturePlan(rest=Rest(compared=True, by_content=True), added=added)
+            return CapturePlan(rest=ResumePoint(compared=True, by_content=True), added=added)
         if not marked:
-            return CapturePlan(rest=Rest(compared=True), added=added)
+            return CapturePlan(rest=ResumePoint(compared=True), added=added)
         since = self._snapshot.changed_since(self._standing.since or previous.position)
         recent, rest = may_be_new(since, before, table, added), before.rest
         if rest and rest.file != self._snapshot.file(table):
-            rest = Rest(compared=True, by_content=rest.by_content)  # its rows may stand in other blocks now
+            rest = ResumePoint(compared=True, by_content=rest.by_content)  # rows may be in other blocks now
         if rest and recent:
             recent = f"({recent}) AND ctid < '({rest.block},0)'" if rest.block else None
         return CapturePlan(recent, rest, added)
@@ -294,13 +294,15 @@ class Capture:
             return rows, plan
         if self._allowance.is_limited and met >= MANY_ROWS:
             block = int(first.strip("()").partition(",")[0])
-            rest = Rest(block=block, since=self._standing.since or self._previous.position, compared=True)
+            rest = ResumePoint(
+                block=block, since=self._standing.since or self._previous.position, compared=True
+            )
             return rows, plan._replace(recent=None, rest=rest)
         return rows, plan._replace(recent=f"({recent}) AND ctid >= '{first}'")
 
     def _find(
         self, table: SourceTable, plan: CapturePlan, rows: int | None
-    ) -> tuple[TableDiff, Rest | None, int]:
+    ) -> tuple[TableDiff, ResumePoint | None, int]:
         """Gives what is new and deleted, the part that remains to be read, and how many rows there are, or are captured."""
         known, added, rest = self._known, plan.added, plan.rest
         whole, diff = rest is not None and rest.is_whole, TableDiff(table)
@@ -323,8 +325,8 @@ class Capture:
         return self._find_deleted(diff, rows, read_whole=whole), None, rows
 
     def _find_in_rest(
-        self, table: SourceTable, rest: Rest, added: tuple[int, ...]
-    ) -> tuple[TableDiff, Rest | None]:
+        self, table: SourceTable, rest: ResumePoint, added: tuple[int, ...]
+    ) -> tuple[TableDiff, ResumePoint | None]:
         """Reads as much of the rest of a table as is allowed; gives what is new in that, and what is left."""
         condition, compared = None, rest.compared and self._known.captured(table)
         if rest.since and not added:

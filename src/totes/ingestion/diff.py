@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from totes.ingestion.catalog import SourceTable
 from totes.ingestion.reading import Rows
-from totes.lake.manifest import Rest, StoredObject
+from totes.lake.manifest import ResumePoint, StoredObject
 
 
 class CapturePlan(NamedTuple):
@@ -20,7 +20,7 @@ class CapturePlan(NamedTuple):
     """
 
     recent: str | None = None
-    rest: Rest | None = None
+    rest: ResumePoint | None = None
     added: tuple[int, ...] = ()
 
 
@@ -75,7 +75,7 @@ class Writing(NamedTuple):
     """A table's diff while its objects are being written, how many rows there are, and when it was begun."""
 
     diff: TableDiff
-    rest: Rest | None
+    rest: ResumePoint | None
     rows: int
     began: float
     objects: list[Future[StoredObject]]

@@ -1,7 +1,7 @@
-"""A backup: both stores copied to another place, each checksum verified. It is laid out as the lake is, so that it is one.
+"""A backup: both stores copied to another place, each checksum verified. It has the layout of a lake, and can be used as one.
 
-Objects are copied before the manifest that names them, and manifests in their order, byte for byte. Whatever ends a
-run, what is there is a lake of the first batches, and the next run adds the rest.
+Objects are copied before the manifest that names them, and manifests in order, byte for byte. So whenever a run is
+interrupted, the copy is a valid lake with the first batches, and the next run adds the remaining ones.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from totes.lake.store_copy import Copied, Progress, StoreCopy
 
 @dataclass
 class Backup:
-    """What a run did; `faults` name what is missing or wrong, one line each."""
+    """The result of a run; `faults` has one line for each thing that is missing or wrong."""
 
     ingestion: Copied = field(default_factory=Copied)
     processed: Copied = field(default_factory=Copied)
@@ -37,25 +37,25 @@ def back_up(
 ) -> Backup:
     """Copies the batches that are not at the destination yet, into its stores `ingestion` and `processed`.
 
-    Safe to be called by any number of runners at once, and to be killed at any moment. Memory does not grow with the
-    objects' size. The processed copy never goes beyond the ingestion copy.
+    Any number of runners may call it at once, and it may be killed at any moment. Memory use does not depend on the size
+    of objects. The processed copy is never ahead of the ingestion copy.
 
     Args:
         ingestion: the ingestion lake.
         processed: the processed lake.
         destination: a folder, or `s3://bucket/prefix`.
         base: the folder that a relative destination starts from.
-        check: reads the whole backup again before anything is added to it. What is missing or wrong, there or in the
+        check: reads the whole backup before anything is added to it. What is missing or wrong, there or in the
             lake, is then listed in `faults` and not raised.
-        progress: is told what is being done.
+        progress: called with a line about what is being done.
 
     Raises:
-        ConfigurationError: the destination is no store, or it and the lake are within one another.
-        BackupRefused: the destination is of another lake, or ahead of this one.
-        LakeDamaged: an object is missing or is not what its manifest says; batches before it are copied.
+        ConfigurationError: the destination is not a store, or one of it and the lake is inside the other.
+        BackupRefused: the destination holds another lake, or is ahead of this one.
+        LakeDamaged: an object is missing or does not match its manifest; earlier batches are copied.
         StoreError: a store failed.
     """
-    _keep_apart(destination, base, (ingestion, processed))
+    _check_apart(destination, base, (ingestion, processed))
     done = Backup()
     captured = StoreCopy(
         "ingestion",
@@ -90,7 +90,7 @@ def _copy_both(captured: StoreCopy[IngestionManifest], made: StoreCopy[Processed
     try:
         captured.copy(captured.source.last())
     except LakeDamaged as error:
-        damage = error  # what was made from the batches before it is still worth copying
+        damage = error  # the processed batches before it are still worth copying
     last = made.source.last()
     if last > captured.source.last():
         raise LakeDamaged(
@@ -106,8 +106,8 @@ def _below(destination: str, name: str) -> str:
     return f"{destination.rstrip('/')}/{name}"
 
 
-def _keep_apart(destination: str, base: Path, stores: Sequence[Store]) -> None:
-    """Refuses a destination within the lake, or around it: losing one would be losing both."""
+def _check_apart(destination: str, base: Path, stores: Sequence[Store]) -> None:
+    """Refuses a destination inside the lake, or around it: whoever loses one would lose both."""
     if destination.rstrip("/") in ("", "s3:"):
         raise ConfigurationError(
             f"{destination!r} names no place for a backup", hint="Name a folder, or s3://bucket/prefix"
@@ -115,18 +115,18 @@ def _keep_apart(destination: str, base: Path, stores: Sequence[Store]) -> None:
     for store in stores:
         if _holds(store.url, destination, base) or _holds(destination, store.url, base):
             raise ConfigurationError(
-                f"{destination} and the lake's {store.url} are within one another",
-                hint="Name a place of the backup's own",
+                f"one of {destination} and the lake's {store.url} is inside the other",
+                hint="Give the backup a place of its own",
             )
 
 
 def _holds(outer: str, inner: str, base: Path) -> bool:
-    """Whether a place is another one, or within it."""
+    """Whether `inner` is the same place as `outer`, or inside it."""
     if "://" in outer or "://" in inner:
         outside, inside = ([part for part in place.split("/") if part] for place in (outer, inner))
         return inside[: len(outside)] == outside
     folder, place = ((base / Path(given).expanduser()).resolve() for given in (outer, inner))
-    # Compared as files: a name may be written in several ways where upper and lower case are one.
+    # Compared as files, since on a case-insensitive file system a name can be written in several ways.
     return folder.exists() and any(
         parent.exists() and parent.samefile(folder) for parent in (place, *place.parents)
     )

@@ -1,8 +1,7 @@
-"""A stage's local memory: a DuckDB file with what a batch must know of older ones.
+"""A stage's cache: a local DuckDB file with the state that a batch needs from earlier batches.
 
-It holds nothing that the lake does not: when it is lost, damaged or of another version, it is made again from the
-manifests, beginning with a checkpoint where there is one. When another process has it open, a private one is made for
-this run.
+It holds nothing that the lake does not. A cache that is lost, damaged or from another version is rebuilt from the
+lake, starting at a checkpoint if there is one. While another process has the file open, a run uses a private cache.
 """
 
 from __future__ import annotations
@@ -31,11 +30,12 @@ from totes.lake.workspace import Workspace
 from totes.log import logger
 from totes.messages import message
 
-# A checkpoint is stored when there are twice as many batches as at the last one, or so many more, or when the file has grown by
-# so much and this share: what is stored over time then grows with what is captured, and a lost cache is never far behind.
+# A checkpoint is due when the number of batches has doubled since the last one or grown by CHECKPOINT_BATCHES, or when the file
+# has grown by both CHECKPOINT_BYTES and the factor _CHECKPOINT_GROWTH. So the space for checkpoints grows in proportion to the
+# captured data, and a lost cache never has far to catch up.
 CHECKPOINT_BATCHES = 16
 CHECKPOINT_BYTES, _CHECKPOINT_GROWTH = 16 << 20, 1.25
-# What no cache holds: anything but tables, anything in them but values, and tables without the one that tells whose they are.
+# Finds what no cache contains: anything but plain tables of values, or tables without `totes_position`, which every cache has.
 _NO_CACHE = """
 SELECT view_name FROM duckdb_views() WHERE NOT internal AND database_name = $file
 UNION ALL SELECT function_name FROM duckdb_functions() WHERE NOT internal AND database_name = $file
@@ -48,7 +48,7 @@ UNION ALL SELECT column_name FROM duckdb_columns() WHERE database_name = $file A
 UNION ALL SELECT table_name FROM duckdb_tables() WHERE database_name = $file AND NOT EXISTS (
     FROM duckdb_tables() WHERE database_name = $file AND table_name = 'totes_position')
 """
-# The files that this process has closed, with what they were like: untouched since, they hold what they held.
+# The files that this process has closed, with their fingerprints: a file whose fingerprint is the same needs no new check.
 _closed: dict[Path, tuple[int, ...] | None] = {}
 _log = logger()
 
@@ -74,14 +74,14 @@ class Cache:
 
     @classmethod
     def open(cls, workspace: Workspace, stage: str, journal: Journal[Any]) -> Cache:
-        """Opens the stage's cache in the workspace's folder, made again where it is lost, damaged or of another version.
+        """Opens the stage's cache in the workspace's folder; rebuilds it if it is lost, damaged or from another version.
 
-        The cache of another lake stays as it is: this lake then has one of its own beside it. Where another process has
-        the cache open, a private one is made.
+        The cache of another lake is not touched: this lake gets its own file beside it. If another process has the cache
+        open, a private one is built.
 
         Raises:
-            LakeDamaged: the cache knows of batches that the lake does not have any more.
-            StoreError: the cache cannot be made.
+            LakeDamaged: the cache has read batches that are no longer in the lake.
+            StoreError: the cache cannot be created.
         """
         own = sha256(journal.store.url.encode()).hexdigest()[:8]
         for file in (workspace.folder / f"{stage}.duckdb", workspace.folder / f"{stage}-{own}.duckdb"):
@@ -104,7 +104,7 @@ class Cache:
             shutil.rmtree(private, ignore_errors=True)
             raise
         with cache._closed_if_it_fails():
-            cache._begin_anew()
+            cache._rebuild()
         return cache
 
     def __enter__(self) -> Cache:
@@ -114,7 +114,7 @@ class Cache:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.engine.close()
-        # Where something went wrong the file may be in a state that says so again.
+        # After an error the file may be in a state in which detaching it fails too.
         with suppress(duckdb.Error) if error else nullcontext():
             self._workspace.detach(self._stage)
         _closed[self._file] = None if error or self._private else fingerprint(self._file)
@@ -124,28 +124,28 @@ class Cache:
             remove(self._file)
             raise StoreError(
                 f"the cache {self._file} was damaged and has been removed",
-                hint="Run it again: it is made from the lake",
+                hint="Run it again: the cache is rebuilt from the lake",
             ) from error
 
     @property
     def batch(self) -> int:
-        """The batch that the cache knows of."""
+        """The newest batch that the cache has applied."""
         return int(engine.scalar(self.engine, "SELECT batch FROM totes_position"))
 
     def tables(self) -> set[str]:
-        """The names of all tables that the cache keeps."""
+        """The names of all tables in the cache."""
         rows = self.engine.execute(
             "SELECT table_name FROM duckdb_tables() WHERE database_name = ?", [self._stage]
         ).fetchall()
         return {name for (name,) in rows}
 
     def begin(self) -> None:
-        """Starts a transaction; what follows happens wholly or not at all."""
+        """Starts a transaction."""
         self.engine.execute("BEGIN")
         reach("cache.begin")
 
     def commit(self, batch: int, manifest_sha256: str) -> None:
-        """Ends the transaction with the cache standing at `batch`."""
+        """Commits the transaction, and with it `batch` as the newest batch of the cache."""
         self.engine.execute(
             "UPDATE totes_position SET batch = ?, manifest_sha256 = ?", [batch, manifest_sha256]
         )
@@ -154,14 +154,14 @@ class Cache:
         reach("cache.commit.after")
 
     def rollback(self) -> None:
-        """Ends the transaction with the cache standing where it stood."""
+        """Rolls the transaction back."""
         self.engine.execute("ROLLBACK")
 
     def advance(self, apply: Callable[[int], str], deadline: Deadline = NEVER) -> bool:
-        """Brings the cache to the journal's newest batch; False where half of the time until a deadline was too short.
+        """Brings the cache to the journal's newest batch; returns False if half of the time to the deadline is up before that.
 
         Args:
-            apply: takes a batch number, applies that batch to the tables of the cache, and gives the digest of the
+            apply: takes a batch number, applies that batch to the cache's tables, and returns the digest of the
                 batch's manifest.
             deadline: when the call should be over.
         """
@@ -180,10 +180,10 @@ class Cache:
         return True
 
     def store_checkpoint(self) -> None:
-        """Stores a checkpoint where one is due; outside of a transaction.
+        """Stores a checkpoint if one is due. Not for use in a transaction.
 
         Raises:
-            StoreError: it cannot be stored; what was committed stays so.
+            StoreError: it cannot be stored; the batch stays committed.
         """
         if not self._workspace.checkpoints:
             return
@@ -206,7 +206,7 @@ class Cache:
         )
 
     def _bytes(self) -> int:
-        """How much room the tables take in the file."""
+        """The bytes that the tables take up in the file."""
         used = "(total_blocks - free_blocks) * block_size"
         sql = f"SELECT {used} FROM pragma_database_size() WHERE database_name = {engine.text(self._stage)}"
         return int(engine.scalar(self.engine, sql))
@@ -220,15 +220,15 @@ class Cache:
             raise
 
     def _settle(self) -> bool:
-        """Makes the file the cache of this lake; False, with nothing changed, where it is another lake's."""
+        """Makes the file the cache of this lake; returns False, with nothing changed, if it is another lake's."""
         if "totes_position" not in self.tables() or self._version() != __version__:
-            self._begin_anew()
+            self._rebuild()
             return True
         [(store, batch, digest)] = self.engine.execute(
             "SELECT store, batch, manifest_sha256 FROM totes_position"
         ).fetchall()
         if batch == 0:
-            self._begin_anew()
+            self._rebuild()
             return True
         last = self._journal.last()
         if batch <= last and self._journal.read(batch).sha256() == digest:
@@ -238,17 +238,17 @@ class Cache:
         if store != self._journal.store.url:
             return False
         if last == 0 and self._journal.store.is_empty():
-            self._begin_anew()  # a new lake in the place of the old one
+            self._rebuild()  # a new lake in the place of the old one
             return True
         raise self._contradicted(batch, f"delete {self._file} and the lake's checkpoints/")
 
     def _check_content(self) -> None:
-        """Makes sure that the file holds nothing but tables of a cache.
+        """Makes sure that the file holds a cache's tables and nothing else.
 
         Raises:
             StoreError: it is some other database.
         """
-        # Asked from outside of the file: within it, its own macros would come before the engine's functions.
+        # On a connection outside of the file: inside it, the file's own macros would shadow the engine's functions.
         with closing(self._workspace.connect()) as outside:
             found = {name for (name,) in outside.execute(_NO_CACHE, {"file": self._stage}).fetchall()}
         if found:
@@ -261,14 +261,14 @@ class Cache:
         return str(engine.scalar(self.engine, "SELECT version FROM totes_position"))
 
     def _comments(self) -> dict[str, str | None]:
-        """The tables that a checkpoint holds, with the comment of each."""
+        """The tables that go into a checkpoint, each with its comment."""
         rows = self.engine.execute(
             "SELECT table_name, comment FROM duckdb_tables() WHERE database_name = ?", [self._stage]
         ).fetchall()
         return {name: comment for name, comment in rows if name != "totes_position"}
 
-    def _begin_anew(self) -> None:
-        """Starts from the newest checkpoint that can be used, or else with nothing, without releasing the file's lock."""
+    def _rebuild(self) -> None:
+        """Restores the newest usable checkpoint, or else empties the cache, without releasing the file's lock."""
         for checkpoint in (
             checkpoints(self._journal.store, self._stage) if self._workspace.checkpoints else ()
         ):
@@ -293,7 +293,7 @@ class Cache:
         self._start_with(None)
 
     def _check_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Makes sure that the lake still holds what was read when the checkpoint was made."""
+        """Makes sure that the lake still has the manifest that the checkpoint was built from."""
         last = self._journal.last()
         if (
             checkpoint.batch > last
@@ -302,7 +302,7 @@ class Cache:
             raise self._contradicted(checkpoint.batch, "delete the lake's checkpoints/")
 
     def _contradicted(self, batch: int, way_out: str) -> LakeDamaged:
-        """The lake is not the one that was read before: batches are missing, or one was changed."""
+        """The error for a lake that is not the one read before: batches are missing, or one was altered."""
         last = self._journal.last()
         hint = f"Restore it from a backup. If the lake is meant to be as it is, {way_out}"
         if batch > last:

@@ -1,6 +1,6 @@
-"""The files of caches: how one is opened, and what it means where one cannot be.
+"""The files of caches: how one is opened, and what to do when it cannot be.
 
-It may be in use, which passes; damaged, which the lake heals; or out of reach, of which a person has to be told.
+A file may be in use: wait. It may be damaged: rebuild it from the lake. Or it is not accessible: report it to a person.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ _log = logger()
 
 
 def attach(workspace: Workspace, file: Path, name: str) -> Engine | None:
-    """Attaches a cache's file, made if need be; None where somebody else keeps it for longer than a few seconds.
+    """Attaches a cache's file, created if needed; None if another process holds it for more than a few seconds.
 
-    A damaged file is removed, and made new: it holds nothing that the lake does not.
+    A damaged file is replaced by an empty one: it holds nothing that the lake does not.
 
     Raises:
-        StoreError: the file cannot be made, read or written.
+        StoreError: the file cannot be created, read or written.
     """
     deadline = time.monotonic() + _LOCK_PATIENCE_SECONDS
     rebuilt = False
     while time.monotonic() < deadline:
         try:
-            # A file that another process is just making cannot be read yet, and is not to be taken for a damaged one.
+            # The lock: a file that another process is just creating cannot be read yet, and would look damaged.
             with lock_if_free(file.with_suffix(".lock")) as mine:
                 if mine:
                     _check_access(file)
@@ -64,7 +64,7 @@ def attach(workspace: Workspace, file: Path, name: str) -> Engine | None:
                         hint="Check its permissions and the space there, or set lake.cache to another folder",
                     ) from error
                 rebuilt = True
-                _log.warning("the cache is damaged and is made again from the lake", file=str(file))
+                _log.warning("the cache is damaged and is rebuilt from the lake", file=str(file))
                 remove(file)
                 continue
         time.sleep(0.05)
@@ -77,19 +77,19 @@ def _check_access(file: Path) -> None:
 
 
 def is_in_use(error: duckdb.Error) -> bool:
-    """Whether another process has the file open, or another workspace of this one."""
+    """Whether another process, or another workspace of this one, has the file open."""
     return _IN_USE.search(str(error)) is not None
 
 
 def is_damage(error: BaseException | None) -> bool:
-    """Whether an error says that a file's content is not what was written."""
+    """Whether the error means that the file's content is not what was written."""
     if not isinstance(error, duckdb.Error) or _MACHINE.search(str(error)):
         return False
     return isinstance(error, duckdb.SerializationException) or _DAMAGED.search(str(error)) is not None
 
 
 def fingerprint(file: Path) -> tuple[int, ...] | None:
-    """What changes whenever somebody writes to a cache's file; None where there is none, or changes stand beside it."""
+    """A value that changes with every write to the file; None if there is no file, or there is a write-ahead log beside it."""
     if not file.exists() or file.with_name(f"{file.name}.wal").exists():
         return None
     found = file.stat()
@@ -97,6 +97,6 @@ def fingerprint(file: Path) -> tuple[int, ...] | None:
 
 
 def remove(file: Path) -> None:
-    """Removes a cache's file, and what stands beside it."""
+    """Removes a cache's file and its write-ahead log."""
     for path in (file, file.with_name(f"{file.name}.wal")):
         path.unlink(missing_ok=True)

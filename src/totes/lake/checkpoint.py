@@ -1,9 +1,9 @@
-"""Copies of a stage's cache in its store, for runners whose own folder does not last, such as Lambda.
+"""Checkpoints: copies of a stage's cache in its store, for runners without a lasting folder, such as Lambda.
 
-A checkpoint is no data, and nothing depends on one: without it the cache is made again from all batches. It is made of
-the cache's tables as Parquet objects, of which nothing but rows is taken. Its document
-`checkpoints/<stage>/<batch>-<random>.json` is written last and names them, with the batch that the cache then stood at.
-Each has a name of its own: one that cannot be used, of another version for instance, keeps no other from its place.
+Nothing depends on a checkpoint: without one, the cache is rebuilt from all batches. It consists of the cache's tables as
+Parquet objects, from which only the rows are read, and of a document that names them and the batch that the cache was
+at: `checkpoints/<stage>/<batch>-<random>.json`, written last. The names are random, so that an unusable checkpoint, from
+another version for instance, never blocks the name of a new one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from totes.lake.store import Store
 from totes.log import logger
 from totes.scratch import temporary_folder
 
-# The types that Parquet has not, or not with all values; they are stored as text.
+# The types that Parquet does not support, or not for all values; they are stored as text.
 _Text = Literal[
     "HUGEINT", "UHUGEINT", "BIGNUM", "BIT", "INTERVAL", "TIME WITH TIME ZONE", "TIMESTAMP_S", "TIMESTAMP_MS"
 ]
@@ -31,7 +31,7 @@ _log = logger()
 
 
 class CheckpointTable(Document):
-    """A table of the cache: its rows in an object, its comment, and the types of the columns that are stored as text."""
+    """A table of the cache: the object with its rows, its comment, and the types of the columns that are stored as text."""
 
     name: str
     comment: str | None
@@ -40,7 +40,7 @@ class CheckpointTable(Document):
 
 
 class Checkpoint(Document):
-    """A cache that was stored: of which version of totes, after which batch, its size in bytes, and its tables."""
+    """A stored cache: the version of totes that wrote it, the batch it was at, its size in bytes, and its tables."""
 
     totes: str = __version__
     stage: str
@@ -53,17 +53,18 @@ class Checkpoint(Document):
 def save_checkpoint(
     store: Store, connection: engine.Engine, stage: str, tables: dict[str, str | None], checkpoint: Checkpoint
 ) -> None:
-    """Stores tables of a cache. Of several runners at the same batch, each stores its own.
+    """Stores tables of a cache. If several runners are at the same batch, each stores a checkpoint of its own.
 
     Args:
         store: the stage's store.
         connection: a connection to the cache, outside of a transaction.
         stage: whose cache it is.
         tables: the tables by name, with the comment of each.
-        checkpoint: what is known of the cache, without its tables.
+        checkpoint: the document, still without its tables.
 
     Raises:
-        StoreError, EngineFault: as they say.
+        StoreError: an object cannot be written.
+        EngineFault: DuckDB wrote a table with other rows or types than it has.
     """
     place = checkpoint_place(stage, checkpoint.batch)
     stored = tuple(
@@ -96,7 +97,7 @@ def _save_table(
         )
         written = _columns(connection, engine.parquet([file]))
         if written != columns | dict.fromkeys(types, "VARCHAR"):
-            raise EngineFault(f"a checkpoint of {table} has other types than the table: {written}")
+            raise EngineFault(f"the checkpoint of {table} has other types than the table: {written}")
         entry = store.put_file(path, file, rows)
     return CheckpointTable.model_validate({"name": table, "comment": comment, "types": types, "file": entry})
 
@@ -127,12 +128,12 @@ def checkpoints(store: Store, stage: str) -> Iterator[Checkpoint]:
 
 
 def restore_tables(store: Store, connection: engine.Engine, checkpoint: Checkpoint) -> None:
-    """Makes a checkpoint's tables in an empty cache, within a transaction.
+    """Creates a checkpoint's tables in an empty cache, within a transaction.
 
     Raises:
-        LakeDamaged: one of its objects is missing or is not what was stored.
+        LakeDamaged: one of its objects is missing or does not match its digest.
         StoreError: the store cannot be read.
-        duckdb.Error: the objects are no tables of a cache.
+        duckdb.Error: an object is not a table of a cache.
     """
     for table in checkpoint.tables:
         name = engine.name(table.name)

@@ -16,12 +16,12 @@ from totes.permissions import create, make_folders, sync
 
 _CHUNK_BYTES = 1 << 20
 _SYNCING_THREADS = 8
-# A file that is being written has this in its name, which no object's path has.
+# In the name of a file that is being written; no object's path contains it.
 _PART = "#"
 
 
 class Folder:
-    """See Storage. `folder` is an absolute path without symbolic links, and none within it leads out of it."""
+    """See Storage. `folder` is an absolute path without symbolic links, and no link inside it leads out of it."""
 
     failures: tuple[type[Exception], ...] = (OSError,)
 
@@ -29,7 +29,7 @@ class Folder:
         self._folder = folder
 
     def put(self, path: str, content: bytes | Path) -> None:
-        """See Storage. The content is on the disk before it has its name."""
+        """See Storage. The content is flushed to disk before the file gets its name."""
         target = self._file(path)
         if target.exists():
             raise FileExistsError(path)
@@ -49,7 +49,7 @@ class Folder:
             part.unlink(missing_ok=True)
 
     def settle(self, paths: Iterable[str]) -> None:
-        """See Storage: the names have to be on the disk as well."""
+        """See Storage: the folders are flushed too, since they hold the names."""
         files = {self._folder / path for path in paths}
         folders = {folder for file in files for folder in file.parents if folder.is_relative_to(self._folder)}
         with ThreadPoolExecutor(_SYNCING_THREADS) as pool:
@@ -85,7 +85,7 @@ class Folder:
         if not file.resolve().is_relative_to(self._folder):
             raise LakeDamaged(
                 f"{file} leads out of the store by a symbolic link",
-                hint="Put what it leads to in its place; a link for the whole store is followed",
+                hint="Replace the link with what it points to; a link to the whole store is followed",
             )
         return file
 

@@ -1,4 +1,4 @@
-"""The sequence of a store's manifests: gapless from 1, each written once, by whoever comes first."""
+"""The sequence of a store's manifests: gapless from 1, each written once, by whichever runner is first."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class Journal(Generic[M]):
         self._kind = kind
         self._last = 0
         self._ahead: tuple[int, M] | None = None
-        self._digests: dict[int, tuple[str, str | None]] = {}  # of a manifest, and of the one before it
+        self._digests: dict[int, tuple[str, str | None]] = {}  # of a manifest, and its previous_sha256
 
     def last(self) -> int:
         """The number of the newest committed batch, 0 before the first.
 
-        The first call lists the manifests; later ones ask for the next number only.
+        The first call lists the manifests; later calls only look for the next number.
         """
         if self._last == 0:
             listed = {batch for path in self.store.list("batches/") if (batch := manifest_batch(path))}
             missing = set(range(1, max(listed, default=0) + 1)) - listed
-            # A listing may pass by a manifest that is written meanwhile.
+            # A listing may miss a manifest that is written at the same time.
             for path in (
                 path for batch in sorted(missing) if self.store.read(path := manifest_path(batch)) is None
             ):
@@ -50,7 +50,7 @@ class Journal(Generic[M]):
         """The manifest of a committed batch.
 
         Raises:
-            LakeDamaged: it is not there, or is no manifest of this store.
+            LakeDamaged: it is missing, or is not a manifest of this store.
         """
         place = self.store.location(manifest_path(batch))
         content = self.store.read(manifest_path(batch))
@@ -61,7 +61,7 @@ class Journal(Generic[M]):
         if not content.strip(b"\0") and self.store.read(manifest_path(batch + 1)) is None:
             raise LakeDamaged(
                 f"{place} is empty: the machine stopped before its content was on the disk",
-                hint="Remove that file: its batch was never there, and the next run makes it again",
+                hint="Remove that file: its batch was never committed, and the next run writes it",
             )
         try:
             manifest = self._kind.of_content(content)
@@ -75,19 +75,19 @@ class Journal(Generic[M]):
             ) from error
         if not manifest.is_intact():
             raise LakeDamaged(
-                f"{place} is not what was written: its content does not have the digest that stands in it",
-                hint="Restore it from a backup; nothing was taken from its batch",
+                f"{place} is not what was written: its content does not match the digest in it",
+                hint="Restore it from a backup; its batch was not used",
             )
         self._digests[batch] = manifest.sha256(), manifest.previous_sha256
         return manifest
 
     def confirmed(self, batch: int) -> M:
-        """The manifest of a committed batch that its neighbours confirm: that it names, and that names it, as the one before.
+        """The manifest of a committed batch, checked against its neighbours by the digests that chain them.
 
-        The one that follows is read first, where there is one; the one before counts if it was read earlier.
+        The next manifest is read too, if there is one; the previous one is checked if it was read earlier.
 
         Raises:
-            LakeDamaged: as `read`, for both; or one of them was replaced.
+            LakeDamaged: as `read`, for the manifest and the next one; or one of the chain was replaced.
         """
         number, manifest = self._ahead or (0, None)
         if manifest is None or number != batch:
@@ -97,9 +97,9 @@ class Journal(Generic[M]):
             before, after = self._digests.get(earlier), self._digests.get(earlier + 1)
             if before and after and after[1] != before[0]:
                 raise LakeDamaged(
-                    f"{self.store.location(manifest_path(earlier))} is not the manifest that batch {earlier + 1} was"
-                    " written after: one of the two was replaced",
-                    hint="Restore both from a backup; nothing was taken from them",
+                    f"{self.store.location(manifest_path(earlier))} is not the manifest that batch {earlier + 1}"
+                    " follows: one of the two was replaced",
+                    hint="Restore both from a backup; their batches were not used",
                 )
         return manifest
 
@@ -109,23 +109,23 @@ class Journal(Generic[M]):
         return self.read(last) if last else None
 
     def commit(self, manifest: M) -> None:
-        """Writes a manifest: this is the moment at which the batch exists.
+        """Writes a manifest, which commits its batch.
 
         Raises:
-            BatchTaken: another runner has committed this number; what was prepared is not data.
+            BatchTaken: another runner has committed this number; the objects of this one are not data.
         """
         path = manifest_path(manifest.batch)
         if len(manifest.content()) > DOCUMENT_BYTES_MAX:
             raise SourceRefused(
                 f"the manifest of batch {manifest.batch} would have {len(manifest.content())} bytes, more than can be read",
-                hint="Divide the source's tables among several lakes, by source.tables",
+                hint="Spread the source's tables over several lakes with source.tables",
             )
         self.store.settle(entry.path for entry in manifest.named_objects())
         reach("journal.commit.before")
         try:
             self.store.put_new(path, manifest.content())
         except ObjectExists as error:
-            # A put whose answer was lost is sent again by the storage client and then meets its own object.
+            # If the response to a put was lost, the storage client sends it again and finds its own object.
             if self.store.read(path) != manifest.content():
                 raise BatchTaken(f"batch {manifest.batch} was committed by another runner") from error
         self.store.settle([path])
@@ -146,7 +146,7 @@ def processed_journal(store: Store) -> Journal[ProcessedManifest]:
 def table_entries(
     journal: Journal[ProcessedManifest], table: str, last: int
 ) -> list[tuple[int, ModelChanges]]:
-    """What the batches up to one that has a table say of it, each with its number, from the one on at which it began."""
+    """A table's entries in the manifests from the batch at which it began up to `last`, which has one; each with its batch."""
     since = journal.read(last).models[table].since or 1
     found = ((batch, journal.read(batch).models.get(table)) for batch in range(since, last + 1))
     return [(batch, changes) for batch, changes in found if changes]

@@ -1,4 +1,4 @@
-"""Where objects are in a store. All paths of the lake are made here and nowhere else."""
+"""Where objects are in a store. All paths of the lake are built here and nowhere else."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from uuid import uuid4
 BATCH_DIGITS = 12
 MANIFESTS = "batches"
 CHECKPOINTS = "checkpoints"
-PROBE = ".doctor/put-if-absent"  # not data; no table's folder begins with a point
+PROBE = ".doctor/put-if-absent"  # not data; no table's folder begins with a dot
 _UNSAFE = re.compile(r'[\x00-\x1f/\\%*?\[\]"<>|:#]|^\.')
 
 
 def folder_name(table: str) -> str:
-    """A table's name as one path segment: as it is, but for characters that paths and globs give a meaning."""
+    """A table's name as one path segment; characters with a meaning in paths or globs are escaped."""
     return _UNSAFE.sub(lambda match: "".join(f"%{byte:02X}" for byte in match.group().encode()), table)
 
 
@@ -30,22 +30,22 @@ def manifest_batch(path: str) -> int | None:
 
 
 def checkpoints_folder(stage: str) -> str:
-    """Where a stage's checkpoints are. No table's packets are there: those have a date before the file's name."""
+    """Where a stage's checkpoints are. Packets of a table with this name do not mix with them: those are in date folders."""
     return f"{CHECKPOINTS}/{stage}"
 
 
 def checkpoint_place(stage: str, batch: int) -> str:
-    """`checkpoints/processing/000000000007-<random>`: the folder of the tables, and with `.json` their document."""
+    """`checkpoints/processing/000000000007-<random>`: the folder with the tables, and with `.json` added the document."""
     return f"{checkpoints_folder(stage)}/{batch:0{BATCH_DIGITS}d}-{uuid4().hex[:8]}"
 
 
 def checkpoint_batch(path: str) -> int | None:
-    """The batch whose checkpoint is described at `path`, or None if none is."""
+    """The batch of the checkpoint whose document is at `path`, or None if it is not such a document."""
     match = re.search(rf"/(\d{{{BATCH_DIGITS}}})(-[0-9a-f]{{8}})?\.json$", path)
     return int(match.group(1)) if match else None
 
 
 def new_object_path(*folders: str, batch: int, part: int, read_at: datetime, ending: str) -> str:
-    """A path that no other runner makes: `<folders>/date=YYYY-MM-DD/<batch>-<part>-<random>.<ending>`."""
+    """A path that no other runner uses: `<folders>/date=YYYY-MM-DD/<batch>-<part>-<random>.<ending>`."""
     place = "/".join(folder_name(folder) for folder in folders)
     return f"{place}/date={read_at:%Y-%m-%d}/{batch:0{BATCH_DIGITS}d}-{part:04d}-{uuid4().hex[:8]}.{ending}"

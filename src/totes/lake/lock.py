@@ -1,4 +1,4 @@
-"""Locks by which processes that share a folder take turns; the system frees a lock when its process ends."""
+"""Locks with which processes that share a folder take turns; the system releases a lock when its process ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from totes.permissions import file_mode
 
 @contextmanager
 def lock_if_free(file: Path) -> Iterator[bool]:
-    """Locks a file, made if need be, while the context lasts; gives False where another holds it."""
+    """Locks a file, created if needed, while the context lasts; yields False if another process holds it."""
     with _opened(file) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -25,7 +25,7 @@ def lock_if_free(file: Path) -> Iterator[bool]:
 
 @contextmanager
 def lock(file: Path) -> Iterator[None]:
-    """Locks a file, made if need be, while the context lasts, and waits for it."""
+    """Waits for the lock on a file, created if needed, and holds it while the context lasts."""
     with _opened(file) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -33,7 +33,7 @@ def lock(file: Path) -> Iterator[None]:
 
 @contextmanager
 def _opened(file: Path) -> Iterator[int]:
-    """Nothing is written to the file, and a symbolic link in its place is not followed."""
+    """A descriptor to lock. Nothing is written to the file, and a symbolic link in its place is not followed."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(file, flags, file_mode(file.parent))
     try:

@@ -1,4 +1,4 @@
-"""Manifests: the JSON documents that commit a batch. What no manifest names is not data; there is no other state."""
+"""Manifests: the JSON documents that commit a batch. An object that no manifest names is not data; there is no other state."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from totes import __version__
 
 
 class Document(BaseModel):
-    """A frozen part of a manifest; unknown keys are kept out, so that a newer format is noticed."""
+    """A frozen part of a manifest; unknown keys are refused, so that a newer format is noticed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def _within(path: str) -> str:
     if "\\" in path or any(part in ("", ".", "..") for part in path.split("/")):
-        raise ValueError(f"{path} is no object of this store")
+        raise ValueError(f"{path} is not an object of this store")
     return path
 
 
 class StoredObject(Document):
-    """An object of the store: rows counted when it was written, bytes and sha256 of the stored form.
+    """An object of the store: its rows, counted when it was written, and the bytes and sha256 of the stored file.
 
-    A path that leaves the store is refused, whoever wrote the manifest.
+    A path that leads out of the store is refused, even in a manifest.
     """
 
     path: Annotated[str, AfterValidator(_within)]
@@ -39,9 +39,10 @@ class StoredObject(Document):
 class SourceColumn(Document):
     """A source column as it was read.
 
-    `number` is the column's own in the table, which a new column of an old name does not share. `kind` is its form in
-    the JSON lines: `integer`, `boolean` and `json` are JSON's own, `text` is a string with PostgreSQL's text form. `type` is
-    PostgreSQL's name of the type, with its modifiers; a domain's is its base type's. `labels` are an enum's, in order.
+    `number` is PostgreSQL's number of the column in its table; a new column with an old name has a new number. `kind` is the
+    form of its values in the JSON lines: `integer`, `boolean` and `json` are JSON's own, `text` is a string with PostgreSQL's
+    text form. `type` is PostgreSQL's name of the type, with modifiers; for a domain, of its base type. `labels` are those of
+    an enum, in order.
     """
 
     name: str
@@ -53,19 +54,19 @@ class SourceColumn(Document):
 
     @property
     def raw_type(self) -> str:
-        """The engine's type that holds the column's values as they stand in the lines."""
+        """The engine's type for the column's values as they are in the lines."""
         return {"integer": "BIGINT", "boolean": "BOOLEAN"}.get(self.kind, "VARCHAR")
 
 
 class Position(Document):
-    """Where in the source's history a batch stands.
+    """The point in the source's history at which a batch was read.
 
-    All transactions below `horizon` were finished and seen; `next_transaction` had not begun. Both are PostgreSQL's
-    64-bit transaction ids. `read_at` is the source's clock in UTC, moved forward where it would not advance.
+    All transactions below `horizon` were finished and visible; `next_transaction` had not begun. Both are PostgreSQL's
+    64-bit transaction ids. `read_at` is the source's clock in UTC, moved forward if it is not later than the previous one.
 
-    `lsn` is a position of the write-ahead log that nothing which was seen is behind, and `flushed_lsn` up to where the log was on
-    disk when all had been read. `instance` is another after a restart or a crash. Earlier versions did not know
-    these, nor the database's number (OID).
+    `lsn` is a position of the write-ahead log before which all that the batch saw had been written, and `flushed_lsn` how far
+    the log was on disk when everything had been read. `instance` changes with a restart or a crash of the server. Earlier
+    versions did not record these three, nor the database's OID.
     """
 
     system_identifier: str
@@ -80,12 +81,12 @@ class Position(Document):
     instance: str | None = None
 
 
-class Rest(Document):
-    """The part of a table that batches have not read yet: its rows from a block on, to the end of the table.
+class ResumePoint(Document):
+    """Where reading a table goes on in the next batch: the rows from a block to the end of the table are still to be read.
 
     `file` is PostgreSQL's number of the table's file (its filenode); rows stay in their blocks as long as it is the same.
-    With `since`, only rows are left that were written at that position or later. `compared` says that some of the rows
-    may be captured already, and `by_content` that their marks do not tell whether they are.
+    With `since`, only rows written at that position or later are still to be read. With `compared`, some of the rows may be
+    captured already, and with `by_content`, whether they are cannot be seen from their marks.
     """
 
     block: int = 0
@@ -96,15 +97,15 @@ class Rest(Document):
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is all rows of the table."""
+        """Whether all rows of the table are still to be read."""
         return self.block == 0 and self.since is None
 
 
 class TableChanges(Document):
-    """What a batch found in one table; `rows` is how many the table then had, or with a `rest`, how many are captured.
+    """A batch's changes of one table; `rows` is how many the table then had, or with a `rest`, how many are captured.
 
-    `relation` and `partitions` are PostgreSQL's numbers of the table and of its leaf partitions (OIDs): another
-    table that takes the name has another number.
+    `relation` and `partitions` are the OIDs of the table and of its leaf partitions: another table of the same name has
+    another OID. `rest` is where the next batch goes on reading, if this one did not read the whole table.
     """
 
     columns: tuple[SourceColumn, ...]
@@ -115,7 +116,7 @@ class TableChanges(Document):
     upserts: int = 0
     deletes: int = 0
     rows: int = 0
-    rest: Rest | None = None
+    rest: ResumePoint | None = None
     objects: tuple[StoredObject, ...] = ()
     marks: tuple[StoredObject, ...] = ()
 
@@ -130,21 +131,21 @@ class TableChanges(Document):
         return {column.name: column.raw_type for column in self.columns if column.kind != "json"}
 
     def called_as(self, later: TableChanges) -> Self:
-        """The table with its columns under the names that they have later."""
+        """The table with its columns under the names that they have in a later batch."""
         if self.relation != later.relation:
             return self
         names = {column.number: column.name for column in later.columns}
         named = {column.name: names.get(column.number, column.name) for column in self.columns}
-        taken = set(names.values())
+        in_use = set(names.values())
         columns = tuple(
             column.model_copy(update={"name": named[column.name]})
             for column in self.columns
-            if column.number in names or column.name not in taken
+            if column.number in names or column.name not in in_use
         )
         return self.model_copy(update={"columns": columns, "key": tuple(named[part] for part in self.key)})
 
     def renames(self, before: TableChanges) -> bool:
-        """Whether a name stands for another column than before, or a column has another name."""
+        """Whether a column has another name than before, or a name belongs to another column."""
         numbers = {column.name: column.number for column in before.columns}
         names = {column.number: column.name for column in before.columns}
         return any(
@@ -154,15 +155,15 @@ class TableChanges(Document):
         )
 
     def without_changes(self) -> Self:
-        """The table, without what the batch found in it."""
+        """The table, without the batch's changes."""
         return self.model_copy(update={"upserts": 0, "deletes": 0, "objects": (), "marks": ()})
 
 
 class LeftOut(Document):
-    """A table of the schema that a batch could not read or was not asked to, and why.
+    """A table of the schema that a batch could not read, or did not have to, and why.
 
-    `before` describes the table as it was when a batch last read it; None if none ever did. When it can be read again,
-    what it then holds is compared with that.
+    `before` describes the table as it was when a batch last read it; null if none ever did. Once the table can be read again,
+    its content is compared with that.
     """
 
     reason: str
@@ -170,9 +171,9 @@ class LeftOut(Document):
 
 
 class Manifest(Document):
-    """What the manifests of both stores share; `previous_sha256` chains each to the one before it.
+    """What the manifests of both stores have in common; `previous_sha256` chains each to the previous one.
 
-    `content_sha256` is the digest of the stored document itself, taken while this value was empty.
+    `content_sha256` is the digest of the stored document itself, computed with this value empty.
     """
 
     format: Literal[1] = 1
@@ -187,13 +188,13 @@ class Manifest(Document):
 
     @classmethod
     def of_content(cls, content: bytes) -> Self:
-        """Reads a stored manifest; its digest stays that of the stored bytes, whatever a later version adds."""
+        """Reads a stored manifest; its digest is that of the stored bytes, even if this version writes more keys."""
         manifest = cls.model_validate_json(content)
         manifest._stored = content
         return manifest
 
     def content(self) -> bytes:
-        """The manifest as it is stored."""
+        """The stored form of the manifest."""
         if self._stored:
             return self._stored
         plain = self.model_copy(update={"content_sha256": ""}).model_dump_json(indent=1).encode()
@@ -201,13 +202,13 @@ class Manifest(Document):
         return plain.replace(b'"content_sha256": ""', b'"content_sha256": "' + digest + b'"', 1)
 
     def is_intact(self) -> bool:
-        """Whether the stored document is the one that was written."""
+        """Whether the stored document matches the digest in it."""
         stated = self.content_sha256.encode()
         plain = self.content().replace(stated, b"", 1)
         return hashlib.sha256(plain).hexdigest().encode() == stated
 
     def named_objects(self) -> tuple[StoredObject, ...]:
-        """Every object that the manifest names, whatever for, once each."""
+        """Every object that the manifest names, for whatever purpose, once each."""
         return tuple({entry.path: entry for entry in _objects_in(self)}.values())
 
     def __eq__(self, other: object) -> bool:
@@ -246,7 +247,7 @@ class IngestionManifest(Manifest):
     left_out: dict[str, LeftOut] = {}
 
     def followed_by_nothing(self) -> Self:
-        """The batch after this one in which nothing was captured: the source is known as it was."""
+        """The next batch, with no changes: the source as this one describes it."""
         now = datetime.now(UTC)
         following = self.model_copy(
             update={
@@ -263,7 +264,7 @@ class IngestionManifest(Manifest):
         return following
 
     def called_as(self, later: IngestionManifest) -> Self:
-        """The manifest with all columns under the names that they have in a later one."""
+        """The manifest with all columns under the names that they have in a later manifest."""
         tables = {
             name: table.called_as(later.tables[name]) if name in later.tables else table
             for name, table in self.tables.items()
@@ -271,7 +272,7 @@ class IngestionManifest(Manifest):
         return self.model_copy(update={"tables": tables})
 
     def last_seen(self, table: str) -> TableChanges | None:
-        """A table as it was when this batch or an earlier one read it."""
+        """A table as it was when this batch or an earlier one last read it; None if none did."""
         if table in self.tables:
             return self.tables[table]
         return self.left_out[table].before if table in self.left_out else None
@@ -280,12 +281,12 @@ class IngestionManifest(Manifest):
 class OutputColumn(Document):
     """A column of a warehouse table with its DuckDB type.
 
-    `unbounded` says that it is a NUMERIC without limits where a warehouse has that, `length_max` is the most characters of
-    a text, and `references` the table whose primary key the column refers to.
+    `unbounded` marks a NUMERIC without precision, in warehouses that support one; `length_max` is the most characters of a
+    text; `references` is the table whose primary key the column refers to.
     """
 
     name: str
-    type: str = Field(pattern=r"^[A-Z]+(\(\d+, \d+\))?$")  # it is written into SQL as it is
+    type: str = Field(pattern=r"^[A-Z]+(\(\d+, \d+\))?$")  # goes into SQL unquoted
     not_null: bool = False
     unbounded: bool = False
     length_max: int | None = None
@@ -293,7 +294,7 @@ class OutputColumn(Document):
 
 
 class ProblemKind(Document):
-    """What is wrong in the same way with some rows in quarantine; `column` is None where it is the row as a whole."""
+    """How many rows in quarantine have the same kind of problem; `column` is null if it concerns the row as a whole."""
 
     column: str | None
     kind: str
@@ -303,19 +304,18 @@ class ProblemKind(Document):
 class ModelChanges(Document):
     """What a batch changed in one warehouse table.
 
-    `table_sha256` identifies the declared table and `query_sha256` its query with the reference data that it reads.
-    `key` are the columns that identify a row over time, `surrogate` the one that numbers versions.
-    `objects` hold rows to be written, `removed` the keys of rows
-    that left a latest table, `state` what a lost cache needs beyond these, `quarantine` rows that were set aside or
-    are no more. `surrogates` is how many surrogate keys have been given out up to this batch, `quarantine_open` how
-    many rows are in quarantine after it, `quarantine_kinds` for what, and `released` how many have left it because
-    they fit now.
+    `table_sha256` identifies the declared table, and `query_sha256` its query with the reference data that it reads.
+    `key` has the columns that identify a row over time, `surrogate` the one that numbers versions. `objects` hold rows to be
+    written, `removed` the keys of rows to be deleted from a latest table, `state` what else is needed to rebuild a lost
+    cache, and `quarantine` rows that entered or left quarantine. `surrogates` is how many surrogate keys have been assigned up
+    to this batch, `quarantine_open` how many rows are in quarantine after it, `quarantine_kinds` their problems, and `released`
+    how many rows left it because they are now valid.
 
-    With `soft_deletes`, a row that is gone stays in a latest table, marked in its column `is_deleted`, and none is `removed`.
-    `since` is the batch at which the table began, or last began anew: that batch's objects hold all of its history, and
-    what earlier batches wrote of it counts no more. `renamed` gives, in that batch, the previous names of columns by their
-    present ones, and `definition` is the model's file. 0 stands for the first batch that has the table, in manifests of
-    releases that could not rebuild one.
+    With `soft_deletes`, deleted rows stay in a latest table, marked in its column `is_deleted`, and none is `removed`.
+    `since` is the batch in which the table was first built or last rebuilt: that batch's objects hold all of its history, and
+    replace what earlier batches wrote. It is 0 in manifests of releases that could not rebuild a table, and then means the
+    first batch that has the table. `renamed` gives, in that batch, the previous names of columns by their present ones, and
+    `definition` is the model's file.
     """
 
     kind: Literal["latest", "versioned"]
@@ -341,7 +341,7 @@ class ModelChanges(Document):
     released: int = 0
 
     def without_changes(self, **updates: Any) -> Self:
-        """The table, without what the batch changed in it."""
+        """The table, without the batch's changes."""
         nothing: dict[str, Any] = {
             "renamed": {},
             "definition": None,
@@ -358,7 +358,7 @@ class ModelChanges(Document):
 
 
 class Failure(Document):
-    """Why a model could not be computed, whose table a batch left as it was; `sha256` identifies the model."""
+    """Why a model could not be computed, so that the batch left its table unchanged; `sha256` identifies the model."""
 
     reason: str
     sha256: str

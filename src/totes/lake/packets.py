@@ -1,4 +1,4 @@
-"""Packets of the ingestion lake as the engine reads them: a query for their rows, each value in its raw form."""
+"""Reads packets of the ingestion lake: a query for their rows, each value in its raw form."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ T = TypeVar("T")
 class Captured(Protocol):
     """The shape of a captured table's lines.
 
-    `documents` are its json columns, in the table's order, and `plain` the others with their raw types. `key` is what a line
-    of a deletion has.
+    `documents` are its json columns, in the table's order, and `plain` the others with their raw types. The line of a
+    deletion has the columns of `key` only.
     """
 
     @property
@@ -79,10 +79,10 @@ class PacketReader:
 
 
 def _rows(table: Captured, lines: str) -> str:
-    """A query for rows out of lines.
+    """A query for the rows in lines.
 
-    Documents of json columns are taken out of the lines as text: a JSON reader would round their numbers. In a line they
-    stand last, in the order of the columns, each between two tabs, and a tab is nowhere else.
+    Documents of json columns are cut out of the lines as text, since a JSON reader would round their numbers. They come last
+    in a line, in the order of the columns, each between two tabs; there are no other tabs.
     """
     plain, documents = _members(table), table.documents
     if not documents:
@@ -95,7 +95,7 @@ def _rows(table: Captured, lines: str) -> str:
             keys = [part for part in documents if part in table.key]
             in_key = f"{3 + 2 * keys.index(name)}" if name in keys else "NULL"
             place = f"CASE WHEN members._op = 'delete' THEN {in_key} ELSE {place} END"
-        # One more blank before it tells JSON's null from SQL's.
+        # JSON's null has one more blank before it than SQL's.
         part = f"parts[{place}]"
         null = f"CASE WHEN ltrim({part}) = 'null' THEN nullif(substr({part}, 2), 'ull') ELSE {part} END"
         values.append(f"{null} AS {engine.name(name)}")

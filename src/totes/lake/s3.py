@@ -1,4 +1,4 @@
-"""Objects in S3, or in a server that speaks its protocol."""
+"""Objects in S3, or on a server with the same protocol."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from totes.lake.s3_parts import put_in_parts
 from totes.lake.storage import TooLarge
 
 _CHUNK_BYTES = 1 << 20
-# S3 takes no more in one request.
+# S3's limit for one request.
 REQUEST_BYTES_MAX = 5 << 30
-# How long S3 is asked again while it fails, and how long one request may take, its content included.
+# How long failed requests are retried, and how long one request may take, content included.
 RETRY_SECONDS_MAX = 60.0
 _REQUEST_TIMEOUT = timedelta(minutes=5)
 _PAUSE_SECONDS, _PAUSE_SECONDS_MAX = 0.1, 5.0
-# A listing that is refused (no such bucket, a wrong key) has no class of its own; timed out and slowed down have another code.
+# A refused listing (no such bucket, a wrong key) has no error class of its own; 408 (timeout) and 429 (slow down) are retried.
 _REFUSAL = re.compile(r"status code: 4(?!08|29)\d\d")
 T = TypeVar("T")
 
@@ -60,12 +60,14 @@ class S3:
             return
         buffer = _mapped(content) if isinstance(content, Path) else content
         try:
-            self._insist(lambda: obstore.put(self._storage, path, buffer, mode="create", use_multipart=False))
+            self._retrying(
+                lambda: obstore.put(self._storage, path, buffer, mode="create", use_multipart=False)
+            )
         except AlreadyExistsError as error:
             raise FileExistsError(path) from error
 
     def settle(self, paths: Iterable[str]) -> None:
-        """See Storage: S3 keeps what it has taken in."""
+        """See Storage: S3 has stored an object durably when a put returns."""
 
     def read(self, path: str, bytes_max: int) -> bytes:
         """See Storage."""
@@ -76,11 +78,11 @@ class S3:
                 raise TooLarge(found.meta["size"])
             return bytes(found.bytes())
 
-        return self._insist(fetch)
+        return self._retrying(fetch)
 
     def list(self, prefix: str, after: str | None) -> list[str]:
         """See Storage."""
-        return self._insist(
+        return self._retrying(
             lambda: [
                 entry["path"]
                 for page in obstore.list(self._storage, prefix, offset=after, chunk_size=1000)
@@ -98,7 +100,7 @@ class S3:
                 size += len(chunk)
             return digest.hexdigest(), size
 
-        return self._insist(fetch)
+        return self._retrying(fetch)
 
     def fetch(self, path: str, target: Path) -> Path:
         """See Storage."""
@@ -109,16 +111,16 @@ class S3:
                     file.write(chunk)
 
         try:
-            self._insist(fetch)
+            self._retrying(fetch)
         except FileNotFoundError:
             target.unlink()
         return target
 
-    def _insist(self, request: Callable[[], T]) -> T:
-        """Makes a request, and makes it again while S3 fails, for a minute; every request here may be made twice.
+    def _retrying(self, request: Callable[[], T]) -> T:
+        """Makes a request, and retries it for a minute while S3 fails; every request here is safe to repeat.
 
-        The storage client itself asks again, but not for a put, whose answer may have been lost, nor in the middle of a
-        listing or of the answer that there is no such object.
+        The storage client has retries of its own, but not for a put, whose response may have been lost, nor in the middle of
+        a listing, nor while it reads the response that there is no such object.
         """
         deadline, pause = time.monotonic() + RETRY_SECONDS_MAX, _PAUSE_SECONDS
         while True:
@@ -132,6 +134,6 @@ class S3:
 
 
 def _mapped(file: Path) -> bytes | mmap.mmap:
-    """The file's content without taking memory for it: a put that must be all or nothing takes it in one piece."""
+    """The file's content, mapped rather than read: an atomic put needs it in one piece."""
     with file.open("rb") as content:
         return mmap.mmap(content.fileno(), 0, access=mmap.ACCESS_READ) if file.stat().st_size else b""

@@ -1,4 +1,4 @@
-"""Objects that are too large for one request to S3, put in parts: also put-if-absent, which obstore cannot do in parts."""
+"""Multipart uploads of objects that are too large for one request to S3; put-if-absent, which obstore's are not."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _THREADS = 4
 
 
 def put_in_parts(bucket: str, key: str, file: Path) -> None:
-    """Makes a new object of a file; what was sent of one that fails is removed.
+    """Uploads a file as a new object; the parts of a failed upload are removed.
 
     Raises:
-        FileExistsError: it is there already.
-        StoreError: it cannot be made, or boto3 is not there.
+        FileExistsError: the object exists already.
+        StoreError: the upload failed, or boto3 is not installed.
     """
     try:
         import boto3
         from botocore.exceptions import BotoCoreError, ClientError
     except ImportError as error:
         raise StoreError(
-            f"s3://{bucket}/{key} has more than 5 GiB, which S3 takes in parts only, for which boto3 is needed",
+            f"s3://{bucket}/{key} has more than 5 GiB: S3 needs a multipart upload, for which boto3 is missing",
             hint="Run pip install 'totes[aws]'",
         ) from error
     client = boto3.client("s3")

@@ -1,4 +1,4 @@
-"""Where objects are held: what a folder and S3 have to do alike, for the store above them."""
+"""The protocol of a store's storage, which a folder and S3 implement."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class TooLarge(Exception):
-    """An object has more bytes than were asked for at most."""
+    """An object has more bytes than the caller allows."""
 
     def __init__(self, size: int) -> None:
         super().__init__(f"it has {size} bytes")
@@ -16,22 +16,19 @@ class TooLarge(Exception):
 
 
 class Storage(Protocol):
-    """Objects by paths with `/`. What fails is an OSError, or an error of obstore or boto3.
-
-    `failures` are the classes of these errors.
-    """
+    """Objects by paths with `/`. Methods fail with one of the exception classes `failures`."""
 
     failures: tuple[type[Exception], ...]
 
     def put(self, path: str, content: bytes | Path) -> None:
-        """Makes a new object: all of it or nothing, and of any number of racing calls one succeeds.
+        """Writes a new object atomically: of any number of racing calls, one succeeds.
 
         Raises:
-            FileExistsError: it is there already, perhaps from this very call, when an answer was lost.
+            FileExistsError: it exists already, perhaps from this very call, if a response was lost and the request repeated.
         """
 
     def settle(self, paths: Iterable[str]) -> None:
-        """Makes sure that objects outlive a loss of power."""
+        """Makes objects durable: they survive a power failure."""
 
     def read(self, path: str, bytes_max: int) -> bytes:
         """An object's content.
@@ -42,10 +39,13 @@ class Storage(Protocol):
         """
 
     def list(self, prefix: str, after: str | None) -> list[str]:
-        """The paths below a prefix that sort after one, in no particular order."""
+        """The paths that begin with `prefix` and sort after `after`, in no particular order."""
 
     def digest(self, path: str) -> tuple[str, int]:
-        """An object's sha256 and size; FileNotFoundError where there is none."""
+        """An object's sha256 and size; raises FileNotFoundError if there is no such object."""
 
     def fetch(self, path: str, target: Path) -> Path:
-        """A local file with an object's content: its own, or `target`, to which it is copied; none if there is no object."""
+        """A local file with an object's content: its own, or `target`, to which it is copied.
+
+        If there is no such object, there is no such file.
+        """

@@ -1,4 +1,4 @@
-"""A store: a folder or an S3 prefix that takes each object once and never changes it. It knows nothing of batches."""
+"""A store: a folder or an S3 prefix whose objects are written once and never changed. It knows nothing of batches."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from totes.urls import store_fault
 if TYPE_CHECKING:
     from totes.lake.storage import Storage
 
-# No document comes near to it: 5,000 tables of 80 columns, or 200,000 objects.
+# Far beyond any real document: it is enough for 5,000 tables of 80 columns, or 200,000 objects.
 DOCUMENT_BYTES_MAX = 64 << 20
 
 
 class ObjectExists(Exception):
-    """The object is there already; put-if-absent left it as it was."""
+    """The object exists already; put-if-absent did not change it."""
 
 
 class Store:
@@ -44,15 +44,16 @@ class Store:
 
     @classmethod
     def open(cls, url: str, base: Path, setting: str | None = None) -> Store:
-        """Opens the store at a folder (created if needed; relative ones below `base`) or at `s3://bucket/prefix`.
+        """Opens the store at a folder (created if needed) or at `s3://bucket/prefix`.
 
         Args:
             url: the folder or S3 URL.
-            base: the folder of the settings file.
+            base: the folder that a relative one starts from.
             setting: the setting that names it, for messages.
 
         Raises:
-            ConfigurationError: another kind of URL, or one without a bucket.
+            ConfigurationError: it is another kind of URL, or one without a bucket.
+            StoreError: the folder cannot be created.
         """
         if url.startswith("s3://"):
             from totes.lake.s3 import S3
@@ -70,15 +71,15 @@ class Store:
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """The folder in which its objects are read, or none where they are downloaded first."""
+        """The folder in which objects are read in place; empty if they are downloaded first."""
         return (self._folder,) if self._folder else ()
 
     def put_new(self, path: str, content: bytes | Path) -> None:
-        """Writes an object that is not there yet: all of it or nothing, and of any number of racing calls one wins.
+        """Writes a new object atomically: of any number of racing calls, one wins.
 
         Raises:
-            ObjectExists: it is there, from another call, or from this one when an answer was lost and it was sent
-                again; its content was not touched.
+            ObjectExists: it exists, from another call, or from this one if a response was lost and the request repeated.
+                Its content was not touched.
         """
         try:
             reach("store.put.before")
@@ -87,28 +88,28 @@ class Store:
         except FileExistsError as error:
             raise ObjectExists(path) from error
         except self._storage.failures as error:
-            said, hint = _first_line(error), None
-            if "No space left" in said:
+            reason, hint = _first_line(error), None
+            if "No space left" in reason:
                 hint = "Check the free space there"
             elif self._folder and isinstance(error, OSError) and error.errno in NOT_ALLOWED:
-                said, hint = obstacle(self._folder / path, error)
-            raise StoreError(f"writing {self.location(path)} failed: {said}", hint=hint) from error
+                reason, hint = obstacle(self._folder / path, error)
+            raise StoreError(f"writing {self.location(path)} failed: {reason}", hint=hint) from error
 
     def settle(self, paths: Iterable[str]) -> None:
-        """Makes sure that objects outlive a loss of power."""
+        """Makes objects durable: they survive a power failure."""
         try:
             self._storage.settle(paths)
         except self._storage.failures as error:
             raise StoreError(f"writing to {self.url} failed: {error}") from error
 
     def put_file(self, path: str, file: Path, rows: int) -> StoredObject:
-        """Writes a local file as a new object and gives its entry for a manifest."""
+        """Writes a local file as a new object and returns its entry for a manifest."""
         found, size = digest(file)
         entry = StoredObject(path=path, rows=rows, bytes=size, sha256=found)
         try:
             self.put_new(path, file)
         except ObjectExists as error:
-            # A put whose answer was lost is sent again and then meets its own object.
+            # If the response to a put was lost, the storage client sends it again and finds its own object.
             try:
                 with self.local([entry]):
                     return entry
@@ -119,10 +120,10 @@ class Store:
         return entry
 
     def read(self, path: str) -> bytes | None:
-        """The content of a document, or None where there is no such object.
+        """The content of a document, or None if there is no such object.
 
         Raises:
-            LakeDamaged: it has more bytes than any document has.
+            LakeDamaged: it is larger than any document can be.
         """
         try:
             return self._storage.read(path, DOCUMENT_BYTES_MAX)
@@ -130,21 +131,21 @@ class Store:
             return None
         except TooLarge as error:
             raise LakeDamaged(
-                f"{self.location(path)} has {error.size} bytes, which no document of totes has",
-                hint="Restore it from a backup; nothing of it was read",
+                f"{self.location(path)} has {error.size} bytes, more than any document of totes",
+                hint="Restore it from a backup; it was not read",
             ) from error
         except self._storage.failures as error:
             raise StoreError(f"reading {self.location(path)} failed: {_first_line(error)}") from error
 
     def list(self, prefix: str, after: str | None = None) -> Iterator[str]:
-        """The paths below `prefix` that sort after `after`, in no particular order."""
+        """The paths that begin with `prefix` and sort after `after`, in no particular order."""
         try:
             yield from self._storage.list(prefix, after)
         except self._storage.failures as error:
             raise StoreError(f"listing {self.location(prefix)} failed: {_first_line(error)}") from error
 
     def is_empty(self) -> bool:
-        """Whether there is no object at all."""
+        """Whether there are no objects."""
         return next(iter(self.list("")), None) is None
 
     @contextmanager
@@ -152,21 +153,21 @@ class Store:
         """The objects as local files while the context lasts, each checked against its sha256.
 
         Raises:
-            LakeDamaged: an object is missing, or is not what its manifest says.
+            LakeDamaged: an object is missing, or does not match its manifest.
         """
         with temporary_folder() as scratch:
             yield [self._local(entry, scratch / str(number)) for number, entry in enumerate(objects)]
 
     def check(self, entry: StoredObject) -> bool:
-        """Reads an object through and keeps nothing of it; False where there is no such object.
+        """Reads an object and checks its digest; returns False if there is no such object.
 
         Raises:
-            LakeDamaged: it is there, and is not what its manifest says.
+            LakeDamaged: it exists, and does not match its manifest.
         """
         try:
             found = self._storage.digest(entry.path)
             if self._folder is None and found != (entry.sha256, entry.bytes):
-                found = self._storage.digest(entry.path)  # what was cut short on its way comes whole then
+                found = self._storage.digest(entry.path)  # once more: the download may have been cut short
         except FileNotFoundError:
             return False
         except self._storage.failures as error:
@@ -177,26 +178,26 @@ class Store:
     def _local(self, entry: StoredObject, target: Path) -> Path:
         file = self._fetch(entry, target)
         if is_pattern(file) and file.is_file():
-            file = Path(shutil.copyfile(file, target))  # no folder of such a name can be opened to the engine
+            file = Path(shutil.copyfile(file, target))  # the engine would read its name as a pattern
         if not file.is_file():
             raise self._missing(entry)
         if self._folder is None and digest(file) != (entry.sha256, entry.bytes):
-            self._fetch(entry, target)  # what was cut short on its way comes whole the second time
+            self._fetch(entry, target)  # once more: the download may have been cut short
         self._compare(entry, *digest(file))
         return file
 
     def _missing(self, entry: StoredObject) -> LakeDamaged:
         return LakeDamaged(
             f"{self.location(entry.path)} is missing, though a manifest names it",
-            hint="Restore it from a backup; nothing was taken from its batch",
+            hint="Restore it from a backup; its batch was not used",
         )
 
     def _compare(self, entry: StoredObject, found: str, size: int) -> None:
         if (found, size) != (entry.sha256, entry.bytes):
             raise LakeDamaged(
-                f"{self.location(entry.path)} is not what was written: {size} bytes with sha256 {found[:12]}…, "
-                f"where the manifest says {entry.bytes} with {entry.sha256[:12]}…",
-                hint="Restore it from a backup; nothing was taken from its batch",
+                f"{self.location(entry.path)} is not what was written: it has {size} bytes with sha256 {found[:12]}…, "
+                f"the manifest records {entry.bytes} with {entry.sha256[:12]}…",
+                hint="Restore it from a backup; its batch was not used",
             )
 
     def _fetch(self, entry: StoredObject, target: Path) -> Path:
@@ -216,7 +217,7 @@ class Store:
 
 
 def folder_of(url: str, base: Path) -> Path | None:
-    """The folder that a store's URL names (relative ones below `base`), without symbolic links; None if it names none."""
+    """The folder that a store's URL names, resolved (a relative one below `base`); None if it names no folder."""
     return None if url.startswith("s3://") or store_fault(url) else _resolved(url, base)
 
 
@@ -230,9 +231,9 @@ def _bucket_of(url: str) -> tuple[str, str]:
         raise ConfigurationError(f"{url} names no bucket", hint="Write s3://bucket/prefix")
     within = all(part not in ("", ".", "..") for part in prefix.strip("/").split("/") if prefix.strip("/"))
     if not re.fullmatch(r"[A-Za-z0-9._-]+", bucket) or "?" in prefix or not within:
-        raise ConfigurationError(  # it is not shown: it may be a key with its secret
+        raise ConfigurationError(  # the URL is not shown: it may contain a secret key
             "an s3:// URL of the lake has more in it than a bucket and a plain prefix",
-            hint="Write s3://bucket/prefix, and give credentials and endpoint by the environment (AWS_…)",
+            hint="Write s3://bucket/prefix, and set credentials and endpoint in the environment (AWS_…)",
         )
     return bucket, prefix.strip("/")
 

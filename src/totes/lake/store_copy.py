@@ -1,6 +1,6 @@
-"""One store copied into another, batch by batch: objects first, each verified on both sides, then their manifest.
+"""Copies one store into another, batch by batch: objects first, each verified on both sides, then their manifest.
 
-It knows one store and its copy; what makes a backup of two of them is in `backup.py`.
+It handles one store and its copy; `backup.py` makes a backup of two of them.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from totes.redaction import redact
 M = TypeVar("M", bound=Manifest)
 Progress = Callable[[str], None]
 
-# Hashing, reading and writing leave Python's lock alone; for S3 what counts is how many requests are on their way.
+# Hashing, reading and writing release Python's lock; with S3 the number of concurrent requests is what matters.
 _THREADS = 8
 _BATCHES_AHEAD = 16
 
 
 @dataclass
 class Copied:
-    """What was done for one store.
+    """What a run did for one store.
 
-    `batch` is the newest one in the backup, `batches`, `objects` and `bytes` are what this run copied, `already_there`
-    are objects that an earlier run had copied before it was interrupted, and `checked` those that were read again.
+    `batch` is the newest in the backup. `batches`, `objects` and `bytes` count what this run copied, `already_there` the
+    objects that an interrupted run had copied before, and `checked` those that were read to verify them.
     """
 
     batch: int = 0
@@ -75,10 +75,10 @@ class StoreCopy(Generic[M]):
                     manifest = self.source.read(batch)
                     if fault := self._out_of_order(self.source, batch, manifest, previous):
                         if ahead:
-                            ahead.pop()  # it may be that one which was changed
+                            ahead.pop()  # this may be the one that was altered
                         raise LakeDamaged(fault, hint="Restore them from an earlier backup")
                 except TotesError as error:
-                    damage = error  # it does not keep back the batches before
+                    damage = error  # earlier batches are still copied
                     break
                 previous = manifest
                 copies = [threads.submit(self._copy_object, entry) for entry in manifest.named_objects()]
@@ -91,7 +91,7 @@ class StoreCopy(Generic[M]):
             raise damage
 
     def check(self, faults: list[str]) -> None:
-        """Reads every manifest and object of the target, and adds a line for each that is missing or wrong."""
+        """Reads every manifest and object of the target, and adds a line to `faults` for each that is missing or wrong."""
         store = self.target.store
         last = max((manifest_batch(path) or 0 for path in store.list(f"{MANIFESTS}/")), default=0)
         lake = self.source.last()
@@ -113,27 +113,27 @@ class StoreCopy(Generic[M]):
                     self._progress(f"{self._name}: batch {batch} of {last}, {checked}")
 
     def _same_lake(self) -> int:
-        """The newest batch at the target, which is the source's of that number.
+        """The newest batch at the target, after checking that the target is a copy of the source up to there.
 
-        Manifests are chained: if the newest are equal, so are all.
+        Manifests are chained: if the newest are equal, all are.
         """
-        last = self.target.last()  # before the source's, which may go on meanwhile
+        last = self.target.last()  # before the source's, which may advance meanwhile
         if last > self.source.last():
             raise BackupRefused(
                 f"{self.target.store.url} is at batch {last}, and {self.source.store.url} only at {self.source.last()}",
-                hint="Was the lake lost, or is it another one? Restore from this backup, or name another place",
+                hint="Was the lake lost, or is it another one? Restore it from this backup, or name another place",
             )
         if last and self.target.store.read(manifest_path(last)) != self.source.read(last).content():
             raise _another_lake(self.target, last)
         return last
 
     def _out_of_order(self, journal: Journal[M], batch: int, manifest: M, previous: M | None) -> str | None:
-        """What a manifest says that does not go with those that it builds upon."""
+        """How a manifest contradicts the manifests that it refers to; None if it does not."""
         place = journal.store.location(manifest_path(batch))
         if manifest.batch != batch:
             return f"{place} is the manifest of batch {manifest.batch}"
         if manifest.previous_sha256 != (previous.sha256() if previous else None):
-            return f"{place} does not follow batch {batch - 1}: one of the two manifests was changed"
+            return f"{place} does not follow batch {batch - 1}: one of the two manifests was altered"
         if isinstance(manifest, ProcessedManifest) and self._made_from:
             ingested = self._made_from.read(batch)
             if manifest.ingestion_sha256 != ingested.sha256():
@@ -141,7 +141,7 @@ class StoreCopy(Generic[M]):
         return None
 
     def _copy_object(self, entry: StoredObject) -> StoredObject | None:
-        """Copies an object and reads the copy back; None where it was there already."""
+        """Copies an object and reads the copy back; None if it was there already."""
         if self._is_there(entry):
             return None
         copied: StoredObject | None = entry
@@ -149,12 +149,12 @@ class StoreCopy(Generic[M]):
             with self.source.store.local([entry]) as [file]:
                 self.target.store.put_new(entry.path, file)
         except ObjectExists:
-            copied = None  # another backup to the same place was faster
+            copied = None  # another backup to the same place was first
         except OSError as error:
             place = self.source.store.location(entry.path)
             raise StoreError(f"copying {place} failed: {redact(str(error))}") from error
         if not self._is_there(entry):
-            raise StoreError(f"{self.target.store.location(entry.path)} was written and is not there")
+            raise StoreError(f"{self.target.store.location(entry.path)} was written but is not there")
         return copied
 
     def _is_there(self, entry: StoredObject) -> bool:
@@ -162,7 +162,7 @@ class StoreCopy(Generic[M]):
             return self.target.store.check(entry)
         except LakeDamaged as error:
             raise LakeDamaged(
-                error.what, hint="A backup overwrites nothing: remove that object, and back up again"
+                error.what, hint="A backup never overwrites: remove that object, and back up again"
             ) from error
 
     def _faults_of_manifest(self, batch: int, copied: M, original: M | None, previous: M | None) -> list[str]:
@@ -170,7 +170,7 @@ class StoreCopy(Generic[M]):
             place = self.target.store.location(manifest_path(batch))
             return [] if copied == original else [f"{place} is not batch {batch} of this lake"]
         if previous is None and batch > 1:
-            return []  # the one before it cannot be read, which is named already
+            return []  # the previous one cannot be read, which is a fault already
         try:
             fault = self._out_of_order(self.target, batch, copied, previous)
         except LakeDamaged as error:
@@ -185,7 +185,7 @@ class StoreCopy(Generic[M]):
         return [] if there else [f"{self.target.store.location(entry.path)} is missing"]
 
     def _finish(self, manifest: M, copies: Sequence[Future[StoredObject | None]], last: int) -> None:
-        """Waits for a batch's objects, and then commits it with its manifest."""
+        """Waits for a batch's objects, then commits it with its manifest."""
         for copy in copies:
             entry = copy.result()
             if entry:
@@ -208,7 +208,7 @@ class StoreCopy(Generic[M]):
 
 @contextmanager
 def _threads() -> Iterator[ThreadPoolExecutor]:
-    """Threads that take up nothing more when what they work for has failed."""
+    """A thread pool that starts no more work once the context has failed."""
     threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="backup")
     try:
         yield threads
@@ -227,5 +227,5 @@ def _readable(journal: Journal[M], batch: int, faults: list[str]) -> M | None:
 def _another_lake(target: Journal[M], batch: int) -> BackupRefused:
     return BackupRefused(
         f"{target.store.location(manifest_path(batch))} is not batch {batch} of this lake",
-        hint="That place holds the backup of another lake, or of another course of this one: name another place",
+        hint="That place holds a backup of another lake, or of this one with another history: name another place",
     )

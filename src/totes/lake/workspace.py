@@ -1,6 +1,6 @@
-"""The engine that a run's stages share: their caches are attached to it, and one hands its rows off to the next.
+"""The engine that a run's stages share: their caches are attached to it, and one stage can hand off rows to the next.
 
-No stage relies on a hand-off: without one it reads the same rows from the lake.
+No stage depends on a handoff: without one, the same rows are read from the lake.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from totes.permissions import make_folders, obstacle, restrict
 _ONLY_NOT_TIDIED = "CHECKPOINT during DETACH failed"
 _log = logger()
 _LOCK = "lock"
-_CATALOG = "memory"  # what DuckDB calls a database without a file
+_CATALOG = "memory"  # DuckDB's name for a database without a file
 
 
 class Handoff(NamedTuple):
-    """A query for rows that the lake's objects hold as well, and the workspace's tables that it reads.
+    """A batch's rows of a table, in memory: a query for them, and the workspace's tables that it reads.
 
-    Columns of the names `native` are of the engine's nearest type, which holds all their values, instead of in their raw form.
+    Reading the batch's objects from the lake gives the same rows. Only the columns `native` differ: they have the engine's
+    nearest type, which holds all their values, instead of the raw form.
     """
 
     query: str
@@ -40,7 +41,7 @@ class Handoff(NamedTuple):
 
 
 class Workspace:
-    """An engine in memory, which spills into `folder`; tables of its own outlive the stage that made them."""
+    """An engine in memory, which spills into `folder`; its own tables outlive the stage that created them."""
 
     def __init__(self, folder: Path, connection: engine.Engine, *, checkpoints: bool) -> None:
         self.folder = folder
@@ -57,13 +58,13 @@ class Workspace:
         """Opens a workspace for as long as the context lasts.
 
         Args:
-            folder: the folder of the caches, made if need be.
-            memory: the most memory for the engine.
-            checkpoints: whether caches are stored in the lake from time to time, and a lost one returns from there.
+            folder: the folder of the caches, created if needed.
+            memory: the engine's memory limit.
+            checkpoints: whether checkpoints of caches are stored in the lake, and lost caches restored from them.
             reads: the folders of the lake, whose objects the engine reads.
 
         Raises:
-            StoreError: the folder cannot be made.
+            StoreError: the folder cannot be created.
         """
         with ExitStack() as opened:
             try:
@@ -78,14 +79,14 @@ class Workspace:
             yield cls(folder, opened.enter_context(closing(connection)), checkpoints=checkpoints)
 
     def connect(self) -> engine.Engine:
-        """Another connection, for a thread or a transaction of its own."""
+        """Opens another connection, for a thread or transaction of its own."""
         return engine.another(self._engine)
 
     def attach(self, file: Path, name: str) -> engine.Engine:
-        """A connection to a database in a file, by that name.
+        """Attaches a database file under a name, and returns a connection that uses it.
 
         Raises:
-            duckdb.Error: it is in use, or is no database.
+            duckdb.Error: the file is in use, or is not a database.
         """
         new = not file.exists()
         self._engine.execute(f"ATTACH {engine.text(str(file.absolute()))} AS {engine.name(name)}")
@@ -96,21 +97,21 @@ class Workspace:
         return connection
 
     def detach(self, name: str) -> None:
-        """Closes such a file, of which no connection is in a transaction."""
+        """Closes an attached file; no connection to it may be in a transaction."""
         try:
             self._engine.execute(f"DETACH {engine.name(name)}")
         except duckdb.Error as error:
             if _ONLY_NOT_TIDIED not in str(error):
                 raise
-            # It is closed, and all that was committed stands in the log beside it.
+            # The file is closed, and all that was committed is in its write-ahead log.
             _log.warning(message(error), file=name)
 
     def new_table(self) -> str:
-        """The quoted name of a table that is not there yet, which every connection sees."""
+        """A quoted name for a new table that every connection can see."""
         return engine.name(_CATALOG, "main", f"rows_{next(self._numbers)}")
 
     def drop(self, tables: Iterable[str]) -> None:
-        """Drops such tables."""
+        """Drops tables of the workspace."""
         for table in tables:
             self._engine.execute(f"DROP TABLE IF EXISTS {table}")
 
@@ -130,26 +131,26 @@ class Workspace:
 
 @contextmanager
 def _own_folder(among: Path) -> Iterator[Path]:
-    """A new folder that no other process uses, while the context lasts; what killed processes left is removed.
+    """A folder that no other process uses, while the context lasts; folders of killed processes are removed.
 
-    DuckDB calls its files alike in every process; this way nobody's can be taken for another's, nor kept by a dead one.
+    DuckDB uses the same file names in every process: in one folder, processes would overwrite one another's files.
     """
     make_folders(among)
     with ExitStack() as opened:
         with lock(among.with_suffix(".lock")):
-            for left in among.iterdir():
-                _remove_if_left(left)
+            for existing in among.iterdir():
+                _remove_if_abandoned(existing)
             folder = Path(tempfile.mkdtemp(dir=among))
             opened.callback(shutil.rmtree, folder, ignore_errors=True)
             opened.enter_context(lock(folder / _LOCK))
         yield folder
 
 
-def _remove_if_left(found: Path) -> None:
-    """Removes what a process left that lives no more: as long as it lives, it holds its folder's lock."""
-    if not found.is_dir():  # of an earlier version
-        found.unlink(missing_ok=True)
+def _remove_if_abandoned(folder: Path) -> None:
+    """Removes the folder of a process that has ended: a running one holds its folder's lock."""
+    if not folder.is_dir():  # a file of an earlier version
+        folder.unlink(missing_ok=True)
         return
-    with lock_if_free(found / _LOCK) as dead:
-        if dead:
-            shutil.rmtree(found, ignore_errors=True)
+    with lock_if_free(folder / _LOCK) as abandoned:
+        if abandoned:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What has changed in a project's models since the star was last computed: pure comparison, nothing is read."""
+"""What has changed in a project's models since the star was last computed. A pure comparison: nothing is read."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _WHOLE_DIGITS = {"TINYINT": 3, "SMALLINT": 5, "INTEGER": 10, "BIGINT": 19}
 class ModelChange:
     """How a model differs from its table in the star.
 
-    `kind` is the widest of what has changed: its key, else its columns, else its query alone. `renamed` and `retyped` give,
-    by the present name of a column, its previous name, and its previous and present type. `loses` says what applying the
-    change loses, and `notes` what else changes. `referrers` have not changed themselves, and are rebuilt with it, since
-    the table may have had other rows at some time than it had.
+    `kind` is the most far-reaching change: of the key, else of columns, else of the query alone. `renamed` and `retyped` map
+    a column's present name to its previous name, and to its previous and present type. `loses` lists what applying the
+    change would lose, `notes` what else changes. `referrers` are unchanged tables that are rebuilt too, because the new
+    history of this table may have other rows for them to refer to.
     """
 
     name: str
@@ -49,7 +49,7 @@ def changes_of(
     Args:
         project: the models.
         star: the star's tables.
-        previous: gives a changed table's model as it was, if that is known.
+        previous: gives a changed table's previous model, if that is known.
     """
     content = project.reference_content()
     compared = {model.name: _change(model, star.get(model.name), content) for model in project.models}
@@ -71,7 +71,7 @@ def changes_of(
 
 
 def referrers_of(project: Project, name: str, changed: Container[str] = ()) -> tuple[str, ...]:
-    """The tables that refer to one, directly or by way of others, but those that have changed themselves."""
+    """The tables that refer to a table, directly or through others, except those in `changed`."""
     reached, following = list[str](), [name]
     while following:
         target = following.pop()
@@ -83,7 +83,10 @@ def referrers_of(project: Project, name: str, changed: Container[str] = ()) -> t
 
 
 def _same_rows(now: Model, then: Model, references: Container[str]) -> bool:
-    """Whether two queries give the same rows, whatever is in their columns: an outer join alone gives no other ones."""
+    """Whether two queries certainly give rows for the same keys, whatever the values of other columns.
+
+    A LEFT JOIN never changes which rows there are.
+    """
     if now.query_sha256({}) == then.query_sha256({}):  # a reference file has changed
         [first, *_] = (table.name for table in now.query.find_all(exp.Table))
         return first not in references and not _chooses(now.query)
@@ -91,7 +94,10 @@ def _same_rows(now: Model, then: Model, references: Container[str]) -> bool:
 
 
 def _row_clauses(model: Model) -> list[str]:
-    """What decides which rows a query gives: its key's expressions, and its clauses but for outer joins alone."""
+    """The parts of a query that decide which rows it gives: its key's expressions, and its clauses.
+
+    Joins count only if one of them, or a WHERE, can drop rows.
+    """
     query = model.query
     keys = [one.sql() for one in query.expressions if output_name(one) in model.primary_key]
     joins = query.args.get("joins") or [] if _chooses(query) else []
@@ -143,9 +149,9 @@ def _change(model: Model, before: ModelChanges | None, references: dict[str, byt
     ]
     notes = []
     if model.soft_deletes and not before.soft_deletes:
-        notes.append("rows that are gone stay, marked is_deleted")
+        notes.append("deleted rows stay, marked is_deleted")
     elif before.soft_deletes and not model.soft_deletes:
-        notes.append("no table refers to it, so rows that are gone go")
+        notes.append("no table refers to it any more, so deleted rows are removed")
         loses.append("the rows marked is_deleted")
     notes += [f"{name} refers to {now[name].references or 'no table any more'}" for name in referring]
     notes += [
@@ -171,7 +177,7 @@ def _change(model: Model, before: ModelChanges | None, references: dict[str, byt
 
 
 def _key_change(model: Model, before: ModelChanges, renamed: dict[str, str]) -> str | None:
-    """What a change of the key loses; None where the table keeps its primary key and its kind."""
+    """What a change of the key loses; None if the table's primary key and kind stay the same."""
     if model.versioned != (before.kind == "versioned"):
         return (
             "every version but the newest"
@@ -184,7 +190,7 @@ def _key_change(model: Model, before: ModelChanges, renamed: dict[str, str]) -> 
 
 
 def holds(now: Column | OutputColumn, then: Column | OutputColumn) -> bool:
-    """Whether each value of a column's previous type is one of its present type, just as it is."""
+    """Whether the present type of a column holds every value of its previous type, unchanged."""
     if now.type == then.type == "VARCHAR":
         return now.length_max is None or (then.length_max is not None and now.length_max >= then.length_max)
     if now.type == then.type:
@@ -193,7 +199,7 @@ def holds(now: Column | OutputColumn, then: Column | OutputColumn) -> bool:
         return _WHOLE_DIGITS[now.type] > _WHOLE_DIGITS[then.type]
     wide, narrow = _digits(now.type), _digits(then.type)
     if wide and narrow and now.type not in _WHOLE_DIGITS:
-        return all(has >= needs for has, needs in zip(wide, narrow, strict=True))
+        return all(available >= needed for available, needed in zip(wide, narrow, strict=True))
     return (then.type, now.type) == ("FLOAT", "DOUBLE")
 
 
@@ -205,7 +211,7 @@ def shown_type(column: Column | OutputColumn) -> str:
 
 
 def _digits(kind: str) -> tuple[int, int] | None:
-    """How many digits a number has before its point, and how many behind."""
+    """The number of digits before and after the decimal point; None for other types."""
     if kind in _WHOLE_DIGITS:
         return _WHOLE_DIGITS[kind], 0
     match = re.fullmatch(r"DECIMAL\((\d+), (\d+)\)", kind)

@@ -1,4 +1,4 @@
-"""A column of a warehouse table as its model declares it, for those who know nothing of queries."""
+"""A column of a warehouse table, as its model declares it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 class Column:
     """A column of a warehouse table.
 
-    `type` is DuckDB's; `unbounded` says that it was declared NUMERIC without a precision, and `length_max` is the
-    declared one of a VARCHAR(n). `references` names the table whose primary key the column refers to, `references_column`
-    the column there, where the model names it. `was` is what the column was called before, by a comment `-- was: name`.
+    `type` is DuckDB's; `unbounded` marks a NUMERIC without precision, and `length_max` is the n of a VARCHAR(n).
+    `references` is the table whose primary key the column refers to, and `references_column` the column there, if the
+    model names it. `was` is the column's previous name, from a comment `-- was: name`.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Refuses declarations that one of the warehouses could not have: rows and names are the same in all of them."""
+"""Refuses declarations that one of the warehouses does not support, since every warehouse gets the same tables."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ if TYPE_CHECKING:
     from totes.star.model import Model
 
 NAME_BYTES_MAX = 63
-# Tables that every warehouse has for itself.
+# The tables that totes itself uses in every warehouse.
 LEDGER = "totes_batches"
 MADE = "totes_tables"
 OWN = (LEDGER, MADE)
-# One that warehouses had until rows that are gone were marked; it is dropped when a table first is.
+# A table of earlier versions, which did not mark deleted rows; it is dropped when the first table with marked rows is loaded.
 OUTDATED = "totes_kept"
-# What the names begin with that new tables have while they are filled.
+# The prefix of new tables while they are filled.
 LOADING = "totes_loading_"
 _NO_KEYS = {
-    "INTERVAL": "of which a month and 30 days are equal",
+    "INTERVAL": "for which a month and 30 days are equal",
     "JSON": "which PostgreSQL cannot compare",
 }
 
@@ -35,7 +35,7 @@ def check_declaration(model: Model) -> None:
             raise ModelError(
                 model.path,
                 1,
-                f"the name {name} is longer than {NAME_BYTES_MAX} bytes, which is what PostgreSQL keeps",
+                f"the name {name} is longer than {NAME_BYTES_MAX} bytes, PostgreSQL's limit",
                 hint="Choose a shorter one",
             )
     for column in model.columns:

@@ -1,4 +1,4 @@
-"""DuckDB's functions, by its own catalog: which of them count rows together, and whose value changes by itself."""
+"""DuckDB's functions, from its own catalog: which ones are aggregates, and which ones are not deterministic."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import duckdb
 from totes import engine
 from totes.star import syntax
 
-# By the catalog, these are decided by their arguments. They are not: with one argument, `age` counts from today.
-# A test calls every function of the catalog at two times, and finds that there are no others.
+# The catalog calls these deterministic, wrongly: with one argument, `age` counts from today.
+# A test calls every function of the catalog at two different times, and finds no others.
 _BY_THE_CLOCK = {("age", 1)}
 
 
 @dataclass(frozen=True)
 class Function:
-    """A function, whatever the types of its arguments are.
+    """A function, for all types of arguments together.
 
-    `groups` says that it is an aggregate, `changes` that its value changes by itself; `macros` are the expressions that
-    it stands for, where it is a macro, each without its parameters.
+    `groups` marks an aggregate, `changes` one that is not deterministic. `macros` are the expressions of a macro, each with
+    the names of its parameters.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Function:
 
     @cached_property
     def calls(self) -> tuple[Function, ...]:
-        """The functions that it calls as a macro."""
+        """The functions that a macro calls."""
         found: dict[str, Function] = {}
         for definition, parameters in self.macros:
             text = f"SELECT {definition}"
@@ -43,11 +43,11 @@ class Function:
 
     @property
     def aggregates(self) -> bool:
-        """Whether it counts rows together."""
+        """Whether it is an aggregate, or calls one."""
         return self.groups or any(one.aggregates for one in self.calls)
 
     def varies(self, arguments: int | None) -> bool:
-        """Whether a call with so many arguments changes its value by itself; any number if it is None."""
+        """Whether a call with this number of arguments (None: any number) is not deterministic."""
         return (
             self.changes
             or (self.name, arguments) in _BY_THE_CLOCK
@@ -86,7 +86,7 @@ def catalog() -> dict[str, Function]:
 
 @cache
 def value_function(word: str) -> Function | None:
-    """The function that a word means where no column has that name, such as `current_date`; None if it means none."""
+    """The function that a word such as `current_date` calls if no column has that name; None if there is no such function."""
     try:
         syntax.parser().cursor().execute(f"EXPLAIN SELECT {engine.name(word)}")
     except duckdb.Error:
@@ -95,7 +95,7 @@ def value_function(word: str) -> Function | None:
 
 
 def _changes(stability: str, given: list[str], result: str) -> bool:
-    """Whether a function changes its value by itself. One of times with a zone depends on the session's, which is UTC."""
+    """Whether a function is not deterministic. Those of times with a zone depend on the session's zone, which is always UTC."""
     if stability == "VOLATILE":
         return True
     has_zone = any("TIME ZONE" in kind or "TIMESTAMPTZ" in kind for kind in (*given, result))

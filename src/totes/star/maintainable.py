@@ -1,4 +1,4 @@
-"""Refuses models whose output rows cannot be recomputed one by one from the source rows that each depends on."""
+"""Refuses models that cannot be maintained incrementally: each output row must be computable from a few known source rows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from totes.star.model import Model, line_of, output_name
 _CLAUSES: dict[str, tuple[str, str]] = {
     "group": ("GROUP BY", "an output row would depend on many source rows"),
     "having": ("HAVING", "an output row would depend on many source rows"),
-    "distinct": ("DISTINCT", "a row would have to be counted before it may go"),
+    "distinct": ("DISTINCT", "it would need a count of the source rows behind each output row"),
     "order": ("ORDER BY", "a table has no order"),
     "limit": ("LIMIT", "which rows are in it would depend on all others"),
     "offset": ("OFFSET", "which rows are in it would depend on all others"),
@@ -18,7 +18,7 @@ _CLAUSES: dict[str, tuple[str, str]] = {
     "windows": ("WINDOW", "an output row would depend on many source rows"),
     "sample": ("USING SAMPLE", "the result would differ each time"),
     "pivots": ("PIVOT", "an output row would depend on many source rows"),
-    "laterals": ("LATERAL", "the rows that it depends on cannot be told"),
+    "laterals": ("LATERAL", "which rows it depends on is not known"),
 }
 _HINT = "Compute it in a view of the warehouse over the star's tables"
 
@@ -53,14 +53,10 @@ def _check_select(model: Model, select: exp.Select) -> None:
                 hint="Put the tables in the other order, with LEFT JOIN",
             )
         if kind in ("SEMI", "ANTI") or method in ("ASOF", "POSITIONAL", "NATURAL"):
-            _refuse(
-                model, join, f"{method or kind} JOIN", "the rows that an output row depends on cannot be told"
-            )
+            _refuse(model, join, f"{method or kind} JOIN", "which rows an output row depends on is not known")
     for projection in select.expressions:
         if projection.find(exp.Star) and not projection.find(exp.Count):
-            _refuse(
-                model, projection, "SELECT *", "a model says which columns it has", hint="Name the columns"
-            )
+            _refuse(model, projection, "SELECT *", "a model lists its columns", hint="Name the columns")
         if not output_name(projection):
             raise ModelError(
                 model.path,
@@ -72,9 +68,11 @@ def _check_select(model: Model, select: exp.Select) -> None:
 
 def _check_node(model: Model, node: exp.Expr) -> None:
     if isinstance(node, exp.SetOperation):
-        _refuse(model, node, node.key.upper(), "a row would have to be counted before it may go")
+        _refuse(
+            model, node, node.key.upper(), "it would need a count of the source rows behind each output row"
+        )
     elif isinstance(node, exp.With) and node.recursive:
-        _refuse(model, node, "WITH RECURSIVE", "the rows that an output row depends on cannot be told")
+        _refuse(model, node, "WITH RECURSIVE", "which rows an output row depends on is not known")
     elif isinstance(node, exp.Window):
         _refuse(model, node, "a window function", "an output row would depend on many source rows")
     elif isinstance(node, exp.Subquery | exp.Exists | exp.In) and _is_nested_query(node):
@@ -82,12 +80,12 @@ def _check_node(model: Model, node: exp.Expr) -> None:
             model,
             node,
             "a subquery in an expression",
-            "the rows that it depends on cannot be told",
+            "which rows it depends on is not known",
             hint="Join the table instead",
         )
     elif isinstance(node, exp.Unnest | exp.Explode | exp.Lateral | exp.TableFromRows | exp.Values):
         name = "UNNEST" if isinstance(node, exp.Unnest | exp.Explode) else node.key.upper()
-        _refuse(model, node, name, "it gives rows that no source row stands for")
+        _refuse(model, node, name, "it gives rows that do not come from one source row each")
     elif isinstance(node, exp.Placeholder | exp.Parameter):
         _refuse(model, node, node.sql("duckdb"), "a model has no parameters", hint="Write the value")
     elif isinstance(node, exp.Table):
@@ -100,7 +98,7 @@ def _check_table(model: Model, table: exp.Table) -> None:
             model,
             table,
             table.sql("duckdb"),
-            "table functions read what the pipeline does not capture",
+            "the pipeline does not capture what table functions read",
             hint="Name a source table, a reference file or calendar",
         )
     if table.find(exp.TableSample):
@@ -110,7 +108,7 @@ def _check_table(model: Model, table: exp.Table) -> None:
             model.path,
             line_of(table),
             f"{table.sql('duckdb')} names a schema",
-            hint="Write the table's name alone; source.schema says which schema is captured",
+            hint="Write the table's name alone; source.schema names the schema that is captured",
         )
     alias = table.args.get("alias")
     if alias and alias.args.get("columns"):

@@ -1,4 +1,4 @@
-"""Makes sure that a model means what DuckDB says its text means, and always the same."""
+"""Makes sure that a model means what DuckDB makes of its text, and that its result never changes by itself."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _EXPRESSIONS = {
     "OPERATOR",
     "TYPE",
 }
-_PAGE = "docs/how-to/postgresql-sql.md shows what DuckDB has instead of PostgreSQL's functions"
+_PAGE = "docs/how-to/postgresql-sql.md lists DuckDB's equivalents of PostgreSQL's functions"
 _ELSEWHERE = "Compute it in a view of the warehouse over the star's tables"
 
 
 def check_meaning(model: Model) -> None:
-    """Makes sure that DuckDB's parser takes the query, reads it as sqlglot does, and has all functions that it calls.
+    """Makes sure that DuckDB parses the query, as sqlglot does, and has all functions that it calls.
 
     Raises:
-        ModelError: it does not, or the value of a function is not decided by its arguments.
+        ModelError: it does not, or a function is not deterministic.
     """
     try:
         tree = model.tree
@@ -47,12 +47,12 @@ def check_meaning(model: Model) -> None:
         if "class" in node and node["class"] not in _EXPRESSIONS:
             kind = node["class"].lower().replace("_", " ")
             raise _error(
-                model, syntax.start(model.text, node), f"a {kind} is not understood in a model", _ELSEWHERE
+                model, syntax.start(model.text, node), f"a {kind} is not supported in a model", _ELSEWHERE
             )
     _check_calls(model)
     for name in model.names:
         if name.start is None:
-            raise _error(model, None, f"{'.'.join(name.parts)} is not understood where it stands")
+            raise _error(model, None, f"{'.'.join(name.parts)} is not supported here")
         if len(name.parts) > 2:
             raise _error(
                 model,
@@ -64,7 +64,7 @@ def check_meaning(model: Model) -> None:
 
 
 def _check_reading(model: Model, tree: Any) -> None:
-    """Compares the query that goes to the engine, before names are resolved, with what its author wrote."""
+    """Compares the query that goes to the engine, before names are resolved, with the author's text."""
     try:
         read = syntax.parse(sql(model.written))
     except syntax.NotParsed:
@@ -75,8 +75,8 @@ def _check_reading(model: Model, tree: Any) -> None:
         raise _error(
             model,
             characters,
-            "here it is not sure that the query is read as DuckDB reads it",
-            "Write this part in a plainer way",
+            "totes and DuckDB may read the query differently here",
+            "Write this part in a simpler way",
         )
 
 
@@ -86,7 +86,7 @@ def _check_calls(model: Model) -> None:
             raise _error(
                 model,
                 call.start,
-                f"{call.function} is called with a dot before it",
+                f"{call.function} is called as a method, with a dot",
                 f"Write {call.function}(…), with all its arguments in the parentheses",
             )
         function = catalog().get(call.function)
@@ -99,7 +99,7 @@ def _check_calls(model: Model) -> None:
                 f"Did you mean {near[0]}? {_PAGE}" if near else _PAGE,
             )
         _check_function(model, call.start, function, call.arguments)
-    # What sqlglot does not take for a column may be a function without parentheses.
+    # A name that is not a column for sqlglot may be a function without parentheses.
     columns = {column.parts[0].meta.get("start") for column in model.query.find_all(exp.Column)}
     for name in model.names:
         if name.start is not None and name.start + model.start not in columns:

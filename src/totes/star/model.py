@@ -1,4 +1,4 @@
-"""A model: one warehouse table, read from one SQL file. It knows its text only, nothing of any source's tables."""
+"""A model: one warehouse table, read from one SQL file. It knows only its text, not the tables of any source."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ WIDEST_DECIMAL = "DECIMAL(38, 10)"
 class Model:
     """A parsed model file.
 
-    `primary_key` are declared columns; when there is a `surrogate` it is that one column, and the query does not
-    produce it. `columns` are all declared columns in order; `produced` those that the query gives. `query` is how sqlglot
-    reads the query, for those who have to understand it; `text` is the query itself, `start` and `line` where it begins
-    in the file, and `definition` all of the file. `referenced` says that another table, or itself, REFERENCES it.
+    `columns` are all declared columns in order, and `produced` those that the query gives. `primary_key` are declared
+    columns; if there is a `surrogate`, it is that one column, which the query does not give. `query` is the query as parsed
+    by sqlglot, `text` its text, `start` and `line` where it begins in the file, and `definition` the whole file.
+    `referenced` is true if a table, possibly itself, REFERENCES it.
     """
 
     name: str
@@ -51,17 +51,17 @@ class Model:
 
     @property
     def soft_deletes(self) -> bool:
-        """Whether a row that is gone stays, marked `is_deleted`: one row a key, and other rows may refer to it."""
+        """Whether deleted rows stay, marked `is_deleted`: the table has one row a key, and other rows may refer to it."""
         return self.referenced and not self.versioned
 
     @property
     def retains_deleted(self) -> bool:
-        """Whether a row that is gone stays in the table, as its last version or marked."""
+        """Whether deleted rows stay in the table, as a last version or marked."""
         return self.versioned or self.soft_deletes
 
     @property
     def versioned(self) -> bool:
-        """Whether every version of a row is kept."""
+        """Whether the table has every version of a row."""
         return self.surrogate is not None
 
     @cached_property
@@ -71,7 +71,7 @@ class Model:
 
     @cached_property
     def output(self) -> tuple[OutputColumn, ...]:
-        """All columns of the warehouse table, those of its history included."""
+        """All columns of the warehouse table, including those that totes adds for its history."""
         columns = [OutputColumn.model_validate(column, from_attributes=True) for column in self.columns]
         if self.versioned:
             columns += [OutputColumn(name=name, type=kind) for name, kind in HISTORY_COLUMNS.items()]
@@ -81,7 +81,7 @@ class Model:
 
     @cached_property
     def relations(self) -> frozenset[str]:
-        """The names of the tables, reference files and calendar that the query reads, as it writes them."""
+        """The names of the tables, reference files and calendar that the query reads, as written in it."""
         common = {cte.alias_or_name.lower() for cte in self.query.find_all(exp.CTE)}
         return frozenset(
             table.name for table in self.query.find_all(exp.Table) if table.name.lower() not in common
@@ -89,16 +89,16 @@ class Model:
 
     @property
     def joins(self) -> bool:
-        """Whether the query reads more than one table, so that the rows of its tables must be at hand."""
+        """Whether the query reads more than one table, so that processing needs all rows of its tables, not only changes."""
         return self.query.find(exp.Join) is not None
 
     @property
     def references(self) -> dict[str, str]:
-        """Each column that refers to another warehouse table, with that table."""
+        """The columns that refer to another warehouse table, each with that table."""
         return {column.name: column.references for column in self.columns if column.references}
 
     def table_sha256(self) -> str:
-        """Identifies what the warehouse table is declared to be."""
+        """Identifies the declaration of the warehouse table."""
         declared = [
             (c.name, c.type, c.unbounded, c.length_max, c.not_null, c.references) for c in self.columns
         ]
@@ -118,12 +118,12 @@ class Model:
 
     @cached_property
     def _query_text(self) -> str:
-        """The query without comments, and however it is laid out."""
+        """The query without comments and layout."""
         return "\0".join(self.text[token.start : token.end + 1] for token in Dialect().tokenize(self.text))
 
     @cached_property
     def tree(self) -> syntax.Tree:
-        """What DuckDB's parser makes of the query."""
+        """The query as parsed by DuckDB."""
         return syntax.parse(self.text)
 
     @cached_property
@@ -133,16 +133,16 @@ class Model:
 
     @cached_property
     def written(self) -> exp.Select:
-        """The query with its expressions as they are written."""
+        """The query with each expression as its author's text."""
         return as_written(self.query, self.text, self.start, self.line, self.names)
 
     def line_at(self, place: int | None) -> int:
-        """The line of the file in which a character of the query stands."""
+        """The line of the file that has a character of the query, given by its position in the query."""
         return self.line + self.text.count("\n", 0, place or 0)
 
 
 def line_of(node: exp.Expr) -> int | None:
-    """The line of the file at which an expression stands, as far as the parser has kept it."""
+    """The line of the file at which an expression begins; None if the parser did not record it."""
     lines = [part.meta["line"] for part in node.walk() if "line" in part.meta]
     return min(lines, default=None)
 
@@ -169,10 +169,10 @@ def check_columns(model: Model) -> None:
 
 
 def check_added(model: Model) -> None:
-    """Makes sure that no declared column has the name of one that totes adds.
+    """Makes sure that no declared column has the name of a column that totes adds.
 
     Raises:
-        ModelError: one has.
+        ModelError: one does.
     """
     added = HISTORY_COLUMNS if model.versioned else [IS_DELETED] * model.soft_deletes
     for name in (column.name for column in model.columns if column.name in added):
@@ -194,7 +194,7 @@ def output_name(projection: exp.Expr) -> str:
 
 
 def folded(identifier: exp.Expr) -> str:
-    """A name as PostgreSQL understands it: in lower case unless it is quoted."""
+    """A name as PostgreSQL reads it: in lower case unless it is quoted."""
     while not isinstance(identifier, exp.Identifier):
         identifier = identifier.this
     return identifier.name if identifier.args.get("quoted") else identifier.name.lower()

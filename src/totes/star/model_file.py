@@ -1,4 +1,4 @@
-"""A model file, read: one statement `CREATE TABLE … AS SELECT …`, with its comment."""
+"""Reads a model file: one statement `CREATE TABLE … AS SELECT …`, with its comment."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _TYPES = {
 }
 _TEXTS = {exp.DType.VARCHAR, exp.DType.TEXT, exp.DType.CHAR}
 _ONE_KEY = "Write REFERENCES table: a reference is to the one column that is the table's primary key"
-# Says what a column was called before.
+# A comment with the previous name of a column.
 _WAS = re.compile(r'was:\s*(?:"((?:[^"]|"")+)"|(\w+))', re.IGNORECASE)
 _INTEGERS = {"SMALLINT", "INTEGER", "BIGINT"}
 
@@ -47,13 +47,13 @@ def parse_model(path: Path) -> Model:
     """Reads a model file.
 
     Raises:
-        ModelError: it is not one `CREATE TABLE … AS SELECT …`, or its declaration and its query do not fit.
+        ModelError: it is not one `CREATE TABLE … AS SELECT …`, or its declaration does not match its query.
     """
     return parse_definition(path, _read(path))
 
 
 def parse_definition(path: Path, text: str) -> Model:
-    """Reads the text of a model file, which is or was at a path.
+    """Parses the text of a model file; `path` is where it is or was, for messages.
 
     Raises:
         ModelError: as `parse_model`.
@@ -83,8 +83,8 @@ def parse_definition(path: Path, text: str) -> Model:
             path,
             line_of(query),
             f"{query.key.upper()} cannot be maintained incrementally: "
-            "a row would have to be counted before it may go",
-            hint="Write one model a part",
+            "it would need a count of the source rows behind each output row",
+            hint="Write a model for each part",
         )
     if not isinstance(query, exp.Select):
         raise ModelError(path, 1, "there is no SELECT after the columns")
@@ -106,7 +106,7 @@ def parse_definition(path: Path, text: str) -> Model:
 
 
 def _read(path: Path) -> str:
-    """The text of a file, as it is but for a byte order mark."""
+    """The text of a file, without a byte order mark."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -123,7 +123,7 @@ def _read(path: Path) -> str:
 
 
 def _check_statement(path: Path, statement: exp.Create) -> None:
-    """Makes sure that nothing is said of the table that would have no effect."""
+    """Refuses options of the statement that would have no effect."""
     for part, value in statement.args.items():
         if value and part not in ("this", "kind", "expression"):
             shown = {"replace": "OR REPLACE", "exists": "IF NOT EXISTS"}.get(part)
@@ -135,8 +135,8 @@ def _check_statement(path: Path, statement: exp.Create) -> None:
             raise ModelError(
                 path,
                 1,
-                f"{shown} is not understood in a model",
-                hint="A model is CREATE TABLE name (columns) AS SELECT …, and nothing beside it",
+                f"{shown} is not supported in a model",
+                hint="A model is CREATE TABLE name (columns) AS SELECT …, and nothing more",
             )
     if statement.this.this.args.get("db"):
         raise ModelError(
@@ -168,7 +168,7 @@ def _columns(path: Path, declared: exp.Schema) -> tuple[tuple[Column, ...], tupl
             raise ModelError(
                 path,
                 line_of(part),
-                f"{part.sql('duckdb')} is not understood in a model",
+                f"{part.sql('duckdb')} is not supported in a model",
                 hint="Columns, NOT NULL, PRIMARY KEY and REFERENCES are",
             )
     names = [column.name for column in columns]
@@ -203,7 +203,7 @@ def _column(path: Path, part: exp.ColumnDef) -> tuple[Column, bool]:
             raise ModelError(
                 path,
                 line_of(part),
-                f"{constraint.sql('duckdb')} is not understood on {name}",
+                f"{constraint.sql('duckdb')} is not supported on {name}",
                 hint="NOT NULL, PRIMARY KEY and REFERENCES are",
             )
     comments = [comment.strip() for comment in part.comments or []]
@@ -231,7 +231,7 @@ def _previous_name(found: re.Match[str]) -> str:
 def _completed(
     column: Column, primary_key: tuple[str, ...], reference: tuple[str, str | None] | None
 ) -> Column:
-    """A column with what is declared after the columns."""
+    """A column, completed by the constraints that come after the columns."""
     table, referred = reference or (column.references, column.references_column)
     return replace(
         column,
@@ -242,7 +242,7 @@ def _completed(
 
 
 def _reference(path: Path, reference: exp.Reference) -> tuple[str, str | None]:
-    """The table that a column refers to, and its column, where that is named."""
+    """The table that a column refers to, and the column there, if it is named."""
     _check_plain(path, reference, reference.args, ("this",))
     target = reference.this
     columns = target.expressions if isinstance(target, exp.Schema) else []
@@ -262,15 +262,15 @@ def _reference(path: Path, reference: exp.Reference) -> tuple[str, str | None]:
 
 
 def _check_plain(path: Path, part: exp.Expr, given: dict[str, Any], understood: tuple[str, ...]) -> None:
-    """Makes sure that a constraint says nothing that would have no effect, such as ON DELETE CASCADE."""
+    """Refuses options of a constraint that would have no effect, such as ON DELETE CASCADE."""
     for name, value in given.items():
-        says_nothing = isinstance(value, exp.Expr) and not any(value.args.values())
-        if value and not says_nothing and name not in understood:
+        is_empty = isinstance(value, exp.Expr) and not any(value.args.values())
+        if value and not is_empty and name not in understood:
             raise ModelError(
                 path,
                 line_of(part),
-                f"{part.sql('duckdb')} is not understood in a model: it would have no effect",
-                hint="NOT NULL, PRIMARY KEY and REFERENCES table are understood, without more",
+                f"{part.sql('duckdb')} is not supported in a model: it would have no effect",
+                hint="NOT NULL, PRIMARY KEY and REFERENCES table are supported, without options",
             )
 
 
@@ -297,15 +297,15 @@ def _type(path: Path, column: str, kind: exp.DataType | None) -> tuple[str, bool
             raise ModelError(
                 path,
                 line_of(kind),
-                f"{column}: {kind.sql('duckdb')} would be kept as {_TYPES[kind.this]}, with all its digits",
-                hint=f"Declare it {_TYPES[kind.this]}, and round or cut in the query",
+                f"{column}: {kind.sql('duckdb')} would be stored as {_TYPES[kind.this]}, with all digits",
+                hint=f"Declare it {_TYPES[kind.this]}, and round or truncate in the query",
             )
         return _TYPES[kind.this], False, None
     raise ModelError(
         path,
         line_of(kind),
-        f"{column}: the type {kind.sql('duckdb')} is not one a warehouse column has",
-        hint=f"Known are VARCHAR, DECIMAL, {', '.join(sorted(set(_TYPES.values())))}",
+        f"{column}: the type {kind.sql('duckdb')} is not supported in a warehouse table",
+        hint=f"Supported are VARCHAR, DECIMAL, {', '.join(sorted(set(_TYPES.values())))}",
     )
 
 

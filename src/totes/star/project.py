@@ -1,4 +1,4 @@
-"""A project: the models and reference files of one star schema, checked against one another when they are loaded."""
+"""A project: the models and reference files of one star schema, checked for consistency when they are loaded."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Reference:
 class Project:
     """The models in load order (a table after those that it refers to), and the reference files by name.
 
-    `is_built_in` says that they are those of TerrificTotes, because no folder is named.
+    `is_built_in` is true for TerrificTotes, the project that is used if the settings name no folder.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Project:
     is_built_in: bool = False
 
     def mismatch(self, tables: Iterable[str]) -> ConfigurationError | None:
-        """Why the built-in models cannot be meant for a source with these tables; None if they can, or are not in use."""
+        """The error if the built-in models are used with a source that has none of their tables; otherwise None."""
         if not self.is_built_in or self.source_tables & {table.lower() for table in tables}:
             return None
         return ConfigurationError(
@@ -81,14 +81,15 @@ def load_project(name: str, path: Path | None) -> Project:
         path: its folder, or None for the built-in one.
 
     Raises:
-        ConfigurationError: there are no models, or two claim one name.
-        ModelError: a model is wrong, cannot be maintained, or refers to what is not there.
+        ConfigurationError: there are no models.
+        ModelError: a model is invalid, cannot be maintained incrementally, refers to a table that does not exist, or has
+            the name of another one.
     """
     folder = _project_folder(name, path)
     files = model_files(name, path)
     if not files:
         raise ConfigurationError(
-            f"there is no model in {folder / 'models'}", hint="A model is a file NAME.sql there"
+            f"there is no model in {folder / 'models'}", hint="Put one there, as a file NAME.sql"
         )
     models: dict[str, Model] = {}
     for file in files:
@@ -115,10 +116,10 @@ def model_files(name: str, path: Path | None) -> list[Path]:
 
 
 def load_model(file: Path) -> Model:
-    """Reads and checks a model by itself.
+    """Reads one model and checks it on its own.
 
     Raises:
-        ModelError: it is wrong, or cannot be maintained.
+        ModelError: it is invalid, or cannot be maintained incrementally.
     """
     model = parse_model(file)
     check_maintainable(model)
@@ -139,7 +140,7 @@ def _project_folder(name: str, path: Path | None) -> Path:
 def _reference(file: Path) -> Reference:
     if not file.resolve().is_relative_to(file.parent.parent.resolve()):
         raise ConfigurationError(
-            f"{file} is a symbolic link out of the project", hint="Put the file itself in its place"
+            f"{file} is a symbolic link out of the project", hint="Replace the link with the file"
         )
     content = file.read_bytes()
     try:
@@ -160,7 +161,10 @@ def _check_names(models: dict[str, Model]) -> None:
             )
         if name in OWN or name.startswith(LOADING):
             raise ModelError(
-                model.path, 1, f"{name} is a table of the warehouse's own", hint="Rename the table"
+                model.path,
+                1,
+                f"{name} is a name that totes itself uses in the warehouse",
+                hint="Rename the table",
             )
 
 
@@ -174,7 +178,7 @@ def _check_references(models: dict[str, Model]) -> None:
                     model.path,
                     None,
                     f"{column} REFERENCES {target}, whose primary key is not one column of its query",
-                    hint="Refer to a table that keeps one row a key",
+                    hint="Refer to a table with one row a key",
                 )
             [target_key] = models[target].primary_key
             named = next(one.references_column for one in model.columns if one.name == column)
@@ -182,8 +186,8 @@ def _check_references(models: dict[str, Model]) -> None:
                 raise ModelError(
                     model.path,
                     None,
-                    f"{column} REFERENCES {target}({named}), and the primary key of {target} is {target_key}",
-                    hint=f"Refer to {target}({target_key}); let the query give that key, with a join where it must",
+                    f"{column} REFERENCES {target}({named}), but the primary key of {target} is {target_key}",
+                    hint=f"Refer to {target}({target_key}), and let the query give that key, with a join if needed",
                 )
             kind, key = _column_type(model, column), _column_type(models[target], target_key)
             if _comparable(kind) != _comparable(key):
@@ -191,7 +195,7 @@ def _check_references(models: dict[str, Model]) -> None:
                     model.path,
                     None,
                     f"{column} is a {kind} and REFERENCES {target}, whose key is a {key}",
-                    hint=f"Declare it {key}, in the query with CAST where the source has another type",
+                    hint=f"Declare it {key}, with a CAST in the query if the source has another type",
                 )
 
 
@@ -200,7 +204,7 @@ def _column_type(model: Model, name: str) -> str:
 
 
 def _comparable(kind: str) -> str:
-    """What a type's values can be compared with, in every warehouse: a foreign key is between such."""
+    """The group of types that a type can be compared with in every warehouse, as a foreign key requires."""
     if kind.startswith("DECIMAL") or kind in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE"):
         return "number"
     return "moment" if kind in ("DATE", "TIMESTAMP", "TIMESTAMPTZ") else kind

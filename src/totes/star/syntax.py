@@ -1,4 +1,4 @@
-"""What DuckDB's own parser makes of SQL: trees to compare, the columns that a query names, the functions that it calls."""
+"""SQL as DuckDB's own parser reads it: trees to compare, the columns that a query names, the functions that it calls."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from totes import engine
 Tree = Any
 _ARGUMENTS = "skip_null := true, skip_empty := true"
 _PLACES = ("query_location", "query_location_length")
-_NOWHERE = 1 << 62  # the parser's own nodes have a place beyond all texts
+_NOWHERE = 1 << 62  # nodes that the parser adds itself have a position beyond any text
 
 
 class NotParsed(Exception):
-    """DuckDB's parser refuses a text; `place` is the position of the character at which it does, where it says so."""
+    """DuckDB's parser refuses a text; `place` is the position of the character at fault, if the parser reports it."""
 
     def __init__(self, message: str, place: int | None) -> None:
         super().__init__(message)
@@ -24,7 +24,7 @@ class NotParsed(Exception):
 
 
 class Name(NamedTuple):
-    """A reference to a column: its parts, and where it stands in the text, or None where no one wrote it."""
+    """A reference to a column: its parts, and its position in the text; `start` is None if it is not in the text."""
 
     parts: tuple[str, ...]
     start: int | None
@@ -32,7 +32,7 @@ class Name(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A call of a function by its name, with the number of its arguments and where it stands in the text."""
+    """A call of a function: its name, the number of arguments, and its position in the text."""
 
     function: str
     arguments: int
@@ -42,7 +42,7 @@ class Call(NamedTuple):
 
 @cache
 def parser() -> engine.Engine:
-    """The engine that is asked about texts; it holds no data."""
+    """An engine without data, for its parser and catalog."""
     return engine.connect(None, memory="1GB")
 
 
@@ -50,7 +50,7 @@ def parse(text: str) -> Tree:
     """The tree of one SELECT.
 
     Raises:
-        NotParsed: DuckDB does not take it for one.
+        NotParsed: DuckDB does not parse it as one SELECT.
     """
     answer = engine.scalar(
         parser().cursor(), f"SELECT json_serialize_sql({engine.text(text)}, {_ARGUMENTS})::VARCHAR"
@@ -68,12 +68,12 @@ def parse(text: str) -> Tree:
 
 
 def same(one: Tree, other: Tree) -> bool:
-    """Whether two trees mean the same, wherever their parts stand in their texts."""
+    """Whether two trees are equal, apart from positions in their texts."""
     return bool(_without_places(one) == _without_places(other))
 
 
 def fits(pattern: Tree, tree: Tree) -> bool:
-    """Whether a tree is another one with something else in the places of its columns."""
+    """Whether a tree equals the pattern, in which each column stands for any expression."""
     if isinstance(pattern, dict) and isinstance(tree, dict):
         if pattern.get("class") == "COLUMN_REF":
             return True
@@ -85,7 +85,7 @@ def fits(pattern: Tree, tree: Tree) -> bool:
 
 
 def difference(one: Tree, other: Tree) -> int | None:
-    """Where the first part of `one` stands, in bytes, that `other` does not have; None where no place is known."""
+    """The position, in bytes, of the first part of `one` that differs from `other`; None if it is not known."""
     if isinstance(one, dict) and isinstance(other, dict):
         for key, value in one.items():
             if key in _PLACES or same(value, other.get(key)):
@@ -101,7 +101,7 @@ def difference(one: Tree, other: Tree) -> int | None:
 
 
 def names(text: str, tree: Tree) -> list[Name]:
-    """The columns that a text names, in the order of the text; parameters of lambdas are none."""
+    """The columns that a text names, in the order of the text, without the parameters of lambdas."""
     found: dict[tuple[int | None, tuple[str, ...]], Name] = {}
     for node in _columns(tree, frozenset()):
         parts = tuple(node["column_names"])
@@ -111,7 +111,7 @@ def names(text: str, tree: Tree) -> list[Name]:
 
 
 def calls(text: str, tree: Tree) -> Iterator[Call]:
-    """The functions that a text calls, operators among them."""
+    """The function calls in a text, including operators."""
     for node in nodes(tree):
         if node.get("class") in ("FUNCTION", "WINDOW"):
             path = node.get("qualified_name", {}).get("path", [])
@@ -124,7 +124,7 @@ def calls(text: str, tree: Tree) -> Iterator[Call]:
 
 
 def nodes(tree: Tree) -> Iterator[dict[str, Any]]:
-    """All nodes of a tree, from the outermost inwards."""
+    """All nodes of a tree, parents first."""
     if isinstance(tree, dict):
         yield tree
         for value in tree.values():
@@ -135,7 +135,7 @@ def nodes(tree: Tree) -> Iterator[dict[str, Any]]:
 
 
 def start(text: str, node: dict[str, Any]) -> int | None:
-    """Where a node stands in its text."""
+    """The position at which a node begins in its text."""
     return _extent(text, node)[0]
 
 
@@ -148,7 +148,7 @@ def _columns(tree: Tree, parameters: frozenset[str]) -> Iterator[dict[str, Any]]
             if tree["column_names"][0].lower() not in parameters:
                 yield tree
             return
-        # An arrow is a lambda only as an argument of a function that takes one; elsewhere it reaches into JSON.
+        # An arrow is a lambda only as an argument of a function that takes one; elsewhere it extracts from JSON.
         takes_lambda = (
             tree.get("class") == "FUNCTION" and tree["function_name"].lower() in _lambda_functions()
         )
@@ -195,5 +195,5 @@ def _extent(text: str, node: dict[str, Any]) -> tuple[int | None, int]:
 
 
 def _characters(text: str, place: int) -> int:
-    """The position of a character, of which the parser gives that of the byte."""
+    """The position in characters of a position in bytes, as the parser reports it."""
     return place if text.isascii() else len(text.encode()[:place].decode(errors="ignore"))

@@ -1,6 +1,6 @@
-"""Expressions as their author wrote them: sqlglot reads a model's structure, and its expressions stay text.
+"""Expressions as their author wrote them: sqlglot parses the structure of a model, and its expressions stay text.
 
-DuckDB's own parser says where the columns stand in that text (`syntax.py`). They alone can be exchanged for others.
+DuckDB's own parser gives the positions of columns in that text (`syntax.py`). Only the columns can be replaced.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ logging.getLogger("sqlglot").setLevel(logging.ERROR)
 
 
 class Written(exp.Expression):
-    """An expression: pieces of text, between which the columns of `expressions` stand.
+    """An expression: pieces of text, with the columns `expressions` between them.
 
-    `is_equality` says that it is the equality of two columns, `text` is all of it.
+    `text` is the whole expression; `is_equality` marks an equality of two columns.
     """
 
     arg_types: ClassVar[dict[str, bool]] = {
@@ -34,14 +34,14 @@ class Written(exp.Expression):
 
 
 class Dialect(DuckDB):
-    """DuckDB's dialect, but for some habits of its parser.
+    """sqlglot's dialect for DuckDB, with a parser that changes less.
 
-    Types stay as they are written (NUMERIC is not made DECIMAL(18, 3)), functions take whatever they are given, what cannot be
-    read is no command, and expressions and queries know where they stand in the text.
+    Types stay as they are written (NUMERIC does not become DECIMAL(18, 3)), arguments of functions are not checked, a
+    statement that cannot be parsed is an error, and expressions and queries have their position in the text.
     """
 
     class Parser(DuckDBParser):
-        """DuckDB's parser, with these habits."""
+        """The parser with these differences."""
 
         TYPE_CONVERTERS: ClassVar[dict[exp.DType, Any]] = {}
 
@@ -51,7 +51,7 @@ class Dialect(DuckDB):
             return exp.Command(this=start.text)
 
         def validate_expression(self, expression: Any, args: list[Any] | None = None) -> Any:
-            """As sqlglot does, but that which arguments a function takes is for DuckDB to say."""
+            """As sqlglot does, except for functions: DuckDB decides which arguments a function takes."""
             return (
                 expression
                 if isinstance(expression, exp.Func)
@@ -76,7 +76,7 @@ class Dialect(DuckDB):
             return node
 
     class Generator(DuckDBGenerator):
-        """DuckDB's generator, which knows written expressions."""
+        """sqlglot's generator for DuckDB, which also writes `Written` expressions."""
 
         TRANSFORMS: ClassVar[dict[Any, Any]] = {
             **DuckDBGenerator.TRANSFORMS,
@@ -85,7 +85,7 @@ class Dialect(DuckDB):
 
 
 def span(node: exp.Expr) -> tuple[int, int] | None:
-    """Where an expression or a query stands in the text that it was parsed from."""
+    """The position of an expression or query in the text that it was parsed from: begin and end."""
     found: tuple[int, int] | None = node.meta.get(_SPAN)
     return found
 
@@ -96,12 +96,12 @@ def sql(node: exp.Expr) -> str:
 
 
 def as_written(query: exp.Select, text: str, start: int, line: int, names: list[Name]) -> exp.Select:
-    """The query, with all that it computes as its author wrote it; columns that are only passed on are columns.
+    """The query with each expression replaced by its author's text; plain columns stay columns.
 
     Args:
-        query: the query as sqlglot has read it.
+        query: the query as parsed by sqlglot.
         text: its text.
-        start: where that text begins in what sqlglot has read.
+        start: where that text begins in the text that sqlglot parsed.
         line: the line of the file in which it begins.
         names: the columns that the text names.
     """
@@ -138,7 +138,7 @@ def as_written(query: exp.Select, text: str, start: int, line: int, names: list[
 
 
 def engine_sql(text: str) -> Written:
-    """SQL of the engine's own, as an expression beside those of a model."""
+    """SQL that totes generates, as an expression beside those of a model."""
     return Written(pieces=[text], text=text)
 
 
@@ -155,5 +155,5 @@ def _column(name: Name, text: str) -> exp.Column:
 
 
 def shown(column: exp.Column) -> str:
-    """A column as its author wrote it."""
+    """A column as its author wrote it, for messages."""
     return str(column.meta.get(_SHOWN) or column.sql("duckdb"))

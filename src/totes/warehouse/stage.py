@@ -13,8 +13,8 @@ from totes.lake.journal import Journal, processed_journal, table_entries
 from totes.lake.manifest import ModelChanges, ProcessedManifest
 from totes.lake.store import Store
 from totes.log import logger
-from totes.star.former import former_model
 from totes.star.model import Model
+from totes.star.recorded import recorded_model
 from totes.warehouse.adapter import LoadedBatch, Warehouse
 from totes.warehouse.table import BatchLoad, TableLoad, WarehouseTable, warehouse_tables
 
@@ -208,7 +208,7 @@ def star_tables(manifest: ProcessedManifest, described: Iterable[Model] = ()) ->
 
 
 def _table(name: str, changes: ModelChanges, described: Model | None = None) -> WarehouseTable:
-    return WarehouseTable(former_model(name, changes, described), changes.key)
+    return WarehouseTable(recorded_model(name, changes, described), changes.key)
 
 
 def check_same_lake(journal: Journal[ProcessedManifest], last: int, newest: LoadedBatch | None) -> None:

@@ -1,4 +1,4 @@
-"""Warehouse tables as the lake's manifests declare them, whatever their models are now."""
+"""Warehouse tables as the lake's manifests record them, whatever their models declare now."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from totes.star.column import Column
 from totes.star.model import HISTORY_COLUMNS, IS_DELETED, Model
 
 
-def former_model(name: str, changes: ModelChanges, described: Model | None = None) -> Model:
-    """The model of a table as far as the table itself goes: its query is not known.
+def recorded_model(name: str, changes: ModelChanges, described: Model | None = None) -> Model:
+    """The model of a table as a manifest records it: its declaration, without its query.
 
     Args:
         name: the table.
-        changes: what a batch's manifest says of it.
-        described: the model that describes the table and those of its columns that are still there.
+        changes: the table's entry in a manifest.
+        described: the present model, for the descriptions of the table and of columns that it still has.
     """
-    said = {column.name: column.description for column in described.columns} if described else {}
+    descriptions = {column.name: column.description for column in described.columns} if described else {}
     added = HISTORY_COLUMNS if changes.kind == "versioned" else [IS_DELETED] * changes.soft_deletes
     columns = tuple(
-        Column(c.name, c.type, c.not_null, c.unbounded, c.length_max, c.references, said.get(c.name))
+        Column(c.name, c.type, c.not_null, c.unbounded, c.length_max, c.references, descriptions.get(c.name))
         for c in changes.columns
         if c.name not in added
     )
