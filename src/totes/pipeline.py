@@ -335,7 +335,7 @@ class Pipeline:
             dialect: `duckdb` or `postgresql`; by default that of the warehouse's URL.
         """
         from totes.ingestion.source import describe_source
-        from totes.processing.binding import bind
+        from totes.processing.bound.binding import bind
         from totes.warehouse.ddl import statements
         from totes.warehouse.table import warehouse_tables
 

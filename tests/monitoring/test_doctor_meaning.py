@@ -14,8 +14,8 @@ from tests.processes import Command
 from tests.processing.test_as_written import PEOPLE
 from totes import engine
 from totes.monitoring.diagnosis.exactness import inexact
-from totes.processing.binding import bind_models
-from totes.processing.relation import Relations
+from totes.processing.bound.binding import bind_models
+from totes.processing.bound.relation import Relations
 from totes.star.project import load_project
 
 SCHEMA = """

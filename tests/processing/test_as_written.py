@@ -13,8 +13,8 @@ import pytest
 
 from totes import engine
 from totes.errors import ModelError, ModelFailed
-from totes.processing.binding import bind_models
-from totes.processing.relation import Relation, RelationColumn, Relations
+from totes.processing.bound.binding import bind_models
+from totes.processing.bound.relation import Relation, RelationColumn, Relations
 from totes.star.functions import catalog
 from totes.star.project import Project, load_project
 

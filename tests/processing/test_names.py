@@ -8,8 +8,8 @@ import pytest
 
 from totes.errors import ModelError
 from totes.lake.manifest import SourceColumn
-from totes.processing.relation import Relation, RelationColumn, Relations, typed_name
-from totes.processing.scope import Binder, Scope
+from totes.processing.bound.relation import Relation, RelationColumn, Relations, typed_name
+from totes.processing.bound.scope import Binder, Scope
 from totes.star.model_file import parse_model
 
 

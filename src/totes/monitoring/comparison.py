@@ -12,8 +12,8 @@ from totes import engine
 from totes.lake.manifest import OutputColumn
 from totes.monitoring.expectation import DOUBLE, ORPHAN, expected
 from totes.monitoring.lake_rows import lake_lineage, lake_quarantine, lake_rows
-from totes.processing.problem import PROBLEM
-from totes.processing.query import BoundQuery
+from totes.processing.bound.problem import PROBLEM
+from totes.processing.bound.query import BoundQuery
 from totes.warehouse.copies import BENT
 from totes.warehouse.table import WarehouseTable
 

@@ -12,11 +12,11 @@ from totes.ingestion.capture import position_column, select_rows
 from totes.ingestion.source import Snapshot
 from totes.lake.manifest import TableChanges
 from totes.monitoring.text_rows import take_as_written
-from totes.processing.binding import bind
+from totes.processing.bound.binding import bind
+from totes.processing.bound.leaf import Leaf
+from totes.processing.bound.problem import PROBLEM
+from totes.processing.bound.query import BoundQuery
 from totes.processing.calendar import calendar_rows, covered_years
-from totes.processing.leaf import Leaf
-from totes.processing.problem import PROBLEM
-from totes.processing.query import BoundQuery
 from totes.processing.reference import load_reference
 from totes.star.model import Model
 from totes.star.project import CALENDAR, Project

@@ -14,7 +14,7 @@ from totes.lake.manifest import IngestionManifest, OutputColumn, ProcessedManife
 from totes.lake.packets import PacketReader
 from totes.monitoring.origin import Origin, find_rows, matches
 from totes.pipeline import Pipeline
-from totes.processing.relation import source_relation
+from totes.processing.bound.relation import source_relation
 from totes.star.column import Column
 from totes.star.model import HISTORY_COLUMNS, IS_DELETED, Model
 from totes.warehouse.connection import schema_of

@@ -12,9 +12,9 @@ from totes.lake.manifest import IngestionManifest, ModelChanges, ProcessedManife
 from totes.lake.packets import PacketReader
 from totes.lake.store import Store
 from totes.pipeline import Pipeline
-from totes.processing.binding import bind_models, relations_at
-from totes.processing.query import BoundQuery
-from totes.processing.relation import source_relation
+from totes.processing.bound.binding import bind_models, relations_at
+from totes.processing.bound.query import BoundQuery
+from totes.processing.bound.relation import source_relation
 from totes.star.model import Model
 
 

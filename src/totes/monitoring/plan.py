@@ -10,7 +10,7 @@ from totes.errors import ModelFailed, TotesError
 from totes.lake.journal import Journal, ingestion_journal, processed_journal
 from totes.lake.manifest import IngestionManifest, ProcessedManifest
 from totes.pipeline import Pipeline
-from totes.processing.binding import bind_models, relations_at
+from totes.processing.bound.binding import bind_models, relations_at
 from totes.processing.choice import Cost, closed, rebuild_costs, without_loss
 from totes.processing.definitions import pending_changes, previous_models
 from totes.star.change import ModelChange

@@ -13,12 +13,12 @@ from dataclasses import replace
 import duckdb
 
 from totes import engine
-from totes.processing.declared import Output, checked
-from totes.processing.leaf import Leaf
-from totes.processing.problem import PROBLEM
-from totes.processing.query import BoundQuery
-from totes.processing.relation import Relation, RelationColumn, Relations
-from totes.processing.verbatim import named
+from totes.processing.bound.declared import Output, checked
+from totes.processing.bound.leaf import Leaf
+from totes.processing.bound.problem import PROBLEM
+from totes.processing.bound.query import BoundQuery
+from totes.processing.bound.relation import Relation, RelationColumn, Relations
+from totes.processing.bound.verbatim import named
 
 QUERIES_MAX = 200
 # In the engine's own schema, whatever the text's names are looked up in.

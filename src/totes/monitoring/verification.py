@@ -28,7 +28,7 @@ from totes.monitoring.comparison import (
 from totes.monitoring.expectation import compute, copy_source, needed_models
 from totes.monitoring.lake_rows import LakeReader
 from totes.pipeline import Pipeline
-from totes.processing.query import BoundQuery
+from totes.processing.bound.query import BoundQuery
 from totes.scratch import temporary_folder
 from totes.star.model import Model
 from totes.warehouse.adapter import Warehouse

@@ -14,13 +14,13 @@ from totes.failpoint import reach
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest
 from totes.messages import message
-from totes.processing.binding import bind_or_defer
+from totes.processing.bound.binding import bind_or_defer
+from totes.processing.bound.leaf import Leaf
+from totes.processing.bound.problem import PROBLEM
+from totes.processing.bound.query import BoundQuery
 from totes.processing.calendar import calendar_rows, covered_years
 from totes.processing.inputs import Inputs
-from totes.processing.leaf import Leaf
-from totes.processing.problem import PROBLEM
 from totes.processing.quarantine import QuarantineChanges
-from totes.processing.query import BoundQuery
 from totes.processing.reference import load_reference
 from totes.processing.state import StarState, source_table
 from totes.processing.touched import touched_keys

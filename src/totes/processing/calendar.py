@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from totes.processing.relation import Relation, RelationColumn
+from totes.processing.bound.relation import Relation, RelationColumn
 from totes.star.project import CALENDAR, CALENDAR_COLUMN
 
 # Years between these are filled without gaps; one outside them (a slip of the pen, or 9999 for "never") stands alone.

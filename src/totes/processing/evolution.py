@@ -16,11 +16,11 @@ from totes.lake.manifest import Failure, IngestionManifest, ModelChanges, Proces
 from totes.lake.workspace import Workspace
 from totes.log import logger
 from totes.processing.batch import StarBatch, failures_of
-from totes.processing.binding import bind_or_defer
+from totes.processing.bound.binding import bind_or_defer
+from totes.processing.bound.query import BoundQuery
 from totes.processing.choice import Choice, closed
 from totes.processing.definitions import pending_changes, previous_models
 from totes.processing.output import RowWriter
-from totes.processing.query import BoundQuery
 from totes.processing.rebuild import Rebuild
 from totes.processing.state import StarState
 from totes.star.change import ModelChange, changes_of, referrers_of

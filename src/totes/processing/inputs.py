@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from totes import engine
-from totes.processing.leaf import Leaf
-from totes.processing.query import BoundQuery
+from totes.processing.bound.leaf import Leaf
+from totes.processing.bound.query import BoundQuery
 from totes.processing.state import BEGINS, DELETED
 
 

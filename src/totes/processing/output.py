@@ -11,8 +11,8 @@ from totes.errors import EngineFault
 from totes.lake.layout import new_object_path
 from totes.lake.manifest import ModelChanges, StoredObject
 from totes.lake.store import Store
+from totes.processing.bound.query import BoundQuery
 from totes.processing.quarantine import QuarantineChanges
-from totes.processing.query import BoundQuery
 from totes.processing.rebuild import Rebuild
 from totes.processing.state import BEGINS, DELETED, StarState
 from totes.processing.transform import Transformation

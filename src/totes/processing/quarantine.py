@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from totes import engine
-from totes.processing.problem import PROBLEM, PROBLEMS, stored
-from totes.processing.query import BoundQuery
+from totes.processing.bound.problem import PROBLEM, PROBLEMS, stored
+from totes.processing.bound.query import BoundQuery
 from totes.processing.state import DELETED, QUARANTINE, StarState, star_table
 from totes.processing.transform import Transformation
 

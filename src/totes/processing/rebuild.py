@@ -12,8 +12,8 @@ from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest, ProblemKind, ProcessedManifest
 from totes.lake.workspace import Workspace
 from totes.processing.batch import StarBatch, failures_of
+from totes.processing.bound.query import BoundQuery
 from totes.processing.quarantine import compare
-from totes.processing.query import BoundQuery
 from totes.processing.state import BEGINS, DELETED, StarState, star_table
 from totes.scratch import temporary_folder
 from totes.star.project import Project

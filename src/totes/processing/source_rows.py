@@ -8,7 +8,7 @@ from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest
 from totes.lake.packets import PacketReader
 from totes.lake.workspace import Workspace
-from totes.processing.relation import Relation, RelationColumn, source_relation
+from totes.processing.bound.relation import Relation, RelationColumn, source_relation
 
 _BATCH = engine.name("~batch")
 

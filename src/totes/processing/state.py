@@ -22,8 +22,8 @@ from totes.lake.manifest import (
     StoredObject,
 )
 from totes.lake.workspace import Workspace
-from totes.processing.problem import STORED_TYPE
-from totes.processing.relation import Relation, source_relation
+from totes.processing.bound.problem import STORED_TYPE
+from totes.processing.bound.relation import Relation, source_relation
 from totes.processing.source_rows import SourceRows
 from totes.star.model import HISTORY_COLUMNS, IS_DELETED
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from totes import engine
+from totes.processing.bound.leaf import Leaf
 from totes.processing.inputs import Inputs
-from totes.processing.leaf import Leaf
 
 
 def touched_keys(inputs: Inputs) -> str:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from totes import engine
+from totes.processing.bound.problem import PROBLEM, PROBLEMS, reason
 from totes.processing.inputs import Inputs
-from totes.processing.problem import PROBLEM, PROBLEMS, reason
-from totes.processing.row_errors import RowError, existing_key, orphan, repeated_key
+from totes.processing.integrity import RowError, existing_key, orphan, repeated_key
 from totes.processing.state import DELETED
 from totes.processing.touched import affected_keys, computed_rows, touched_keys
 from totes.processing.versions import CHANGED, versions

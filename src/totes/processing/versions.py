@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from totes import engine
+from totes.processing.bound.leaf import AT
+from totes.processing.bound.problem import PROBLEM
 from totes.processing.inputs import Inputs
-from totes.processing.leaf import AT
-from totes.processing.problem import PROBLEM
 from totes.processing.state import BEGINS, DELETED
 
 CHANGED = '"~changed"'

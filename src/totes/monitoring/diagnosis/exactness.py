@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from totes import engine
-from totes.processing.query import BoundQuery
-from totes.processing.relation import Relations
-from totes.processing.verbatim import written_plan
+from totes.processing.bound.query import BoundQuery
+from totes.processing.bound.relation import Relations
+from totes.processing.bound.verbatim import written_plan
 from totes.star import syntax
 
 _FLOATING = {"FLOAT", "DOUBLE"}

@@ -15,10 +15,10 @@ from totes.monitoring.diagnosis.check import Area, some
 from totes.monitoring.diagnosis.exactness import inexact
 from totes.monitoring.diagnosis.tables import Tables
 from totes.monitoring.diagnosis.values import check_values
-from totes.processing.binding import bind
-from totes.processing.query import BoundQuery
+from totes.processing.bound.binding import bind
+from totes.processing.bound.query import BoundQuery
+from totes.processing.bound.text_comparison import HINT, doubts, suspects
 from totes.processing.reference import load_reference
-from totes.processing.text_comparison import HINT, doubts, suspects
 from totes.star.project import CALENDAR, Project, load_model, load_project, model_files
 
 _HINT = "Correct the model: docs/how-to/write-models.md"

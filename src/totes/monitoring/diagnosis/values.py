@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 from totes.lake.manifest import SourceColumn, TableChanges
-from totes.processing.leaf import Leaf
-from totes.processing.query import BoundQuery
-from totes.processing.relation import Relations, typed_name
-from totes.processing.scope import Binder, origin
+from totes.processing.bound.leaf import Leaf
+from totes.processing.bound.query import BoundQuery
+from totes.processing.bound.relation import Relations, typed_name
+from totes.processing.bound.scope import Binder, origin
 from totes.star.column import Column
 from totes.star.model import WIDEST_DECIMAL
 

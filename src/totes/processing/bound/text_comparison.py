@@ -9,9 +9,9 @@ from typing import NamedTuple
 from sqlglot import exp
 
 from totes.lake.manifest import TableChanges
-from totes.processing.query import BoundQuery
-from totes.processing.relation import Relations
-from totes.processing.scope import Binder, Scope
+from totes.processing.bound.query import BoundQuery
+from totes.processing.bound.relation import Relations
+from totes.processing.bound.scope import Binder, Scope
 from totes.star import syntax
 from totes.star.model import line_of
 from totes.star.written import Written, sql

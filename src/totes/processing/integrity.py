@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from totes import engine
+from totes.processing.bound.problem import PROBLEM, problem
 from totes.processing.inputs import Inputs
-from totes.processing.problem import PROBLEM, problem
 from totes.processing.state import DELETED
 from totes.processing.touched import recomputed_keys
 

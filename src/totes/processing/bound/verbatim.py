@@ -12,7 +12,7 @@ import duckdb
 
 from totes import engine
 from totes.errors import ModelError
-from totes.processing.relation import Relation, Relations
+from totes.processing.bound.relation import Relation, Relations
 from totes.star.model import Model
 
 _SCHEMA = "totes_source"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from totes import engine
-from totes.processing.problem import Condition, found, problem
-from totes.processing.relation import Relation
+from totes.processing.bound.problem import Condition, found, problem
+from totes.processing.bound.relation import Relation
 
 BAD, AT = "~bad", "~at"
 

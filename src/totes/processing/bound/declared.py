@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from totes import engine
-from totes.processing.fitting import FLOATING, json_content, misfits, read_as, strict_json
-from totes.processing.leaf import BAD, Leaf
-from totes.processing.problem import PROBLEM, PROBLEMS, Condition, found, problem, reason
-from totes.processing.relation import RelationColumn
+from totes.processing.bound.leaf import BAD, Leaf
+from totes.processing.bound.lossless_casts import FLOATING, json_content, misfits, read_as, strict_json
+from totes.processing.bound.problem import PROBLEM, PROBLEMS, Condition, found, problem, reason
+from totes.processing.bound.relation import RelationColumn
 from totes.star.column import Column
 
 

@@ -10,13 +10,13 @@ from sqlglot import exp
 
 from totes import engine
 from totes.errors import ModelError
-from totes.processing.attempt import attempt
-from totes.processing.declared import Output, checked
-from totes.processing.fitting import FLOATING, WHOLE
-from totes.processing.leaf import AT, Leaf
-from totes.processing.relation import Relation, RelationColumn, Relations
-from totes.processing.scope import Binder, carry_hidden, origin, raw_reference, relaxed
-from totes.processing.verbatim import written_types
+from totes.processing.bound.declared import Output, checked
+from totes.processing.bound.leaf import AT, Leaf
+from totes.processing.bound.lossless_casts import FLOATING, WHOLE
+from totes.processing.bound.relation import Relation, RelationColumn, Relations
+from totes.processing.bound.row_errors import attempt
+from totes.processing.bound.scope import Binder, carry_hidden, origin, raw_reference, relaxed
+from totes.processing.bound.verbatim import written_types
 from totes.star.column import Column
 from totes.star.model import Model, line_of
 from totes.star.written import sql

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from sqlglot import exp
 
 from totes.errors import ModelError
-from totes.processing.attempt import guard
-from totes.processing.leaf import BAD, Leaf, raw_name
-from totes.processing.relation import Relation, RelationColumn, Relations
+from totes.processing.bound.leaf import BAD, Leaf, raw_name
+from totes.processing.bound.relation import Relation, RelationColumn, Relations
+from totes.processing.bound.row_errors import guard
 from totes.star import syntax
 from totes.star.model import Model, line_of, output_name
 from totes.star.written import Written, shown, sql

@@ -8,10 +8,10 @@ from totes import engine
 from totes.errors import ModelError, ModelFailed
 from totes.lake.manifest import IngestionManifest, TableChanges
 from totes.log import logger
+from totes.processing.bound.query import BoundQuery
+from totes.processing.bound.relation import Relation, RelationColumn, Relations, source_relation
+from totes.processing.bound.text_comparison import HINT, doubts, suspects
 from totes.processing.calendar import calendar_relation
-from totes.processing.query import BoundQuery
-from totes.processing.relation import Relation, RelationColumn, Relations, source_relation
-from totes.processing.text_comparison import HINT, doubts, suspects
 from totes.star.model import Model
 from totes.star.project import CALENDAR, Project
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from totes import engine
 from totes.lake.manifest import SourceColumn, TableChanges
-from totes.processing.fitting import json_bends, loses_digits
+from totes.processing.bound.lossless_casts import json_bends, loses_digits
 from totes.star.model import WIDEST_DECIMAL
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sqlglot import exp
 
 from totes import engine
-from totes.processing.problem import problem
+from totes.processing.bound.problem import problem
 from totes.star.written import Written, engine_sql
 
 _SHOWN_MAX = 200
