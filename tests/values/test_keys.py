@@ -161,7 +161,7 @@ def test_a_natural_key_of_json_is_refused(database: Database, make_pipeline: Any
     database.execute("CREATE TABLE t (k jsonb PRIMARY KEY)")
     model = "CREATE TABLE fact_t (r BIGINT PRIMARY KEY, k JSON) AS SELECT k FROM t"
     with pytest.raises(
-        ModelFailed, match=r"k tells which row a version is of, and is JSON.*Declare it VARCHAR"
+        ModelFailed, match=r"k identifies the row that a version is of, and is JSON.*Declare it VARCHAR"
     ):
         make_pipeline(database.url, project=write_project({"fact_t": model})).warehouse_sql()
 

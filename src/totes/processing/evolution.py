@@ -1,6 +1,6 @@
 """How the star goes from one batch to the next while its models may change.
 
-A model that is as it was is kept up to date. One that has changed is rebuilt from the ingestion lake, if it is chosen; until
+A model that has not changed goes on. One that has changed is rebuilt from the ingestion lake, if it is chosen; until
 then the table goes on as it was defined, or is left as it is where that is not known.
 """
 
@@ -146,7 +146,7 @@ class Evolution:
         entries = {}
         for name in (name for name in models if name in self._rebuilt):
             entries[name] = self._write_rebuilt(manifest, before, name)
-            self._state.apply_model(name, entries[name], entries[name].columns, anew=True)
+            self._state.apply_model(name, entries[name], entries[name].columns, rebuilt=True)
         for name in self._chosen - self._rebuilt:
             if name in before and self._changes[name].kind not in ("query", "new"):
                 self._state.forget_star(name)
@@ -191,7 +191,7 @@ class Evolution:
         return self._beginning(query, before.get(name), batch)
 
     def _beginning(self, query: BoundQuery, before: ModelChanges | None, batch: int) -> ModelChanges:
-        """The entry of a table that begins, or begins anew, without its rows."""
+        """The entry of a table that begins, or is rebuilt, without its rows."""
         model, change = query.model, self._changes.get(query.model.name)
         return ModelChanges(
             kind="versioned" if model.versioned else "latest",
@@ -220,13 +220,13 @@ class Evolution:
         return writer.write_history(self._rebuild, name, entry, self._earlier(name, before), self._state)
 
     def _earlier(self, name: str, before: Mapping[str, ModelChanges]) -> list[ModelChanges]:
-        """What the batches say of a table since it last began, oldest first."""
+        """A table's entries since it last began, oldest first."""
         if name not in before:
             return []
         return [entry for _, entry in table_entries(self._processed, name, self._processed.last())]
 
     def _previous_definition(self, name: str, before: Mapping[str, ModelChanges]) -> Model | None:
-        """A table's model as it was, if it is known and the table has been kept up to date by it."""
+        """A table's model as it was, if it is known and the table's rows are by that model."""
         model = previous_models(self._project, self._processed, before)(name)
         if model is None:
             return None

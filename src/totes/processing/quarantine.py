@@ -1,4 +1,4 @@
-"""Which of a warehouse table's rows a batch sets aside, with their problems, and which it lets out of quarantine."""
+"""Which rows of a warehouse table a batch quarantines, with their problems, and which it releases."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from totes.processing.transform import Transformation
 class QuarantineChanges:
     """What a merged transformation changes in quarantine.
 
-    `table` holds it, `rows` of them; one without a reason says that its row is in quarantine no more. `added` rows were
-    set aside for a new reason, and `released` ones left because they fit now.
+    `table` holds it, `rows` of them; one without a reason means that its row is no longer in quarantine. `added` rows are
+    quarantined for a new reason, and `released` ones left because they fit now.
     """
 
     def __init__(self, state: StarState, part: Transformation, batch: int) -> None:
@@ -101,7 +101,7 @@ class QuarantineChanges:
 
 
 def compare(query: BoundQuery, before: StarState, after: StarState) -> tuple[int, int]:
-    """Of a table that was computed anew: how many rows are in quarantine for a new reason, and how many left it because they fit.
+    """Of a rebuilt table: how many rows are in quarantine for a new reason, and how many left it because they fit.
 
     Args:
         query: the table's model, bound.

@@ -1,4 +1,4 @@
-"""The whole history of some models, computed anew from the ingestion lake: batch by batch, as if they had always been there."""
+"""The whole history of some models, recomputed from the ingestion lake: batch by batch, as if they had always existed."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Rebuild:
         workspace: Workspace,
         years: tuple[int, ...],
     ) -> Iterator[Rebuild]:
-        """A rebuild of the named models of a project, at batch 0; what it computed is gone when the context ends."""
+        """A rebuild of the named models of a project, at batch 0; what it computed is dropped when the context ends."""
         with temporary_folder() as folder:
             connection = workspace.attach(folder / f"{_DATABASE}.duckdb", _DATABASE)
             try:

@@ -30,7 +30,7 @@ class SourceRows:
         """A relation with a batch's changes of a table: its columns, `_op` and `_at`.
 
         Raises:
-            LakeDamaged: there are not as many changes as the manifest says.
+            LakeDamaged: there are not as many changes as in the manifest.
         """
         rows = self._handoff(manifest, relation) or self._read([manifest], relation)
         expected = _count(manifest, relation.name)

@@ -29,7 +29,7 @@ _log = logger(stage="process")
 class Processed:
     """What one call of the stage did: the newest batch there is now, and what each batch changed, by batch.
 
-    `more` says that there are batches left, for which there was no time, and `pending` which changes of models wait.
+    `more` means that there was no time for all batches; `pending` are the changes of models that wait.
     `failure` names models that could not be computed: their tables are as they were, the others went on.
     """
 
@@ -65,7 +65,9 @@ def process(
 
     Raises:
         ModelFailed: a batch cannot be computed, and no one model is to blame; it is tried again next time.
-        StoreError, LakeDamaged, LakesApart: as they say.
+        StoreError: a lake cannot be read or written.
+        LakeDamaged: an object is not the one in its manifest.
+        LakesApart: the lakes do not belong together.
     """
     source, target = ingestion_journal(ingestion), processed_journal(processed)
     done: dict[int, dict[str, ModelChanges]] = {}

@@ -1,7 +1,6 @@
-"""What processing must know of older batches, kept in its cache.
+"""What processing must know of earlier batches, in its cache.
 
-That is: the rows of tables that are joined, the newest version of every row of the star, and which rows are in
-quarantine.
+That is: the rows of tables that models join, the newest version of each row of the star, and which rows are in quarantine.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ class StarState:
         self.source_rows = SourceRows(workspace, ingestion)
         self._ingestion = ingestion
         self._processed = processed
-        self._tables: dict[str, str | None] = {}  # with what COMMENT says of each
+        self._tables: dict[str, str | None] = {}  # with the comment on each
         self._quarantined: dict[str, int] | None = None
         self._joined = {name.lower() for name in relations}
         self._newest: ProcessedManifest | None = None
@@ -128,26 +127,26 @@ class StarState:
         self._quarantined = None
 
     def apply_rows(self, model: str, key: tuple[str, ...], merged: str, *, retains_deleted: bool) -> None:
-        """Takes in the recomputed rows of a warehouse table.
+        """Applies the recomputed rows of a warehouse table.
 
         Args:
             model: the table.
             key: the columns that identify a row.
             merged: a relation with the columns of the star table.
-            retains_deleted: whether a row that is gone stays in the table.
+            retains_deleted: whether a deleted row stays in the table.
         """
         target = star_table(model)
-        kept = merged if retains_deleted else f"(SELECT * FROM {merged} WHERE NOT {DELETED})"
+        retained = merged if retains_deleted else f"(SELECT * FROM {merged} WHERE NOT {DELETED})"
         if not self.has_star(model):
-            self.engine.execute(f"CREATE TABLE {target} AS SELECT * FROM {kept}")
+            self.engine.execute(f"CREATE TABLE {target} AS SELECT * FROM {retained}")
             self._tables[engine.case_safe("star", model)] = None
             return
         replaced = f"{target} AS old USING {merged} AS new WHERE {engine.same('old', 'new', key)}"
         self.engine.execute(f"DELETE FROM {replaced}")
-        self.engine.execute(f"INSERT INTO {target} BY NAME SELECT * FROM {kept}")
+        self.engine.execute(f"INSERT INTO {target} BY NAME SELECT * FROM {retained}")
 
     def apply_quarantine(self, rows: str) -> None:
-        """Takes in a relation of quarantine rows; one without a reason says that its row is in quarantine no more."""
+        """Applies a relation of quarantine rows; one without a reason means that its row is no longer in quarantine."""
         self._quarantined = None
         self.engine.execute(
             f"DELETE FROM {QUARANTINE} AS old USING {rows} AS new"
@@ -162,9 +161,9 @@ class StarState:
         if self.has_source(base.name):
             shape = engine.text(json.dumps({part: base.raw_type(part) for part in base.key}))
             keys = f"SELECT unnest(json_transform(row_key, {shape})) {chosen}"
-            on = engine.same("kept", "asked", base.key)
+            on = engine.same("source", "asked", base.key)
             return (
-                f"SELECT kept.*, 'upsert' AS _op FROM (SELECT {columns} FROM {source_table(base.name)}) AS kept"
+                f"SELECT source.*, 'upsert' AS _op FROM (SELECT {columns} FROM {source_table(base.name)}) AS source"
                 f" SEMI JOIN ({keys}) AS asked ON {on}"
             )
         types = {column.name: column.raw_type for column in base.columns}
@@ -199,12 +198,12 @@ class StarState:
         return tuple(ProblemKind(column=column, kind=kind, rows=count) for column, kind, count in rows)
 
     def apply_batch(self, batch: int) -> str:
-        """Takes in a batch that was processed by somebody else, or before the tables were lost; gives its manifest's digest."""
+        """Applies a batch that another runner processed, or that the cache has lost; returns its manifest's digest."""
         manifest, ingested = self._processed.confirmed(batch), self._ingestion.confirmed(batch)
         if manifest.ingestion_sha256 != ingested.sha256():
             raise LakeDamaged(
                 f"batch {batch} of the processed lake was made from another batch {batch} than the ingestion lake has now",
-                hint="One of the two manifests was replaced: restore them from a backup. Nothing was taken from them",
+                hint="One of the two manifests was replaced: restore them from a backup. Nothing of them was used",
             )
         changed: list[tuple[Relation, str]] = []  # all is read before the transaction sees any of it
         for table, entry in ingested.tables.items():
@@ -222,22 +221,22 @@ class StarState:
         for name in self._newest.models.keys() - manifest.models.keys():
             self.forget_star(name)
         for name, rows in manifest.models.items():
-            # What was declared last holds all that was declared before, until the table began anew.
+            # The newest declaration holds all values of earlier ones, back to where the table was last rebuilt.
             last = self._newest.models.get(name)
             if last and last.since <= batch:
-                self.apply_model(name, rows, last.columns, anew=rows.since == batch)
+                self.apply_model(name, rows, last.columns, rebuilt=rows.since == batch)
         return manifest.sha256()
 
     def apply_model(
-        self, model: str, changes: ModelChanges, declared: Iterable[OutputColumn], *, anew: bool
+        self, model: str, changes: ModelChanges, declared: Iterable[OutputColumn], *, rebuilt: bool
     ) -> None:
-        """Takes in a batch's rows of a table, whether the project still has it or not.
+        """Applies a batch's rows of a table, whether the project still has it or not.
 
         Args:
             model: the table.
-            changes: what the batch's manifest says of it.
+            changes: its entry in the batch's manifest.
             declared: its columns.
-            anew: whether these are all rows that it has ever had, so that others are forgotten.
+            rebuilt: whether these are all rows that it has ever had, so that others are forgotten.
         """
         versioned = changes.kind == "versioned"
         own = {
@@ -251,17 +250,17 @@ class StarState:
             if c.name not in own
         )
         begins = "valid_from" if versioned else "NULL::TIMESTAMP"
-        gone = IS_DELETED if versioned or changes.soft_deletes else "false"
-        history = f"{begins} AS {BEGINS}, {gone} AS {DELETED}"
+        deleted = IS_DELETED if versioned or changes.soft_deletes else "false"
+        history = f"{begins} AS {BEGINS}, {deleted} AS {DELETED}"
         newest = f" QUALIFY row_number() OVER (PARTITION BY {engine.names(changes.key)} ORDER BY {BEGINS} DESC) = 1"
-        if anew:
+        if rebuilt:
             self.forget_star(model)
         for objects, select, chosen in (
             (changes.state, f"SELECT * REPLACE ({casts})", ""),
             (
                 () if changes.state else changes.objects,
                 f"SELECT {casts}, {history}",
-                newest * (anew and versioned),
+                newest * (rebuilt and versioned),
             ),
             (() if changes.state else changes.removed, f"SELECT *, true AS {DELETED}", ""),
         ):
@@ -316,11 +315,11 @@ class StarState:
         present = {row[0]: row[1] for row in self.engine.execute(f"DESCRIBE {target}").fetchall()}
         wanted = {column.name: column.raw_type for column in relation.columns} | {"_at": "TIMESTAMP"}
         if present != wanted:
-            kept = ", ".join(
+            values = ", ".join(
                 f"{f'TRY_CAST({engine.name(name)} AS {kind})' if name in present else f'NULL::{kind}'} AS {engine.name(name)}"
                 for name, kind in wanted.items()
             )
-            self.engine.execute(f"CREATE OR REPLACE TABLE {target} AS SELECT {kept} FROM {target}")
+            self.engine.execute(f"CREATE OR REPLACE TABLE {target} AS SELECT {values} FROM {target}")
         self._note_shape(relation)
 
     def _shape_of(self, table: str) -> dict[str, Any]:
@@ -336,7 +335,7 @@ class StarState:
 
 
 def _shape(relation: Relation) -> dict[str, object]:
-    """The columns that are kept, and PostgreSQL's numbers of them and of the table: whether the same names mean the same."""
+    """The columns of a table, and PostgreSQL's numbers of them and of the table, which show whether a name means the same."""
     return {
         "number": relation.number,
         "columns": {column.name: column.number for column in relation.columns},

@@ -75,7 +75,7 @@ def bind_or_defer(
 ) -> tuple[list[BoundQuery], list[BoundQuery]]:
     """Binds the models to the tables of a batch, those apart that fit the tables of the newest batch only.
 
-    Where columns have been renamed since, they are taken by their newest names. A model that reads what the batch did
+    Where columns have been renamed since, their newest names are used. A model that reads what the batch did
     not have at all has to wait: all its rows are computed at the first batch where it can be bound again.
 
     Raises:
@@ -107,5 +107,5 @@ def bind_or_defer(
 
 @lru_cache(maxsize=256)
 def _warn_once(model: str, doubt: str) -> None:
-    """Says what a model compares otherwise than PostgreSQL does, once in a process."""
+    """Warns once in a process of what a model compares differently from PostgreSQL."""
     _log.warning(f"{model}, {doubt}. {HINT}", model=model)

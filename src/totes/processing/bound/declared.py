@@ -18,8 +18,8 @@ class Output:
     """A declared column with how its value arrives.
 
     `natural` is the value's own type; when that is the text form of a source column, `origin` is the type which that
-    column has. `wrapped` says that the value is the result of an expression, which may fail for a row; `is_document`
-    that it is JSON, of which the declared type takes what it says. `carrier` is the column of a leaf that it passes on, if
+    column has. `wrapped` means that the value is the result of an expression, which may fail for a row; `is_document`
+    that it is JSON, whose content the declared type is to hold. `carrier` is the column of a leaf that it passes on, if
     it does.
     """
 
@@ -32,7 +32,7 @@ class Output:
 
 
 def checked(
-    rows: str, outputs: Sequence[Output], key: Sequence[str], hidden: Sequence[str], kept: Sequence[str]
+    rows: str, outputs: Sequence[Output], key: Sequence[str], hidden: Sequence[str], retained: Sequence[str]
 ) -> str:
     """A query for rows of a model as it declares them, with `~problem` (what is wrong, as text) and `~problems`.
 
@@ -41,7 +41,7 @@ def checked(
         outputs: what each of them is.
         key: the declared columns that are the table's key.
         hidden: further columns of the rows, those with problems that are known already among them.
-        kept: which of them are kept.
+        retained: which of them the query gives too.
     """
     values, columns = [], []
     conditions: list[Condition] = []
@@ -67,7 +67,7 @@ def checked(
     def listed(*columns: str) -> str:
         return ", ".join(one for one in columns if one)
 
-    last = engine.names(kept)
+    last = engine.names(retained)
     return (
         f'WITH "~rows" AS ({rows}), '
         f'"~values" AS (SELECT {listed(*values, carried)} FROM "~rows"), '

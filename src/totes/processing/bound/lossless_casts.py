@@ -54,7 +54,7 @@ _STRINGS = r'"(\\.|[^"\\])*"'
 
 
 class Misfit(NamedTuple):
-    """SQL that is true of values which a type cannot hold, what is said of them, and SQL that is cheaper and true of more."""
+    """SQL that is true of values that a type cannot hold, their description, and cheaper SQL that is true of more values."""
 
     condition: str
     kind: str
@@ -123,13 +123,13 @@ def json_bends(document: str) -> str:
     bare = f"regexp_replace({document}, '{_STRINGS}', '\"\"', 'g')"
     numbers = f"regexp_extract_all({bare}, '\\d+(?:\\.\\d+(?:[eE][+-]?\\d+)?|[eE][+-]?\\d+)')"
     double = "TRY_CAST(number AS DOUBLE)"  # numbers beyond all doubles stay as they are
-    bent = f"isfinite({double}) AND {_digits('number')} <> {_digits(f'{double}::VARCHAR')}"
+    altered = f"isfinite({double}) AND {_digits('number')} <> {_digits(f'{double}::VARCHAR')}"
     perhaps = f"regexp_matches({document}, '[\\d.]{{17}}|[eE]-\\d{{3}}')"
-    return f"({perhaps} AND len(list_filter({numbers}, lambda number: {bent})) > 0)"
+    return f"({perhaps} AND len(list_filter({numbers}, lambda number: {altered})) > 0)"
 
 
 def json_content(document: str) -> str:
-    """SQL of what a JSON document says as text: a string's content, NULL for null, and all else as it is written."""
+    """SQL of a JSON document's content as text: a string's content, NULL for null, and all else as it is written."""
     text = f"trim({document}::VARCHAR)"
     return (
         f"CASE WHEN {text} = 'null' THEN NULL WHEN {text} LIKE '\"%'"

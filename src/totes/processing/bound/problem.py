@@ -34,8 +34,8 @@ def problem(column: str | None, kind: str, *, value: str | None = None, message:
 
     Args:
         column: the column that has it; None for one of the whole row.
-        kind: what is said of all values that have it.
-        value: SQL of the value, kept whole.
+        kind: the description, alike for all values that have it.
+        value: SQL of the whole value.
         message: SQL of the text; by default the column, the beginning of the value, and the kind.
     """
     return (
@@ -69,6 +69,6 @@ def reason(problems: str) -> str:
 
 
 def stored(problems: str) -> str:
-    """A list of problems as it is kept beside its text."""
+    """A list of problems as it is stored beside its text."""
     member = "{'column': one.\"column\", 'kind': one.kind, 'value': one.\"value\"}"
     return f"list_transform({problems}, lambda one: {member})"

@@ -26,11 +26,11 @@ class BoundQuery:
     """A model over the relations of one moment.
 
     `key` are the output columns that identify a row of the table over time: the primary key of a latest table, and
-    of a versioned one the columns that carry the first table's primary key; `key_is_base_key` says that it is just
-    the first table's, `key_is_exact` that its values are kept in the same form as the lake's, `key_is_read_from_text`
+    of a versioned one the columns that carry the first table's primary key; `key_is_base_key` means that it is just
+    the first table's, `key_is_exact` that its values have the same form as the lake's, `key_is_read_from_text`
     that values which differ there may be the same. `leaves` are the tables
-    that the query names, the first table first. `keeps_lineage` says that
-    the star table has the hidden key columns too, because its own key does not tell which rows it comes from.
+    that the query names, the first table first. `keeps_lineage` means that
+    the star table has the hidden key columns too, because its own key does not identify the rows it comes from.
     """
 
     def __init__(self, model: Model, relations: Relations, connection: engine.Engine) -> None:
@@ -70,7 +70,7 @@ class BoundQuery:
 
     @property
     def rowwise(self) -> bool:
-        """Whether each row comes from one source row alone and has its key, so that no other row need be at hand."""
+        """Whether each row comes from one source row alone and has its key, so that no other row is needed."""
         return len(self.leaves) == 1 and self.key_is_base_key
 
     def touching(self, leaf: Leaf, rows: Callable[[Leaf], str]) -> str:
@@ -194,7 +194,7 @@ class BoundQuery:
                 line_of(self.model.query),
                 f"every version is kept, but the query does not give {self.base.relation.name}.{missing[0]}, "
                 "a part of the first table's primary key",
-                hint="Declare and select it: it tells which row a version is of",
+                hint="Declare and select it: it identifies the row that a version is of",
             )
         key = tuple(carriers[part] for part in self.base.relation.key)
         documents = [c.name for c in self.model.produced if c.name in key and c.type == "JSON"]
@@ -202,7 +202,7 @@ class BoundQuery:
             raise ModelError(
                 self.model.path,
                 line_of(self.model.query),
-                f"{documents[0]} tells which row a version is of, and is JSON, which PostgreSQL cannot compare",
+                f"{documents[0]} identifies the row that a version is of, and is JSON, which PostgreSQL cannot compare",
                 hint="Declare it VARCHAR",
             )
         return key

@@ -1,6 +1,6 @@
-"""What a model's FROM can name: a relation with its columns, how they are kept, and how SQL computes with them.
+"""What a model's FROM can name: a relation with its columns, their forms, and how SQL computes with them.
 
-A source column is kept in its *raw* form, which is exact: the integer, boolean, JSON document or PostgreSQL text of the lake.
+A source column has an exact *raw* form, that of the lake: an integer, a boolean, a JSON document or PostgreSQL's text.
 An expression of a model sees it in its *typed* form, DuckDB's nearest type, which cannot hold every value.
 """
 
@@ -37,7 +37,7 @@ _TYPED = {
 class RelationColumn:
     """A column: its name, its raw type, the DuckDB type in which expressions see it, and a source column's number.
 
-    The number tells which column it is in other batches, where it may have another name. Of a `native` one, the rows hold
+    The number identifies the column in other batches, where it may have another name. Of a `native` one, the rows hold
     typed values, of which all raw ones can be made.
     """
 
@@ -79,7 +79,7 @@ class RelationColumn:
 class Relation:
     """A table, reference file or calendar, as models see it.
 
-    `key` is what identifies a row of it; a source table's `number` tells it from others that had or get its name.
+    `key` is what identifies a row of it; a source table's `number` distinguishes it from others that had or will have its name.
     """
 
     name: str

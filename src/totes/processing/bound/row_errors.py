@@ -20,7 +20,7 @@ def attempt(expression: exp.Expr) -> exp.Expr:
 
 
 def guard(select: exp.Select) -> Iterator[exp.Expr]:
-    """Lets a row through for which a condition of WHERE fails with an error, and gives what says so of the row.
+    """Lets a row through for which a condition of WHERE fails with an error, and gives the problem of such a row.
 
     Equality of two columns is left as it is: that is how tables are joined.
     """

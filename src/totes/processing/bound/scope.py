@@ -2,7 +2,7 @@
 
 The tables in the query's FROMs, at whatever depth, are its *leaves*. Each becomes a common table expression
 `~leafN`, whose rows the caller chooses, and hidden columns carry the keys of the leaves' rows out to the output row:
-they say which output rows a changed source row touches, directly or through a chain of joins.
+they show which output rows a changed source row touches, directly or through a chain of joins.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Binder:
             alias = source.alias_or_name
             if not alias:
                 raise self._error(source, "what stands in parentheses in FROM has no alias", _JOINED)
-            if alias.lower() in (taken.lower() for taken in scope.sources):
+            if alias.lower() in (other.lower() for other in scope.sources):
                 raise self._error(
                     source, f"two tables in FROM are called {alias}", "Give one another alias: table AS x"
                 )
@@ -131,7 +131,7 @@ class Binder:
             if other != relation.name and other.lower() == relation.name.lower():
                 raise self._error(
                     table,
-                    f"{other} and {relation.name} differ in case only, which DuckDB does not tell apart",
+                    f"{other} and {relation.name} differ in case only, which DuckDB does not distinguish",
                     "Read a view instead of one of them, which gives it another name",
                 )
         names = [column.name.lower() for column in relation.columns]

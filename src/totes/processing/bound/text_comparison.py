@@ -54,7 +54,7 @@ def doubts(query: BoundQuery, suspected: Suspects) -> list[str]:
     if not any(table in relations for table, _ in suspected):
         return []
     scope = Binder(query.model, Relations(relations, {})).bind()
-    said = []
+    found = []
     for one in [*_in_scope(scope), *_references(query, scope)]:
         what = suspected.get(one.column)
         padded = what is not None and what.startswith("a character")
@@ -63,10 +63,10 @@ def doubts(query: BoundQuery, suspected: Suspects) -> list[str]:
             continue
         how = "passing over blanks at the end" if padded else "taking different characters for equal"
         place = f"line {one.line}: " if one.line else ""
-        said.append(
+        found.append(
             f"{place}{'.'.join(one.column)} is {what}, which PostgreSQL compares {how}, and DuckDB does not"
         )
-    return list(dict.fromkeys(said))
+    return list(dict.fromkeys(found))
 
 
 def _in_scope(scope: Scope) -> Iterator[Compared]:

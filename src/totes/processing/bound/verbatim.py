@@ -54,7 +54,7 @@ def named(
     """
     connection.execute(f"CREATE SCHEMA {_SCHEMA}")
     try:
-        # DuckDB does not tell names apart by case; the binder has refused a model to which that would matter.
+        # DuckDB ignores the case of names; the binder has refused a model to which that would matter.
         for written in {name.lower(): name for name in sorted(model.relations)}.values():
             relation = relations.find(written)
             if relation is not None:  # a common table expression's name is none
@@ -73,7 +73,7 @@ def no_rows(relation: Relation) -> str:
 
 
 def refused(model: Model, error: duckdb.Error) -> ModelError:
-    """What DuckDB says of a model's text, with the line of the file."""
+    """DuckDB's error over a model's text, with the line of the file."""
     message, _, place = str(error).partition("\n")
     line = re.search(r"LINE (\d+):", place)
     hint = re.search(r"Did you mean .*|Candidate.*", place)
