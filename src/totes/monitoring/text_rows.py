@@ -157,7 +157,7 @@ class _Text:
     def _view(self, relation: Relation, part: tuple[int, int] | None) -> str:
         """A relation as the model's expressions see it; of the first table without the rows that are set aside."""
         columns = ", ".join(
-            f"{column.raw_expression(held) if self._passed_on_only(relation, column) else column.typed_expression(held)}"
+            f"{held if self._passed_on_only(relation, column) else column.typed_expression(held)}"
             f" AS {engine.name(column.name)}"
             for column in relation.columns
             for held in (engine.name("one", column.name),)

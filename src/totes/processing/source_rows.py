@@ -70,8 +70,8 @@ class SourceRows:
         handoff = self._workspace.handoff(manifest.sha256(), relation.name)
         if handoff is None:
             return None
-        then = source_relation(relation.name, manifest.tables[relation.name]).holding(handoff.native)
-        return f"(SELECT {_columns(relation, then)} FROM ({handoff.query}))"
+        then = source_relation(relation.name, manifest.tables[relation.name])
+        return f"(SELECT {_columns(relation, then, handoff.native)} FROM ({handoff.query}))"
 
     def _read(self, manifests: list[IngestionManifest], relation: Relation) -> str:
         """A table with the changes of several batches, and the number of each change's batch."""
@@ -109,23 +109,25 @@ def _count(manifest: IngestionManifest, table: str) -> int:
     return sum(stored.rows for stored in entry.objects) if entry else 0
 
 
-def _columns(relation: Relation, then: Relation) -> str:
-    """The columns of a relation out of what it was in a batch, with `_op` and `_at`.
+def _columns(relation: Relation, then: Relation, native: frozenset[str] = frozenset()) -> str:
+    """The columns of a relation, in raw form, out of what it was in a batch, with `_op` and `_at`.
 
     Packets have the columns that the table had then, under the names that they had; a value that does not fit the column's
-    present type is NULL. Where the name was another table's, its columns are matched by name.
+    present type is NULL. Where the name was another table's, its columns are matched by name. Columns of the names `native`
+    are typed.
     """
     numbered = then.number == relation.number
     previous = {column.number if numbered else column.name: column for column in then.columns}
     values = [
-        f"{_cast(column, previous.get(column.number if numbered else column.name))} AS {engine.name(column.name)}"
+        f"{_cast(column, previous.get(column.number if numbered else column.name), native)} AS {engine.name(column.name)}"
         for column in relation.columns
     ]
     return ", ".join([*values, "_op", "_at"])
 
 
-def _cast(column: RelationColumn, previous: RelationColumn | None) -> str:
+def _cast(column: RelationColumn, previous: RelationColumn | None, native: frozenset[str]) -> str:
     if previous is None:
-        return f"NULL::{column.held_type}"
+        return f"NULL::{column.raw_type}"
     value = engine.name(previous.name)
-    return value if previous.held_type == column.held_type else f"TRY_CAST({value} AS {column.held_type})"
+    type_then = previous.typed if previous.name in native else previous.raw_type
+    return value if type_then == column.raw_type else f"TRY_CAST({value} AS {column.raw_type})"

@@ -46,7 +46,7 @@ class Leaf:
             quoted = engine.name(column.name)
             columns.append(f"{column.typed_expression(quoted)} AS {quoted}")
             if column.carried_as_text:
-                columns.append(f"{column.raw_expression(quoted)} AS {engine.name(raw_name(column.name))}")
+                columns.append(f"{quoted} AS {engine.name(raw_name(column.name))}")
         for hidden, key in zip(self.key, self.relation.key, strict=True):
             columns.append(f"{engine.name(key)} AS {engine.name(hidden)}")
         if self.index == 0:
@@ -59,7 +59,7 @@ class Leaf:
         """The problems of a typed row whose values its expressions cannot compute with."""
         conditions = []
         for column in self.relation.columns:
-            if column.carried_as_text and not column.native and column.name in self.computed:
+            if column.carried_as_text and column.name in self.computed:
                 raw = engine.name(raw_name(column.name))
                 failed = f"({raw} IS NOT NULL AND {engine.name(column.name)} IS NULL)"
                 held = " whose numbers a DOUBLE holds" if column.typed == "JSON" else ""

@@ -145,8 +145,7 @@ class BoundQuery:
             self._check_type(column, natural, expression, passed_on[1] if passed_on else None)
             wrapped = passed_on is None
             source_type = natural
-            as_held = passed_on and passed_on[1].native and passed_on[1].typed == column.type
-            if passed_on and passed_on[1].carried_as_text and not as_held:
+            if passed_on and passed_on[1].carried_as_text:
                 assert isinstance(expression, exp.Column)
                 expression, natural, source_type = (
                     raw_reference(self._scope, expression),
@@ -248,6 +247,6 @@ def _kind(type_name: str) -> str:
 
 def _no_rows(relation: Relation) -> str:
     columns = ", ".join(
-        f"NULL::{column.held_type} AS {engine.name(column.name)}" for column in relation.columns
+        f"NULL::{column.raw_type} AS {engine.name(column.name)}" for column in relation.columns
     )
     return f"(SELECT {columns}, NULL::TIMESTAMP AS _at WHERE false)"

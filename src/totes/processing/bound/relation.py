@@ -7,7 +7,7 @@ An expression of a model sees it in its *typed* form, DuckDB's nearest type, whi
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 from totes import engine
@@ -37,35 +37,24 @@ _TYPED = {
 class RelationColumn:
     """A column: its name, its raw type, the DuckDB type in which expressions see it, and a source column's number.
 
-    The number identifies the column in other batches, where it may have another name. Of a `native` one, the rows hold
-    typed values, of which all raw ones can be made.
+    The number identifies the column in other batches, where it may have another name.
     """
 
     name: str
     raw_type: str
     typed: str
     number: int = 0
-    native: bool = False
-
-    @property
-    def held_type(self) -> str:
-        """The type of the values in the rows."""
-        return self.typed if self.native else self.raw_type
 
     @property
     def carried_as_text(self) -> bool:
         """Whether the raw form is text of another type, so that typing it may fail."""
         return self.raw_type == "VARCHAR" and self.typed != "VARCHAR"
 
-    def typed_expression(self, held: str) -> str:
-        """SQL that types a value as rows hold it, or gives NULL where the type cannot hold it."""
-        if self.held_type == self.typed:
-            return held
-        return self._typed(held) if self.carried_as_text else f"CAST({held} AS {self.typed})"
-
-    def raw_expression(self, held: str) -> str:
-        """SQL of the raw form of a value as rows hold it."""
-        return held if self.held_type == self.raw_type else f"CAST({held} AS {self.raw_type})"
+    def typed_expression(self, raw: str) -> str:
+        """SQL that types a raw value, or gives NULL where the type cannot hold it."""
+        if self.raw_type == self.typed:
+            return raw
+        return self._typed(raw) if self.carried_as_text else f"CAST({raw} AS {self.typed})"
 
     def _typed(self, raw: str) -> str:
         lost = loses_digits(raw, self.typed) if self.typed == WIDEST_DECIMAL else None
@@ -104,11 +93,6 @@ class Relation:
             if column.name == name:
                 return column
         return next((column for column in self.columns if column.name.lower() == name.lower()), None)
-
-    def holding(self, native: frozenset[str]) -> Relation:
-        """The relation whose rows hold typed values in columns of these names, and raw ones in all others."""
-        columns = tuple(replace(column, native=column.name in native) for column in self.columns)
-        return replace(self, columns=columns)
 
     def raw_type(self, name: str) -> str:
         """The raw type of a column that is there."""
