@@ -121,7 +121,7 @@ def test_a_promoted_standby_is_compared_where_captured_commits_are_lost(
             assert lake(standby).ingest().batch is None
     with (
         running(folder / "failing") as server,
-        pytest.raises(SourceRefused, match=r"former primary.*promoted"),
+        pytest.raises(SourceRefused, match=r"old primary.*promoted"),
     ):
         lake(database_of(server)).ingest()
 

@@ -120,7 +120,7 @@ def test_marks_serve_or_all_is_compared(
         (BEFORE, now(system_identifier="8"), PRIMARY, LakeOfAnotherSource, "another database cluster"),
         (BEFORE, now(database_oid=16_385), PRIMARY, LakeOfAnotherSource, "another database of the same cluster"),
         (BEFORE, now(database_oid=None, database="other"), PRIMARY, LakeOfAnotherSource, "the database other"),
-        (BEFORE, now(timeline=2), PRIMARY, SourceRefused, "former primary"),
+        (BEFORE, now(timeline=2), PRIMARY, SourceRefused, "old primary"),
         (BEFORE, now(), Server(standby=False, reached="0/17F"), SourceRefused, "restored"),
         (BEFORE, now(next_transaction=999), PRIMARY, SourceRefused, "restored"),
         (BEFORE, now(timeline=2), STANDBY, SourceBehind, "timeline 2 so far"),

@@ -42,14 +42,14 @@ def shaped(**changes: Any) -> SourceTable:
         (shaped(columns=(ID, NAME)), (), None),
         (shaped(columns=(ID, NAME, STATE, column("more", 4))), (3,), None),
         (shaped(columns=(column("more", 4), ID, column("and", 5), NAME, STATE)), (0, 2), None),
-        (shaped(relation=501), (), "another table has taken its name"),
+        (shaped(relation=501), (), "another table has its name now"),
         (shaped(columns=(ID, column("title", 2), STATE)), (1,), "columns were renamed or replaced"),
         (shaped(columns=(ID, column("name", 4), STATE)), (), "columns were renamed or replaced"),
         (shaped(columns=(ID, NAME, column("state", 3, "state", ("paid", "new")))), (), "labels of an enum were renamed"),
         (shaped(columns=(ID, NAME, column("state", 3, "state", ("new", "settled")))), (), "labels of an enum were renamed"),
         (shaped(columns=(ID, NAME, column("state", 3, "state", ("new", "due", "paid", "lost")))), (), None),
         (shaped(columns=(ID, NAME, STATE, column("other", 4, "state", ("x",)))), (3,), None),
-        (shaped(has_transaction_ids=False), (), "its rows are told apart in another way"),
+        (shaped(has_transaction_ids=False), (), "its rows have another kind of mark"),
         (shaped(columns=(column("id", 1, "bigint"), NAME, STATE)), (), None),  # the lake's numbers have no width
     ],
 )  # fmt: skip

@@ -1,6 +1,6 @@
-"""Going on with a lake's history on another database: after a major upgrade, a restore, a migration.
+"""Continues a lake's history on another database: after a major upgrade, a restore or a migration.
 
-It is one more batch, for which the tables are compared with what was captured, row by row; only what differs is a change.
+An adoption is one more batch: all rows are compared with what was captured, and only differences become changes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from totes.lake.manifest import IngestionManifest
 
 @dataclass(frozen=True)
 class Adoption:
-    """What was found when a database was adopted, or would be: as a batch that is committed, or one that is not."""
+    """The result of an adoption: the manifest of its batch, which is not committed after a dry run."""
 
     manifest: IngestionManifest
     committed: bool
@@ -24,7 +24,7 @@ class Adoption:
 
     @property
     def tables(self) -> dict[str, dict[str, int]]:
-        """How many rows of each table differ from what was captured, and how many do not."""
+        """For each table, how many rows differ from what was captured, and how many do not."""
         return {
             name: {
                 "upserts": table.upserts,
@@ -36,22 +36,24 @@ class Adoption:
 
 
 def adopt(ingestion: Ingestion, *, dry_run: bool) -> Adoption:
-    """Compares all tables of a database with what was captured of another, and commits what differs as a batch.
+    """Compares all tables of a database with what was captured from another, and commits the differences as a batch.
 
     Args:
-        ingestion: from the database that the history goes on with, into the lake that has it.
-        dry_run: whether nothing is written to the lake.
+        ingestion: from the database that is to be adopted, into the lake with the history.
+        dry_run: whether to compare only, without writing to the lake.
 
     Raises:
-        NothingToAdopt: the source goes on from what was captured by itself.
+        NothingToAdopt: the source is the database that the lake follows already.
         SourceRefused: there is no history, or no table can be captured.
-        SourceError, StoreError, LakeDamaged: as they say.
+        SourceError: the source cannot be reached or read.
+        StoreError: the lake cannot be read or written.
+        LakeDamaged: an object of the lake is missing or wrong.
     """
     journal = ingestion_journal(ingestion.store)
     if not journal.last():
         raise SourceRefused(
-            f"there is no history to go on with: {ingestion.store.url} has no batch",
-            hint="totes run begins one",
+            f"there is no history to continue: {ingestion.store.url} has no batch",
+            hint="totes run starts one",
         )
     ingestion = replace(ingestion, always=True, follow=adopting)
     if dry_run:

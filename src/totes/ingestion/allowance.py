@@ -1,4 +1,4 @@
-"""How much one batch may read before it is written: what is left of a table is the next batch's."""
+"""How much one batch may read: what remains of a table is read by the next batch."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pathlib import Path
 
 from totes.deadline import Deadline
 
-# What is read is then written, committed and learnt in the same call, and takes five times as long as reading it to be loaded
-# into PostgreSQL, in one transaction.
+# The share of a call's time for reading. The rows still have to be written and committed in the same call, and loading them into
+# PostgreSQL, in one transaction, takes five times as long as reading them.
 _TIME_SHARE = 0.125
 _ROOM_SHARE = 0.5
 _PAUSE_SECONDS = 0.02
 
 
 class Allowance:
-    """A share of the time until a deadline, and of the room on the disk that a workspace spills to.
+    """A share of the time until a deadline, and of the free space on the disk that the workspace spills to.
 
-    Without a deadline the room alone is a limit. Not safe for several threads at once.
+    Without a deadline only the space is limited. Not thread-safe.
     """
 
     def __init__(self, deadline: Deadline, folder: Path) -> None:
@@ -30,9 +30,9 @@ class Allowance:
         self._spent = False
 
     def take(self, is_behind: Callable[[], bool] = lambda: False) -> bool:
-        """Whether another piece may be read; the first always may, so that every batch gets further.
+        """Whether another piece may be read. The first always may, so that every batch makes progress.
 
-        Where time is limited, it waits as long as what was read is still behind in being written.
+        If time is limited, it first waits until writing has caught up with reading.
         """
         if self._used and not self._spent:
             while self._deadline.is_limited and is_behind() and not self._deadline.passed(_TIME_SHARE):
@@ -43,7 +43,7 @@ class Allowance:
 
     @property
     def is_limited(self) -> bool:
-        """Whether time may refuse what `take` is asked for."""
+        """Whether there is a deadline, so that `take` may refuse for lack of time."""
         return self._deadline.is_limited
 
     def _is_over(self) -> bool:

@@ -1,4 +1,4 @@
-"""One batch in the making: what is new in each table of a snapshot, and how far the tables are read."""
+"""Captures one batch: finds what is new in each table of a snapshot, as far as there is time to read it."""
 
 from __future__ import annotations
 
@@ -26,21 +26,22 @@ from totes.lake.workspace import Handoff
 from totes.log import logger
 
 _log = logger(stage="ingest")
-# So many rows or more that were written lately are read in pieces, of which a batch may leave some to the next.
+# From this many recently written rows on, they are read in pieces, so that a batch can leave some to the next one.
 MANY_ROWS = 1_000_000
 
 
 class Capture:
-    """One batch in the making: what is new in each table, and which tables could not be read.
+    """The capture of one batch: what is new in each table, and which tables could not be read.
 
-    First `find` reads the source; after that nothing is asked of it any more. Meanwhile objects are written, and `manifest`
-    waits for them.
+    `find` reads the source, which is not needed any more afterwards. Objects are written meanwhile, and `manifest` waits for
+    them.
 
-    A table that cannot be captured does not stop the others: it is left out of the batch with the reason, and when it
-    is back, all that has happened to it since is found by comparing its rows with those that were captured.
+    A table that cannot be captured does not stop the others: it is left out of the batch, with the reason. Once it can be
+    captured again, its rows are compared with the captured ones to find all that has changed since.
 
-    Where the allowance is spent, the rest of a table is left to the next batch. What was read wholly before is brought up to
-    the snapshot in any case, and tables that others refer to come before these, so that no row refers to one that is missing.
+    When the allowance is used up, the remaining rows of a table are left to the next batch. Tables that were read completely
+    before are brought up to the snapshot in any case, and a table comes after those that it refers to, so that no captured
+    row refers to a missing one.
     """
 
     def __init__(
@@ -74,9 +75,9 @@ class Capture:
         self.failures: dict[str, SourceRefused] = {}
 
     def find(self) -> None:
-        """Finds what is new in all tables, and leaves out those that cannot be read, or that another reason keeps out.
+        """Finds what is new in all tables, and leaves out those that cannot be captured.
 
-        A dry capture writes no objects, and its manifest is not to be committed.
+        A dry capture writes no objects, and its manifest must not be committed.
         """
         if why := self._standing.why_compared:
             _log.warning(f"{why}; all rows are compared with what was captured")
@@ -103,7 +104,7 @@ class Capture:
                 self._abandon(source_table, error)
 
     def manifest(self, started: datetime, *, always: bool = False) -> IngestionManifest | None:
-        """Waits for what is being written, and gives the batch's manifest; unless `always`, None when there is nothing new."""
+        """Waits until all objects are written, and returns the batch's manifest; None if nothing is new, unless `always`."""
         for writing in self._writing:
             table = writing.diff.table
             try:
@@ -111,7 +112,7 @@ class Capture:
             except SourceRefused as error:
                 self._abandon(table, error)
         self.tables = {t.name: self.tables[t.name] for t in self._snapshot.tables if t.name in self.tables}
-        self._remember_former()
+        self._record_dropped()
         if not always and not self._is_new():
             return None
         return IngestionManifest(
@@ -127,7 +128,7 @@ class Capture:
         )
 
     def _is_new(self) -> bool:
-        """Whether there are changes, or another shape, mark or source: models may be computable again."""
+        """Whether rows, columns or marks have changed, or the source has; changed columns may make models computable."""
         if self._diffs or (self._previous and is_another(self._previous.position, self.position)):
             return True
         before = self._previous.tables if self._previous else {}
@@ -137,15 +138,15 @@ class Capture:
 
     @property
     def more(self) -> bool:
-        """Whether the rest of a table is left to the next batch."""
+        """Whether the remaining rows of a table are left to the next batch."""
         return any(table.rest for table in self.tables.values())
 
     def _take(self) -> bool:
-        """Whether another piece may be read; where time is limited, no more is read than can be written."""
+        """Whether another piece may be read; if time is limited, reading does not get ahead of writing."""
         return self._allowance.take(lambda: self._writer.is_behind)
 
     def _in_turn(self) -> list[SourceTable]:
-        """The tables in the order in which they are captured one after the other."""
+        """The tables in the order of their capture: first those that were read completely before."""
         before = self._previous.tables if self._previous else {}
         whole = {name for name, table in before.items() if not table.rest}
         others = [table for table in self._snapshot.tables if table.name not in whole]
@@ -155,48 +156,48 @@ class Capture:
         ]
 
     def _abandon(self, table: SourceTable, error: SourceRefused) -> None:
-        """Leaves a table out whose capture was begun."""
+        """Leaves out a table whose capture has begun."""
         self._writer.abandon(table)
         self._reader.drop(table)
         self._leave_out(table.name, error)
 
     def _leave_out(self, table: str, error: SourceRefused) -> None:
-        """Leaves a table out; that is a failure where it ought to be captured, or has been up to now, or could not be read."""
+        """Leaves a table out. It is a failure if the table is demanded, was captured before, or could not be read."""
         before = self._previous.last_seen(table) if self._previous else None
         if before or table in self._snapshot.selection.demanded or isinstance(error, TableUnreadable):
             self.failures[table] = error
         _log.warning(f"the table is left out: {error.what}", table=table)
         self.left_out[table] = LeftOut(reason=str(error), before=before and before.without_changes())
 
-    def _remember_former(self) -> None:
-        """Notes the tables that were captured once and are not asked for any more, or were dropped."""
+    def _record_dropped(self) -> None:
+        """Records as left out the tables that were captured before and have been dropped or deselected since."""
         if self._previous is None:
             return
         for table in self._previous.tables.keys() | self._previous.left_out.keys():
             before = self._previous.last_seen(table)
             if before and table not in self.tables and table not in self.left_out:
-                reason = f"{table} is not there any more, or not among the tables to be captured"
+                reason = f"{table} was dropped, or is no longer among the tables to be captured"
                 self.left_out[table] = LeftOut(reason=reason, before=before.without_changes())
 
     def _capture(self, table: SourceTable) -> None:
         began = time.perf_counter()
         rows, plan = None, self._plan(table)
-        if not plan.rest:
+        if not plan.resume:
             rows, plan = self._surveyed(table, plan)
-            if not plan.recent and not plan.rest and rows == self._known.rows(table):
+            if not plan.recent and not plan.resume and rows == self._known.rows(table):
                 self.tables[table.name] = table.description().model_copy(update={"rows": rows})
                 return
         self._write(began, *self._find(table, plan, rows))
 
     def _capture_all(self, table: SourceTable, pieces: list[ReadPiece], left: Piece | None) -> None:
-        """Captures a table of which nothing is known, wholly, or up to the piece that is left to the next batch."""
+        """Captures a table for the first time: all of it, or up to the piece that is left to the next batch."""
         diff = self._not_known(table, pieces, (), compared=False)
-        rest = ResumePoint(block=left.first, file=self._snapshot.file(table)) if left else None
+        resume = ResumePoint(block=left.first, file=self._snapshot.file(table)) if left else None
         began = min((piece.began for piece in pieces), default=time.perf_counter())
-        self._write(began, diff, rest, diff.upserts)
+        self._write(began, diff, resume, diff.upserts)
 
-    def _write(self, began: float, diff: TableDiff, rest: ResumePoint | None, rows: int) -> None:
-        """Begins to write the diff of a table, whose capture was begun at some time."""
+    def _write(self, began: float, diff: TableDiff, resume: ResumePoint | None, rows: int) -> None:
+        """Begins to write the diff of a table; `began` is when its capture did."""
         table, marks = diff.table, None
         self._reader.drop(table, but=diff.retained)
         objects = list(diff.written)
@@ -205,13 +206,13 @@ class Capture:
             objects += self._writer.write_deleted(table, diff.deleted) if diff.deleted else []
             if diff.new or diff.deleted or diff.remarked:
                 marks = self._writer.write_marks(table, diff.new, diff.deleted, diff.remarked)
-        self._writing.append(Writing(diff, rest, rows, began, objects, marks))
+        self._writing.append(Writing(diff, resume, rows, began, objects, marks))
 
     def _written(self, writing: Writing) -> TableChanges:
         """A table's entry in the manifest, once its objects are written."""
         diff, table, rows = writing.diff, writing.diff.table, writing.rows
         changes = table.description().model_copy(
-            update={"upserts": diff.upserts, "deletes": diff.deletes, "rows": rows, "rest": writing.rest}
+            update={"upserts": diff.upserts, "deletes": diff.deletes, "rows": rows, "rest": writing.resume}
         )
         if writing.marks is None:
             self._diffs += [diff] if diff.new or diff.deleted or diff.remarked else []
@@ -236,7 +237,7 @@ class Capture:
 
     @property
     def saw_all(self) -> bool:
-        """Whether all tables of the batch before were looked at, later than when that was last remembered."""
+        """Whether all tables of the previous batch were checked for changes, at a later position than the last recorded one."""
         before = self._previous
         if before is None or self.more or self.failures or self.tables.keys() != before.tables.keys():
             return False
@@ -245,13 +246,13 @@ class Capture:
         return later or self._standing.why_compared is not None
 
     def learn(self) -> None:
-        """Takes what the batch has captured into what is known; within the cache's transaction."""
+        """Adds the batch's rows to the known rows, within the cache's transaction."""
         for diff in self._diffs:
             deleted = diff.deleted.name if diff.deleted else None
             self._known.learn(diff.table, names_of(diff.new), deleted, names_of(diff.remarked))
 
     def handoffs(self) -> dict[str, Handoff]:
-        """The rows that the batch's objects hold, by table."""
+        """The rows of the batch's objects, by table, for the next stage."""
         return {
             one.table.name: self._writer.handoff(one.table, one.new, one.deleted)
             for one in self._diffs
@@ -259,30 +260,31 @@ class Capture:
         }
 
     def _plan(self, table: SourceTable) -> CapturePlan:
-        """What of a table is to be read; all of it where what was captured does not tell what is new."""
+        """Which rows of a table to read: all of them, if what was captured does not show which are new."""
         previous = self._previous
         before = previous.last_seen(table.name) if previous else None
         if previous is None or before is None:
-            return CapturePlan(rest=ResumePoint())
+            return CapturePlan(resume=ResumePoint())
         added, renewed = check_shape(before, table)
         if renewed:
             _log.warning(f"{renewed}; all its rows are compared with what was captured", table=table.name)
         marked = table.has_transaction_ids
-        # While it was not captured, all may have happened to a table that happens to a source.
+        # A table that was left out is compared by content: a restore, for instance, may have happened meanwhile.
         if renewed or (marked and (self._standing.why_compared or table.name not in previous.tables)):
-            return CapturePlan(rest=ResumePoint(compared=True, by_content=True), added=added)
+            return CapturePlan(resume=ResumePoint(compared=True, by_content=True), added=added)
         if not marked:
-            return CapturePlan(rest=ResumePoint(compared=True), added=added)
+            return CapturePlan(resume=ResumePoint(compared=True), added=added)
         since = self._snapshot.changed_since(self._standing.since or previous.position)
-        recent, rest = may_be_new(since, before, table, added), before.rest
-        if rest and rest.file != self._snapshot.file(table):
-            rest = ResumePoint(compared=True, by_content=rest.by_content)  # rows may be in other blocks now
-        if rest and recent:
-            recent = f"({recent}) AND ctid < '({rest.block},0)'" if rest.block else None
-        return CapturePlan(recent, rest, added)
+        recent, resume = may_be_new(since, before, table, added), before.rest
+        if resume and resume.file != self._snapshot.file(table):
+            # The table was rewritten: its rows may be in other blocks now.
+            resume = ResumePoint(compared=True, by_content=resume.by_content)
+        if resume and recent:
+            recent = f"({recent}) AND ctid < '({resume.block},0)'" if resume.block else None
+        return CapturePlan(recent, resume, added)
 
     def _surveyed(self, table: SourceTable, plan: CapturePlan) -> tuple[int, CapturePlan]:
-        """How many rows a table has, and where in it those stand that were written lately: mostly at its end."""
+        """Counts a table's rows, and narrows the plan to the blocks with recently written rows, mostly at its end."""
         recent = plan.recent
         if recent is None:
             return self._known.rows(table), plan
@@ -294,54 +296,52 @@ class Capture:
             return rows, plan
         if self._allowance.is_limited and met >= MANY_ROWS:
             block = int(first.strip("()").partition(",")[0])
-            rest = ResumePoint(
-                block=block, since=self._standing.since or self._previous.position, compared=True
-            )
-            return rows, plan._replace(recent=None, rest=rest)
+            since = self._standing.since or self._previous.position
+            resume = ResumePoint(block=block, since=since, compared=True)
+            return rows, plan._replace(recent=None, resume=resume)
         return rows, plan._replace(recent=f"({recent}) AND ctid >= '{first}'")
 
     def _find(
         self, table: SourceTable, plan: CapturePlan, rows: int | None
     ) -> tuple[TableDiff, ResumePoint | None, int]:
-        """Gives what is new and deleted, the part that remains to be read, and how many rows there are, or are captured."""
-        known, added, rest = self._known, plan.added, plan.rest
-        whole, diff = rest is not None and rest.is_whole, TableDiff(table)
+        """The diff of a table, where the next batch resumes, and how many rows there are, or are captured if it does resume."""
+        known, added, resume = self._known, plan.added, plan.resume
+        whole, diff = resume is not None and resume.is_whole, TableDiff(table)
         if plan.recent:
             diff += self._find_new(table, [Piece(0, plan.recent)], added)
-        if rest:
-            more, rest = self._find_in_rest(table, rest, added)
+        if resume:
+            more, resume = self._find_from(table, resume, added)
             diff += more
-        if rest:
-            return diff, rest, known.rows(table) + diff.added
+        if resume:
+            return diff, resume, known.rows(table) + diff.added
         if whole:
             rows = sum(read.count for read in diff.read)
         elif rows is None:
             rows = self._snapshot.survey(table).rows
         if not whole and rows > known.rows(table) + diff.added:
-            # Rows are there that neither were captured nor carry a new transaction's id. That ought not to be; what
-            # is certain is that they are not in the lake.
+            # Rows that were not captured and have no recent transaction id: it should not happen, but they are not in the lake.
             _log.warning("rows without a recent transaction are captured by a full read", table=table.name)
             whole, diff = True, self._find_new(table, self._reader.pieces(table), added)
         return self._find_deleted(diff, rows, read_whole=whole), None, rows
 
-    def _find_in_rest(
-        self, table: SourceTable, rest: ResumePoint, added: tuple[int, ...]
+    def _find_from(
+        self, table: SourceTable, resume: ResumePoint, added: tuple[int, ...]
     ) -> tuple[TableDiff, ResumePoint | None]:
-        """Reads as much of the rest of a table as is allowed; gives what is new in that, and what is left."""
-        condition, compared = None, rest.compared and self._known.captured(table)
-        if rest.since and not added:
-            condition = self._snapshot.changed_since(rest.since)
-        # Rows that were captured without a column have to be seen in the batch that sees it first; and that a key tells rows
-        # apart which PostgreSQL does not enforce is seen only in all of them.
+        """Reads a table on from a resume point, as far as the allowance goes; returns what is new, and where to resume next."""
+        condition, compared = None, resume.compared and self._known.captured(table)
+        if resume.since and not added:
+            condition = self._snapshot.changed_since(resume.since)
+        # All rows at once: in the first batch with an added column, since the captured rows lack it, and where PostgreSQL does
+        # not enforce the key, since only all rows together show whether it is unique.
         limited = table.key_enforced and not (compared and added)
-        pieces = self._reader.pieces(table, rest.block, condition)
+        pieces = self._reader.pieces(table, resume.block, condition)
         take = self._take if limited else None
-        by_content = compared and rest.by_content
+        by_content = compared and resume.by_content
         diff = self._find_new(table, pieces, added, compared=compared, by_content=by_content, take=take)
         if len(diff.read) == len(pieces):
             return diff, None
         following = {"block": pieces[len(diff.read)].first, "file": self._snapshot.file(table)}
-        return diff, rest.model_copy(update=following)
+        return diff, resume.model_copy(update=following)
 
     def _find_new(
         self,
@@ -353,7 +353,7 @@ class Capture:
         by_content: bool = False,
         take: Callable[[], bool] | None = None,
     ) -> TableDiff:
-        """Reads pieces, and keeps the rows that are not known; none is known where they are not compared."""
+        """Reads pieces, and finds the rows in them that are not known; without a comparison, these are all rows."""
         compared = compared and self._known.captured(table)
         use = None if compared or self._dry else self._writer.write_rows
         read = self._reader.read_rows(table, pieces, use, take)
@@ -368,7 +368,7 @@ class Capture:
         compared: bool,
         by_content: bool = False,
     ) -> TableDiff:
-        """Keeps the rows of pieces that are not known; these are all where they are not compared."""
+        """Finds the rows in pieces that are not known; without a comparison, these are all rows."""
         known, read = self._known, tuple(piece.rows for piece in pieces)
         if not read:
             return TableDiff(table)

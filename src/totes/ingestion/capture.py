@@ -1,11 +1,11 @@
-"""Which rows a batch reads: the SQL that asks the source for what may be new. Pure text; nothing is executed here.
+"""Which rows a batch reads: builds the SQL that selects what may be new. Nothing is executed here.
 
-A row is identified by its key and its *mark*, a value that differs between versions of the row: the id of the
-transaction that wrote it (`xmin`), or, where there is none (views, foreign tables), a digest of its content. Every
-version whose transaction is at or past the horizon of the last batch may be new; those whose (key, mark) is known
-already are left out afterwards. A late commit, whatever its timestamps say, has a transaction past that horizon,
-because the horizon does not pass a transaction that is still running. (`pg_visible_in_snapshot` would be wrong: it
-knows nothing of subtransactions, whose ids are what rows carry.)
+A row version is identified by its key and its *mark*, a value that differs between versions of the row: the id of the
+transaction that wrote it (`xmin`), or, if there is none (views, foreign tables), a digest of its content. Every version
+whose transaction is at or past the horizon of the last batch may be new; those with a known key and mark are dropped
+afterwards. A late commit, whatever its timestamps are, has a transaction id past that horizon, because the horizon
+never passes a running transaction. (`pg_visible_in_snapshot` would be wrong: it ignores subtransactions, whose ids are in
+the rows.)
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LISTED_MAX = 10_000
 
 
 def position_column(position: int) -> str:
-    """The engine's name of the column at a position: names of the source may differ in case only, these do not."""
+    """The engine's name of the column at a position; the source's own names could differ in case only."""
     return f"c{position}"
 
 
@@ -36,23 +36,23 @@ def key_column(position: int) -> str:
 
 
 def advance_clock(previous: Position | None, current: Position) -> Position:
-    """The position with a read time later than the previous one's, also when the source's clock was set back."""
+    """The current position, its read time moved past the previous one's if the source's clock was set back."""
     if previous and current.read_at <= previous.read_at:
         return current.model_copy(update={"read_at": previous.read_at + timedelta(microseconds=1)})
     return current
 
 
 def changed_since(previous: Position, current: Position, *, listed: bool) -> str | None:
-    """The condition on `xmin` that all rows written since the previous horizon meet; None where no row can.
+    """The condition on `xmin` that all rows written since the previous horizon meet; None if there can be no such row.
 
-    A row carries the lower 32 bits of its transaction's id. Old rows that carry the same bits as new ones, from 2^32
-    transactions earlier, meet it too; their marks are known.
+    A row has only the lower 32 bits of its transaction's id. Old rows with the same bits, from 2^32 transactions earlier, meet
+    the condition too; their marks are known.
 
     Args:
-        previous: the position of the batch before.
-        current: where the source is now.
-        listed: whether the server finds a value in a long list fast. It does not compare transaction ids otherwise, and
-            comparing their text takes longer than all else that it does with a row.
+        previous: the position of the previous batch.
+        current: the present position.
+        listed: whether the server looks values up in a long list fast. Otherwise transaction ids, which have no order in
+            PostgreSQL, are cast by way of text, which takes longer than all else that it does with a row.
     """
     if previous.horizon == current.next_transaction:
         return None
@@ -67,29 +67,29 @@ def changed_since(previous: Position, current: Position, *, listed: bool) -> str
 
 
 def check_shape(before: TableChanges, table: SourceTable) -> tuple[tuple[int, ...], str | None]:
-    """Compares a table with what it was when it was last captured.
+    """Compares a table's shape with that of its last capture.
 
     Returns:
-        The positions of columns that it did not have, and why nothing that was captured says what the rows hold now,
-        if so: it is another table, or a name now stands for another column or value.
+        The positions of added columns, and the reason why all rows have to be compared by content, if there is one: it is
+        another table, or values or columns have changed without a write to the rows.
 
     Raises:
-        SourceRefused: the table's key is another one, so that its rows cannot be told to be those of before.
+        SourceRefused: the table's key has changed, so that its rows cannot be matched with the captured ones.
     """
     if before.key != table.key:
         raise SourceRefused(
             f"the key of {table.schema}.{table.name} was ({', '.join(before.key)}) and is ({', '.join(table.key)})",
-            hint=f"Keep to the former one with [source.keys] {table.name} = [...], "
+            hint=f"Set the previous key with [source.keys] {table.name} = [...], "
             "or point lake.ingestion at a new place to start a new history",
         )
-    former_types = {column.name: column for column in before.columns}
+    previous = {column.name: column for column in before.columns}
     for position in table.key_positions:
         entry = table.columns[position].entry
-        then = former_types[entry.name]
+        then = previous[entry.name]
         if _form(then) != _form(entry):
             raise SourceRefused(
                 f"the key column {entry.name} of {table.schema}.{table.name} was a {then.type} and is a {entry.type}",
-                hint="Give it its former type, or point lake.ingestion at a new place to start a new history",
+                hint="Restore its previous type, or point lake.ingestion at a new place to start a new history",
             )
     names = {column.name for column in before.columns}
     added = tuple(position for position, column in enumerate(table.columns) if column.name not in names)
@@ -97,45 +97,45 @@ def check_shape(before: TableChanges, table: SourceTable) -> tuple[tuple[int, ..
 
 
 def _why_renewed(before: TableChanges, table: SourceTable) -> str | None:
-    """Why nothing that was captured says what the rows of a table hold now, if so."""
+    """Why the marks of a table do not show which rows are new, if they do not."""
     if before.marked_by != table.description().marked_by:
-        return "its rows are told apart in another way"
+        return "its rows have another kind of mark"
     if not table.has_transaction_ids:
-        return _why_altered(before, table)  # its rows are told apart by their content
+        return _why_altered(before, table)  # marks are digests of the content
     if before.relation not in (0, table.relation):
-        return "another table has taken its name"
+        return "another table has its name now"
     if table.description().renames(before):
         return "columns were renamed or replaced"
     return _why_altered(before, table)
 
 
 def _why_altered(before: TableChanges, table: SourceTable) -> str | None:
-    """Why the values of a column read otherwise now, though no row was written, if so."""
-    former = {column.name: column for column in before.columns}
-    for entry in (column.entry for column in table.columns if column.name in former):
-        then = former[entry.name]
+    """Why the values of a column have another text form now, though no row was written, if they have."""
+    previous = {column.name: column for column in before.columns}
+    for entry in (column.entry for column in table.columns if column.name in previous):
+        then = previous[entry.name]
         if written_as(then.type) != written_as(entry.type) and (then.kind, entry.kind) != ("integer",) * 2:
-            # PostgreSQL need not rewrite the rows for that, and what they hold reads otherwise now. Integers it does rewrite.
+            # PostgreSQL may change such a type without rewriting the rows, except between integer types.
             return f"the type of {entry.name} was {then.type} and is {entry.type}"
         if not _contains_in_order(entry.labels, then.labels):
             return "labels of an enum were renamed"
     return None
 
 
-def _contains_in_order(labels: tuple[str, ...], former: tuple[str, ...]) -> bool:
-    """Whether nothing but new labels has come: PostgreSQL adds labels anywhere and removes none."""
+def _contains_in_order(labels: tuple[str, ...], previous: tuple[str, ...]) -> bool:
+    """Whether labels were only added: PostgreSQL adds them at any place, and never removes one."""
     remaining = iter(labels)
-    return all(label in remaining for label in former)
+    return all(label in remaining for label in previous)
 
 
 def written_as(kind: str) -> str:
-    """How values of a type are written. Another length or precision alone changes none that are there."""
+    """The text form that a type's values have, by the type's name. Length and precision do not change existing values."""
     plain = re.sub(r"\([^)]*\)", "", kind)
     return plain.replace("character varying", "text").replace("bit varying", "bit")
 
 
 def _form(column: SourceColumn) -> str:
-    """What the values of a column look like in the lake."""
+    """The form of a column's values in the lake."""
     texts = ("text", "character varying")
     return (
         "text"
@@ -149,16 +149,16 @@ def _form(column: SourceColumn) -> str:
 def may_be_new(
     recent: str | None, before: TableChanges, table: SourceTable, added: tuple[int, ...]
 ) -> str | None:
-    """The condition that all rows meet which may not be captured as they are; None where no row can.
+    """The condition that all rows meet which may not be captured in their present form; None if there can be no such row.
 
-    It is widened to the rows of partitions that were attached, which were written before they came, and to rows with a value
-    in an added column: one that comes with a default has that value in rows which no transaction has written since.
+    Besides recently written rows, it includes those of attached partitions, which may have been written long before, and those
+    with a value in an added column: a column with a default has values in rows that were not written since.
 
     Args:
-        recent: the condition that rows written since meet.
-        before: the table as it was captured last.
-        table: the table as it is.
-        added: the positions of the columns that it did not have.
+        recent: the condition of recently written rows.
+        before: the table as last captured.
+        table: the table now.
+        added: the positions of added columns.
     """
     attached = sorted(set(table.partitions) - set(before.partitions)) if before.relation else []
     parts = [f"({recent})"] if recent else []
@@ -169,7 +169,7 @@ def may_be_new(
 
 
 def select_rows(table: SourceTable, condition: str | None, native: Container[int] = ()) -> str:
-    """Reads all columns of the rows that meet a condition, as `c0`, `c1`, … with the mark where the source has one.
+    """The query for all columns of the rows that meet a condition, as `c0`, `c1`, …, and the mark, if the source has one.
 
     Columns at the positions `native` are read as the engine's own types.
     """
@@ -184,7 +184,7 @@ def select_rows(table: SourceTable, condition: str | None, native: Container[int
 
 
 def select_keys(table: SourceTable, condition: str | None) -> str:
-    """Reads the keys of the rows that meet a condition, as `k0`, `k1`, …."""
+    """The query for the keys of the rows that meet a condition, as `k0`, `k1`, …."""
     columns = (
         f"{table.columns[position].expression} AS {key_column(number)}"
         for number, position in enumerate(table.key_positions)
@@ -194,7 +194,7 @@ def select_keys(table: SourceTable, condition: str | None) -> str:
 
 
 def mark_expression(table: SourceTable) -> str:
-    """The mark of a row that has been read, for the engine: what the source gave, or a digest of all columns."""
+    """The engine's SQL for the mark of a row that was read: the source's, or a digest of all columns."""
     if table.has_transaction_ids:
         return MARK
     parts = (
@@ -204,13 +204,13 @@ def mark_expression(table: SourceTable) -> str:
 
 
 def changed_at_expression(table: SourceTable, read_at: str) -> str:
-    """When a row was changed at the source, ISO 8601 in the source's wall-clock time, for the engine.
+    """The engine's SQL for when a row was changed at the source: ISO 8601 in the source's wall-clock time.
 
-    It is made of columns in their text form.
+    It reads columns in their text form.
 
     Args:
-        table: the table; without a `changed_at` column, and where that column holds NULL, an infinity or a year
-            outside 1 to 9999, the read time serves.
+        table: the table. Without a `changed_at` column, or if its value is NULL, infinite or outside of the years 1 to
+            9999, the read time is used.
         read_at: the read time in the same form.
     """
     if table.changed_at is None:

@@ -1,4 +1,4 @@
-"""What the source's catalog says of its tables: columns, types, keys, and whether the role may read them."""
+"""Reads the source's catalog: its tables with columns, types and keys, and whether the role may read them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from totes.lake.manifest import SourceColumn, TableChanges
 CATALOG_SQL = resources.files("totes.ingestion").joinpath("catalog.sql").read_text(encoding="utf-8")
 
 _NATIVE_INTEGERS = {"smallint", "integer", "bigint"}
-# Types whose text form has nothing in it that JSON would have to escape.
+# Types whose text form never needs escaping in JSON.
 PLAIN_IN_JSON = {
     "numeric",
     "real",
@@ -29,11 +29,11 @@ PLAIN_IN_JSON = {
     "interval",
     "uuid",
 }
-# Their text casts give what their output functions give; other types' casts need not (inet, bpchar, "char", …).
+# Types whose cast to text equals their output function; for others it may not (inet, bpchar, "char", …).
 _PLAIN_TEXT_CASTS = PLAIN_IN_JSON | {"text", "character varying", "bytea"}
 _RESERVED = ("_op", "_at")
 _MONEY_DIGITS = 2
-# What 1 is stored as, under the lc_monetary that the session has by default, which is C again afterwards.
+# How 1 is stored as money under the session's default lc_monetary, which is set to C again afterwards.
 _MONEY_SQL = """
     WITH changed AS MATERIALIZED (
         SELECT pg_catalog.set_config(name, reset_val, true) AS found FROM pg_catalog.pg_settings WHERE name = 'lc_monetary'
@@ -44,17 +44,17 @@ _MONEY_SQL = """
 """
 
 
-# Read as such they take less time and room than as text, and are exact between the years 1 and 9999. ADBC adds a constant
-# to PostgreSQL's number, modulo 2^64: what lies outside of these years, infinities too, does not come to lie between them.
+# As native values these take less time and memory than as text, and are exact between the years 1 and 9999. ADBC adds a constant
+# to PostgreSQL's number, modulo 2^64: values outside of these years, and infinities, always stay outside of them.
 _NATIVE_TIMES = {"date", "timestamp without time zone", "timestamp with time zone"}
 
 
 @dataclass(frozen=True)
 class TableColumn:
-    """A column with the SQL expression that reads it so that its exact value arrives.
+    """A column with the SQL expression that reads its exact value.
 
-    `native` is one that reads it as the engine's type of its own, if there is such a type: an integer no wider than it is, or
-    a time, whose values are exact where `misses` does not find any.
+    `native` is an expression that reads it as one of the engine's types, if there is one: an integer of the same width, or a
+    time, which is exact for all values that `misses` does not find.
     """
 
     entry: SourceColumn
@@ -67,7 +67,7 @@ class TableColumn:
         return self.entry.name
 
     def misses(self, value: str) -> str | None:
-        """SQL of whether some of a column's native values are not exact; None where all are."""
+        """SQL for whether any native value of the column is not exact; None if all always are."""
         if self.entry.kind == "integer":
             return None
         return f"coalesce(min({value}) < '0001-01-01' OR max({value}) >= '10000-01-01', false)"
@@ -75,9 +75,9 @@ class TableColumn:
 
 @dataclass(frozen=True)
 class SourceTable:
-    """A table that can be captured, as it was when the snapshot was taken.
+    """A table that can be captured, as it is in the snapshot.
 
-    `partitions` are the numbers of the tables that hold rows of it: its partitions, or those that inherit from it.
+    `partitions` are the OIDs of the tables that hold its rows: its partitions, or tables that inherit from it.
     """
 
     schema: str
@@ -93,17 +93,17 @@ class SourceTable:
 
     @property
     def reference(self) -> str:
-        """How a FROM clause names the table."""
+        """The table's quoted name, with its schema."""
         return engine.name(self.schema, self.name)
 
     @property
     def key_positions(self) -> tuple[int, ...]:
-        """Where the key columns stand among the columns."""
+        """The positions of the key's columns."""
         order = [column.name for column in self.columns]
         return tuple(order.index(part) for part in self.key)
 
     def description(self) -> TableChanges:
-        """The table as a manifest describes it, with no changes."""
+        """The table's entry in a manifest, without changes."""
         return TableChanges(
             columns=tuple(column.entry for column in self.columns),
             key=self.key,
@@ -115,9 +115,9 @@ class SourceTable:
 
 @dataclass(frozen=True)
 class Selection:
-    """The tables of a batch, and those that are left out, each with the reason and the way out as an error.
+    """The tables of a batch, and those that are left out, each with an error that has the reason and what to do.
 
-    `demanded` are the tables that models read or the settings name: leaving one of these out is a failure.
+    `demanded` are the tables that models read or the settings name: it is a failure to leave one of them out.
     """
 
     schema: str
@@ -126,7 +126,7 @@ class Selection:
     demanded: frozenset[str] = frozenset()
 
     def failures(self) -> list[SourceRefused]:
-        """Why tables are left out that ought not to be."""
+        """The reasons why demanded tables are left out."""
         return [error for table, error in self.left_out.items() if table in self.demanded]
 
 
@@ -138,11 +138,11 @@ def select_tables(
     Args:
         connection: an open connection to the source.
         source: which schema, tables and keys.
-        needed: tables that models read; these are captured in any case. Views and foreign tables are captured
-            only when they are needed or named in `source.tables`.
+        needed: the tables that models read, which are captured in any case. Views and foreign tables are captured
+            only if they are needed or named in `source.tables`.
 
     Raises:
-        SourceRefused: no table at all can be captured.
+        SourceRefused: no table can be captured.
     """
     rows = connection.execute(CATALOG_SQL, {"schema": source.schema_}).fetchall()
     money_digits = _digits_of_money(connection, rows)
@@ -225,10 +225,10 @@ def _column_obstacle(
     if arrays and money_digits != _MONEY_DIGITS:
         what = f"has in {arrays[0]} arrays of money, which only the server's own lc_monetary shows exactly"
         return what, f"Capture a view that reads it as numeric[], or leave {table} out with source.exclude"
-    taken = [column for column in sorted(str(column[5]) for column in columns) if column.lower() in _RESERVED]
-    if taken:
+    reserved = [name for name in sorted(str(column[5]) for column in columns) if name.lower() in _RESERVED]
+    if reserved:
         return (
-            f"has a column {taken[0]}, a name that the lake uses itself",
+            f"has a column {reserved[0]}, a name that the lake uses itself",
             "Rename the column, or capture a view that does",
         )
     return None
@@ -255,7 +255,7 @@ def _table(
         has_transaction_ids=kind in ("r", "p") and not partly_foreign,
         lockable=kind in ("r", "p", "v"),
         key=source.keys.get(table) or tuple(key or ()),
-        # Tables that inherit have keys of their own.
+        # A table that inherits has a key of its own.
         key_enforced=table not in source.keys and not (kind == "r" and partitions),
         columns=columns,
         changed_at=changed_at,
@@ -278,8 +278,8 @@ def _column(row: tuple[object, ...], money_digits: int) -> TableColumn:
     elif base_type == "money" and money_digits != _MONEY_DIGITS:
         kind, expression = "text", _money(quoted, money_digits)
     else:
-        # format() calls the type's output function, whatever casts to text the type may have; a composite of
-        # NULLs is not NULL itself, which only IS DISTINCT FROM tells.
+        # format() calls the type's output function, whatever casts to text the type may have. A composite of NULLs is not
+        # NULL itself, which only IS DISTINCT FROM distinguishes.
         kind, expression = "text", f"CASE WHEN {quoted} IS DISTINCT FROM NULL THEN format('%s', {quoted}) END"
     entry = SourceColumn.model_validate(
         {
@@ -296,9 +296,9 @@ def _column(row: tuple[object, ...], money_digits: int) -> TableColumn:
 
 
 def _money(quoted: str, digits: int) -> str:
-    """The form that money has under lc_monetary C, of a value that was written with another number of digits.
+    """SQL for the form that money has under lc_monetary C, for a server with another number of decimal places.
 
-    PostgreSQL stores a whole number, and takes from lc_monetary where its decimal point is; C has it before the last two digits.
+    PostgreSQL stores money as a whole number; lc_monetary decides where its decimal point is. C has two decimal places.
     """
     value = f"({quoted}::numeric * 100 / {10**digits})"
     form = f"FM9,999,999,999,999,999,990.{'0' * max(_MONEY_DIGITS, digits)}"
@@ -307,7 +307,7 @@ def _money(quoted: str, digits: int) -> str:
 
 
 def _digits_of_money(connection: psycopg.Connection, rows: list[tuple[object, ...]]) -> int:
-    """How many digits money has behind its point at the source: what the session would have without our settings says it."""
+    """The number of decimal places that money has at the source, by the lc_monetary that a session has by default."""
     if not any(str(row[7]).startswith("money") for row in rows):
         return _MONEY_DIGITS
     row = connection.execute(_MONEY_SQL).fetchone()

@@ -1,6 +1,6 @@
-"""What the lake says that each row of a table holds: digests of captured rows, to be compared with those of present ones.
+"""Digests of the captured rows of a table, from the lake, to compare them with the table's present rows.
 
-It serves where marks do not tell what is new. Reading all packets of a table takes a while; the engine spills what does not fit.
+They are needed where marks do not show what is new. All packets of the table are read; the engine spills to disk if needed.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ class CapturedContent:
         self._packets: dict[str, list[_Packets]] | None = None
 
     def digests(self, table: SourceTable, target: str) -> bool:
-        """Makes a table of the keys of captured rows, as `k0`, `k1`, …, with a `digest` of what the lake has of each.
+        """Creates a table with the keys of captured rows, as `k0`, `k1`, …, and a `digest` of each row's newest captured content.
 
-        A row that was deleted has none. What was captured is compared column by column, under the columns' present names: a
-        column that a row was captured without counts as NULL in it.
+        The digest of a deleted row is NULL. Columns are matched by their present names; a column that a row was captured without
+        counts as NULL.
 
         Args:
             table: the table, whose key was the same in all batches.
-            target: the name of the table to be made.
+            target: the name of the table to create.
 
         Returns:
-            False, and no table, where names of the columns differ in their case only, so that their lines cannot be told apart.
+            False, without creating the table, if names of columns differ only in case: then the engine cannot distinguish them.
 
         Raises:
-            LakeDamaged: an object of the lake is not what it should be.
+            LakeDamaged: an object of the lake is missing or wrong.
         """
         if len({column.name.lower() for column in table.columns}) < len(table.columns):
             return False
@@ -104,7 +104,7 @@ class CapturedContent:
 
 
 def digest_of(table: SourceTable) -> str:
-    """The digest of a row that has been read in its raw form, as `CapturedContent` has it of what was captured."""
+    """SQL for the digest of a row that was read in its raw form, equal to that of `CapturedContent` for the same content."""
     values = ((column.entry, position_column(number)) for number, column in enumerate(table.columns))
     return _digest(
         (entry, lines.on_one_line(value) if entry.kind == "json" else value) for entry, value in values
@@ -112,9 +112,10 @@ def digest_of(table: SourceTable) -> str:
 
 
 def _digest(columns: Iterable[tuple[SourceColumn, str] | None]) -> str:
-    """SQL of the digest of a row's values, None where there is none; a value of another type is another value.
+    """SQL for the digest of a row's values; None stands for a missing column.
 
-    What a model makes of a value depends on its type, so that a column of another one has to be captured again.
+    The type is part of the digest: what a model makes of a value depends on it, so a column whose type has changed has to be
+    captured again.
     """
     parts = (_form(*column) if column else "''" for column in columns)
     return f"md5_number(concat_ws(chr(0), {', '.join(parts)}))"

@@ -1,4 +1,4 @@
-"""What a batch is to read of a table, how the table differs from what was captured, and what is being written of that."""
+"""A table on its way through a batch: what to read of it, how it differs from what was captured, and what is being written."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from totes.lake.manifest import ResumePoint, StoredObject
 
 
 class CapturePlan(NamedTuple):
-    """What a batch is to read of a table.
+    """Which rows of a table a batch reads.
 
-    `recent` is the condition of rows that were written lately, None where there is none. `rest` is the part that no batch
-    has read yet, and `added` are the positions of columns that are new.
+    `recent` is the SQL condition of recently written rows, None if there are none. `resume` is where the part of the table
+    begins that no batch has read yet, and `added` are the positions of new columns.
     """
 
     recent: str | None = None
-    rest: ResumePoint | None = None
+    resume: ResumePoint | None = None
     added: tuple[int, ...] = ()
 
 
@@ -28,10 +28,10 @@ class CapturePlan(NamedTuple):
 class TableDiff:
     """How one table differs from what was captured.
 
-    `read` are the rows that were read, `new` those of them that are not known, `deleted` the keys of known rows that are
-    not there any more, and `remarked` keys and marks of rows that are as they were captured, under another mark. `added` is how
-    many of the new rows have a key that is not known, `unwritten` which of the new rows no object is being made of yet, and
-    `written` the objects that are being made of the others.
+    `read` are all rows that were read, `new` those that are not known, `deleted` the keys of known rows that no longer
+    exist, and `remarked` the keys and marks of rows whose content is known and whose mark has changed. `added` is how many of
+    the new rows have an unknown key. `unwritten` are the new rows that are not being written to objects yet, and `written`
+    the objects of the others.
     """
 
     table: SourceTable
@@ -44,7 +44,7 @@ class TableDiff:
     remarked: tuple[Rows, ...] = ()
 
     def __add__(self, other: TableDiff) -> TableDiff:
-        """Both together: no row is in both."""
+        """The sum of two diffs that have no row in common."""
         return TableDiff(
             self.table,
             self.read + other.read,
@@ -57,7 +57,7 @@ class TableDiff:
 
     @property
     def retained(self) -> list[str]:
-        """The tables that hold what the batch is made of."""
+        """The names of the workspace's tables that the batch still needs."""
         return names_of((*self.new, *self.remarked, *((self.deleted,) if self.deleted else ())))
 
     @property
@@ -72,10 +72,10 @@ class TableDiff:
 
 
 class Writing(NamedTuple):
-    """A table's diff while its objects are being written, how many rows there are, and when it was begun."""
+    """A table whose objects are being written: its diff, where to resume, its number of rows, and when its capture began."""
 
     diff: TableDiff
-    rest: ResumePoint | None
+    resume: ResumePoint | None
     rows: int
     began: float
     objects: list[Future[StoredObject]]
@@ -83,10 +83,10 @@ class Writing(NamedTuple):
 
 
 def names_of(several: Iterable[Rows]) -> list[str]:
-    """The names of the tables."""
+    """The names of the workspace's tables."""
     return [rows.name for rows in several]
 
 
 def filled(several: Iterable[Rows]) -> tuple[Rows, ...]:
-    """Those that have rows."""
+    """Those with at least one row."""
     return tuple(rows for rows in several if rows.count)

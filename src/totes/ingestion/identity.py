@@ -1,7 +1,7 @@
-"""Whether the source is still the database that was captured, and whether marks still tell its rows apart. Pure.
+"""Decides whether the source is still the captured database, and whether marks can still be compared. No I/O.
 
-A mark is the id of a transaction. Ids are given out again where history has forked: after a standby was promoted that had
-not received all, after a crash that lost commits, in a database that was restored. Then only contents can be compared.
+A mark is a transaction id. PostgreSQL assigns ids a second time where history has forked: after a failover to a standby that
+had not received everything, after a crash that lost commits, in a restored database. Then rows are compared by content.
 """
 
 from __future__ import annotations
@@ -15,24 +15,26 @@ from totes.ingestion.server import Server
 from totes.lake.manifest import Position
 
 _EPOCH = 1 << 32
-# A failover loses seconds. Who goes back by more than this has restored a backup, and should say so.
+# A failover loses seconds. A source that is further back than this was restored from a backup, which totes adopt has to confirm.
 _LOST_MAX = timedelta(hours=1)
-_SEE_AND_ADOPT = "totes adopt --dry-run shows what differs, and totes adopt goes on with this history from its present state"
+_SEE_AND_ADOPT = (
+    "totes adopt --dry-run shows what differs, and totes adopt continues this history from its present state"
+)
 
 
 class Standing(NamedTuple):
-    """How a batch goes on from what was captured: since which position rows may be new, or why all are to be compared."""
+    """How a batch continues: the position since which rows may be new, or why all rows have to be compared."""
 
     since: Position | None = None
     why_compared: str | None = None
 
 
-# Decides how a batch goes on: from the previous batch's position, a later one at which nothing was new, and the present one.
+# Decides how a batch continues, given the previous batch's position, a later one at which nothing was new, and the present one.
 Follow = Callable[[Position, Position | None, Position, Server], Standing]
 
 
 def lsn_number(lsn: str) -> int:
-    """A position of the write-ahead log, such as 0/16B3748, as the number of bytes before it."""
+    """A position of the write-ahead log, such as 0/16B3748, as a number of bytes."""
     high, _, low = lsn.partition("/")
     return (int(high, 16) << 32) + int(low, 16)
 
@@ -40,26 +42,26 @@ def lsn_number(lsn: str) -> int:
 def standing(
     previous: Position, looked_through: Position | None, current: Position, server: Server
 ) -> Standing:
-    """How a batch goes on from the previous one's position, or from a later one at which nothing was new.
+    """How a batch continues from the previous one's position, or from a later one at which nothing was new.
 
     Raises:
-        LakeOfAnotherSource, SourceRefused, SourceBehind: as `why_compared` does.
+        LakeOfAnotherSource, SourceRefused, SourceBehind: as `why_compared`.
     """
     if looked_through:
         try:
             if why_compared(looked_through, current, server) is None:
                 return Standing(looked_through)
         except (SourceError, SourceRefused):
-            pass  # what the previous batch captured says what is wrong, if anything is
+            pass  # the previous batch's position decides whether that is an error
     return Standing(previous, why_compared(previous, current, server))
 
 
 def adopting(previous: Position, _: Position | None, current: Position, server: Server) -> Standing:
-    """How a batch goes on from the previous one's position in spite of what speaks against it.
+    """How a batch continues on a source that would be refused otherwise.
 
     Raises:
-        NothingToAdopt: nothing does.
-        SourceBehind: it is a standby that has not received all that was captured, and will.
+        NothingToAdopt: it would not be refused.
+        SourceBehind: it is a standby that has not received yet all that was captured.
     """
     try:
         why = why_compared(previous, current, server)
@@ -67,22 +69,22 @@ def adopting(previous: Position, _: Position | None, current: Position, server: 
         return Standing(previous, f"{error.what}, and is adopted")
     then = f": {why}, so the next run compares all rows with what was captured" if why else ""
     raise NothingToAdopt(
-        f"the source is the database that this lake follows{then}", hint="totes run goes on with it"
+        f"the source is the database that this lake follows{then}", hint="totes run continues with it"
     )
 
 
 def why_compared(previous: Position, current: Position, server: Server) -> str | None:
-    """Why marks say nothing of what is new, so that all rows have to be compared by content; None where marks do.
+    """Why all rows have to be compared by content; None if marks show which rows are new.
 
     Args:
-        previous: where the source was when it was last read.
-        current: where it is.
-        server: what the server says beside that.
+        previous: the source's position when it was last read.
+        current: its present position.
+        server: what else the server reports.
 
     Raises:
-        LakeOfAnotherSource: it is another cluster, or another database of it.
-        SourceRefused: it was set back to an earlier state, or is a primary that was left behind.
-        SourceBehind: it is a standby that has not received all that was captured, and will.
+        LakeOfAnotherSource: it is another cluster, or another database of the cluster.
+        SourceRefused: it was restored to an earlier state, or is an old primary after a failover.
+        SourceBehind: it is a standby that has not received yet all that was captured.
     """
     _check_database(previous, current)
     if server.standby:
@@ -90,8 +92,8 @@ def why_compared(previous: Position, current: Position, server: Server) -> str |
     if current.timeline < previous.timeline:
         raise SourceRefused(
             f"the source is on timeline {current.timeline}, and this lake follows timeline {previous.timeline}: "
-            "it is a former primary, and another server was promoted in its place",
-            hint=f"Point source.url at the server that was promoted. If this one is to go on, {_SEE_AND_ADOPT}",
+            "it is an old primary, and another server was promoted in its place",
+            hint=f"Point source.url at the promoted server. To continue with this one, {_SEE_AND_ADOPT}",
         )
     if current.timeline > previous.timeline:
         return _of_promoted(previous, current, server)
@@ -99,7 +101,7 @@ def why_compared(previous: Position, current: Position, server: Server) -> str |
 
 
 def is_another(previous: Position, current: Position) -> bool:
-    """Whether the source's cluster, database or timeline is another one, as far as both are known."""
+    """Whether the source's cluster, database or timeline has changed, as far as both are known."""
     oids = (previous.database_oid, current.database_oid)
     return (
         previous.system_identifier != current.system_identifier
@@ -110,7 +112,7 @@ def is_another(previous: Position, current: Position) -> bool:
 
 def _check_database(previous: Position, current: Position) -> None:
     hint = (
-        f"If it takes the place of the one before, {_SEE_AND_ADOPT}. "
+        f"If it replaces the previous one, {_SEE_AND_ADOPT}. "
         "Otherwise point source.url at the database of this lake, or lake.ingestion and lake.processed at places of their own"
     )
     if previous.system_identifier != current.system_identifier:
@@ -135,13 +137,12 @@ def _of_standby(previous: Position, current: Position, server: Server) -> str | 
     wait = "Nothing is lost: run again when it has caught up, or point source.url at the primary"
     if current.timeline < previous.timeline:
         raise SourceBehind(
-            f"the source is a standby on timeline {current.timeline} so far, and what was captured reaches into timeline "
-            f"{previous.timeline}",
+            f"the source is a standby on timeline {current.timeline} so far, and timeline {previous.timeline} was captured",
             hint=wait,
         )
     if _before(server.reached, previous.lsn):
         raise SourceBehind(
-            f"the source is a standby that has replayed the log up to {server.reached}, and what was captured reaches up to "
+            f"the source is a standby that has replayed the log up to {server.reached}, and captured is everything up to "
             f"{previous.lsn}",
             hint=wait,
         )
@@ -153,12 +154,11 @@ def _of_standby(previous: Position, current: Position, server: Server) -> str | 
 
 
 def _of_promoted(previous: Position, current: Position, server: Server) -> str | None:
-    """The source is a primary on a later timeline."""
+    """Decides for a primary on a later timeline."""
     next_one = current.timeline == previous.timeline + 1
     received = server.forked_at and previous.lsn and next_one and not _before(server.forked_at, previous.lsn)
-    if received or _same_process(
-        previous, current
-    ):  # it had all that was captured, or was read itself before
+    # Either it had received all that was captured, or it is the server that was read before.
+    if received or _same_process(previous, current):
         return _after_loss(previous, current) or _after_turn(previous, current)
     without_transactions = current.next_transaction < previous.horizon
     older = without_transactions or _before(server.forked_at or server.reached, previous.lsn)
@@ -170,7 +170,7 @@ def _of_promoted(previous: Position, current: Position, server: Server) -> str |
 
 
 def _of_primary(previous: Position, current: Position, server: Server) -> str | None:
-    """The source is a primary on the timeline of before."""
+    """Decides for a primary on the same timeline as before."""
     if _before(server.reached, previous.flushed_lsn):
         raise _restored("")
     lost = _after_loss(previous, current)
@@ -182,14 +182,14 @@ def _of_primary(previous: Position, current: Position, server: Server) -> str | 
 
 
 def _after_loss(previous: Position, current: Position) -> str | None:
-    """Whether what was captured may be lost in a crash: it was not on disk yet, and the server ran not on."""
+    """Why a crash may have lost what was captured, if so: it was not on disk yet, and the server was restarted."""
     if _before(previous.flushed_lsn, previous.lsn) and current.instance != previous.instance:
-        return "the server was restarted, perhaps before all that was captured had reached its disk"
+        return "the server was restarted, perhaps before all that was captured was on its disk"
     return None
 
 
 def _same_process(previous: Position, current: Position) -> bool:
-    """Whether the very server process was read before, whose history is one whatever became of it."""
+    """Whether it is the same server process as before, whose history cannot have forked."""
     started = [(position.instance or "").partition(" ")[0] for position in (previous, current)]
     return bool(started[0]) and started[0] == started[1]
 
@@ -203,7 +203,7 @@ def _after_turn(previous: Position, current: Position) -> str | None:
 def _restored(until: str) -> SourceRefused:
     return SourceRefused(
         f"the source is in an older state{until} than when it was last read: it was restored",
-        hint=f"If that is meant, {_SEE_AND_ADOPT}. Otherwise point source.url at the database that was read before",
+        hint=f"If this is intended, {_SEE_AND_ADOPT}. Otherwise point source.url at the database that was read before",
     )
 
 

@@ -1,4 +1,4 @@
-"""What has been captured already: the key and the mark of every row, kept in the ingestion stage's cache."""
+"""What has been captured already: the key and the mark of every row, in the ingestion stage's cache."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOOKED_THROUGH = "looked_through"
 
 
 class KnownRows:
-    """The captured rows of all tables, and the comparison of a table's present rows with them."""
+    """The keys and marks of all captured rows, and the comparison of a table's present rows with them."""
 
     def __init__(self, cache: Cache, journal: Journal[IngestionManifest]) -> None:
         self._engine = cache.engine
@@ -29,11 +29,11 @@ class KnownRows:
         self._tables = cache.tables()
 
     def catch_up(self, deadline: Deadline) -> bool:
-        """Learns what batches of other runners, or before the cache was lost, have captured; whether there was time for all."""
+        """Applies the batches that the cache does not have yet; returns False if the time was too short for all of them."""
         return self._cache.advance(self._apply_batch, deadline)
 
     def captured(self, table: SourceTable) -> bool:
-        """Whether rows of the table were ever captured."""
+        """Whether any row of the table was ever captured."""
         return self._exists(table.name)
 
     def rows(self, table: SourceTable) -> int:
@@ -43,12 +43,12 @@ class KnownRows:
     def unknown(
         self, table: SourceTable, read: list[str], added: tuple[int, ...], target: str
     ) -> tuple[int, int]:
-        """Keeps those of the rows that were read that are not known, as a table.
+        """Creates a table of those of the rows read that are not known.
 
-        Rows with a value in one of the `added` columns, by position, are not known: they were captured without it.
+        Rows with a value in one of the `added` columns (positions) count as not known: they were captured without it.
 
         Returns:
-            How many these are, and how many of them have a key that is not known.
+            How many there are, and how many of them have an unknown key.
         """
         widened = "".join(f" OR read.{position_column(position)} IS NOT NULL" for position in added)
         self._engine.execute(
@@ -64,17 +64,17 @@ class KnownRows:
     def differing(
         self, table: SourceTable, read: list[str], digests: str, new_table: Callable[[SourceTable], str]
     ) -> tuple[Rows, int, Rows]:
-        """Compares rows that were read by content with what was captured, and keeps what is new of them.
+        """Compares rows that were read with the captured ones by content.
 
         Args:
             table: the table.
-            read: the rows, in their raw form.
-            digests: the captured rows' keys and the digests of their content.
-            new_table: makes the name of a table that is to be made.
+            read: tables with the rows, in their raw form.
+            digests: a table with the captured rows' keys and the digests of their content.
+            new_table: makes a name for a new table.
 
         Returns:
-            The rows that differ or whose key is not known, how many of these have such a key, and the keys and marks of the
-            rows that are the same under another mark.
+            The rows that differ or have an unknown key, how many have an unknown key, and the keys and marks of rows with the
+            same content and another mark.
         """
         status, target, remarked = (new_table(table) for _ in range(3))
         keys = key_names(table)
@@ -99,7 +99,7 @@ class KnownRows:
         return Rows(target, self.count(target)), new, Rows(remarked, self.count(remarked))
 
     def added(self, table: SourceTable, read: Sequence[Rows]) -> int:
-        """How many rows that were read have a key that is not known."""
+        """How many of the rows read have an unknown key."""
         if not self.captured(table):
             return sum(rows.count for rows in read)
         present = union((rows.name for rows in read), engine.names(map(position_column, table.key_positions)))
@@ -109,7 +109,7 @@ class KnownRows:
         )
 
     def find_deleted(self, table: SourceTable, present: str, target: str) -> str:
-        """Keeps the known keys that are not in the relation `present`, as a table."""
+        """Creates a table of the known keys that are not in the relation `present`."""
         keys = key_names(table)
         self._engine.execute(
             f"CREATE TABLE {target} AS SELECT {engine.names(keys)} FROM {_known(table.name)} AS known"
@@ -118,10 +118,10 @@ class KnownRows:
         return target
 
     def check_unique(self, table: SourceTable, read: list[str]) -> None:
-        """Makes sure that the columns which are said to identify a row do.
+        """Makes sure that the key from `source.keys` identifies rows.
 
         Raises:
-            SourceRefused: they do not.
+            SourceRefused: rows have the same key, or none.
         """
         keys, relation = engine.names(key_names(table)), union(read, key_list(table))
         double = self._engine.execute(
@@ -133,7 +133,7 @@ class KnownRows:
                 f"{table.schema}.{table.name} has rows without a value in {', '.join(table.key)}",
                 hint=f"Name columns that identify a row in [source.keys] for {table.name}",
             )
-        if double:  # which ones is for its owner to see: a key may be anybody's name
+        if double:  # the key itself is not shown: it may be personal data
             columns = engine.names(table.key)
             raise SourceRefused(
                 f"{table.schema}.{table.name} has several rows with the same {', '.join(table.key)}",
@@ -142,13 +142,13 @@ class KnownRows:
             )
 
     def learn(self, table: SourceTable, new: list[str], deleted: str | None, remarked: list[str]) -> None:
-        """Takes new rows, deleted keys and other marks of rows of a table into what is known."""
+        """Adds a table's new rows and changed marks to the known ones, and removes deleted keys."""
         relations = [union(new, f"{key_list(table)}, {MARK}")] if new else []
         relations += [union(remarked)] if remarked else []
         self._replace(table.name, key_names(table), union(relations) if relations else None, deleted)
 
     def looked_through(self) -> Position | None:
-        """A position later than the newest batch's at which nothing was new either."""
+        """A later position than the newest batch's up to which nothing was new, if one is recorded."""
         if _LOOKED_THROUGH not in self._tables:
             return None
         rows = self._engine.execute(
@@ -157,7 +157,7 @@ class KnownRows:
         return Position.model_validate_json(rows[0][0]) if rows else None
 
     def note_looked_through(self, position: Position) -> None:
-        """Remembers that since the newest batch nothing was new up to a position, so that it is not looked at again."""
+        """Records that nothing was new between the newest batch and a position, so that the next run starts from there."""
         self._engine.execute(
             f"CREATE OR REPLACE TABLE {_LOOKED_THROUGH} AS SELECT {self._cache.batch} AS batch,"
             f" {engine.text(position.model_dump_json())} AS position"
@@ -193,7 +193,7 @@ class KnownRows:
             if new:
                 self._engine.execute(f"INSERT INTO {known} SELECT {engine.names([*keys, MARK])} FROM {new}")
         else:
-            # A table whose rows are marked in another way than before is captured wholly.
+            # A table whose rows have another kind of mark than before is captured as a whole.
             self._engine.execute(
                 f"CREATE OR REPLACE TABLE {known} AS SELECT {engine.names([*keys, MARK])} FROM {new}"
             )
@@ -213,7 +213,7 @@ def key_names(table: SourceTable) -> list[str]:
 
 
 def key_list(table: SourceTable) -> str:
-    """The key columns of rows that were read, under these names."""
+    """SQL for the key columns of rows that were read, under these names."""
     return ", ".join(
         f"{position_column(position)} AS {key_column(number)}"
         for number, position in enumerate(table.key_positions)

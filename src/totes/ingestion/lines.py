@@ -1,6 +1,6 @@
-"""JSON lines: how rows become the text that the ingestion lake keeps, and how that text becomes a compressed file.
+"""JSON lines: turns rows into the text that the ingestion lake stores, and the text into a compressed file.
 
-The engine makes the lines; their text goes to the compressor as it lies in the engine's buffers, without a copy.
+The engine makes the lines; their text goes to the compressor straight from the engine's buffers, without a copy.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ if sys.version_info >= (3, 14):
 else:
     from backports.zstd import ZstdCompressor
 
-# At this level the lake is as large as at zstd's default, and takes half the time.
+# At this level of zstd, files are as large as at its default, and take half the time.
 _ZSTD_LEVEL, _GZIP_LEVEL = 1, 6
-# The engine gives as many lines at once as a query has: the first few tell how many of them make a good buffer.
+# The engine returns all lines of a query in one buffer: the size of the first few decides how many are queried at a time.
 _FIRST_ROWS, _BUFFER_BYTES = 2_048, 16 << 20
 
 
 class Compressor(Protocol):
-    """What zstd's and zlib's compressors have in common."""
+    """The common interface of zstd's and zlib's compressors."""
 
     def compress(self, data: memoryview, /) -> bytes:
-        """Takes text in, and gives what of the compressed form is ready."""
+        """Compresses text, and returns the output that is ready."""
 
     def flush(self) -> bytes:
-        """Gives the rest."""
+        """Returns the remaining output."""
 
 
 class _Plain:
@@ -51,15 +51,16 @@ class _Plain:
 
 
 def line(columns: Iterable[tuple[TableColumn, str]], operation: str, at: str) -> str:
-    """A line's SQL: a JSON object of the columns, `_op` and `_at`, and behind them the columns that are documents.
+    """SQL for a line: a JSON object of the columns, `_op` and `_at`, and last the columns that are JSON documents.
 
-    Documents go in as PostgreSQL wrote them, since reading them here would round their numbers. Each stands between
-    tabs: a tab or line break of its own can only stand between its tokens. One more blank tells JSON's null from SQL's.
+    Documents are copied as PostgreSQL wrote them, since parsing them here would round their numbers. Each is between two
+    tabs; its own tabs and line breaks, which can only be between tokens, become blanks. JSON's null has one more blank
+    before it than SQL's.
 
     Args:
-        columns: the columns, each with the SQL of its value.
+        columns: the columns, each with the SQL for its value.
         operation: the value of `_op`.
-        at: SQL of the value of `_at`, an ISO 8601 time.
+        at: SQL for the value of `_at`, an ISO 8601 time.
     """
     listed = list(columns)
     parts, before = [], "{"
@@ -80,22 +81,22 @@ def line(columns: Iterable[tuple[TableColumn, str]], operation: str, at: str) ->
 
 
 def on_one_line(document: str) -> str:
-    """SQL of a document as it stands in a line, where a tab or line break between its tokens is a blank."""
+    """SQL for a document as it is in a line: tabs and line breaks between its tokens become blanks."""
     return f"translate({document}, chr(9) || chr(10) || chr(13), '   ')"
 
 
 def write(
     connection: engine.Engine, line: str, columns: str, table: str, rows: range, file: Path, compression: str
 ) -> None:
-    """Writes lines of consecutive rows of a table as a file.
+    """Writes the lines of consecutive rows of a table to a file.
 
     Args:
         connection: a connection to the table's engine that nothing else uses.
-        line: the SQL of a row's line.
-        columns: the SQL of the columns that it is made of.
+        line: the SQL for a row's line.
+        columns: the SQL for the columns that it is made of.
         table: a committed table, so that its row ids count from 0.
-        rows: which of its rows, by their ids.
-        file: the file to be made.
+        rows: which rows, by their ids.
+        file: the file to write.
         compression: zstd, gzip or none.
 
     Raises:
@@ -125,18 +126,18 @@ def _compressed(
             written += count
             size += text.nbytes
         if written != len(part):
-            raise EngineFault(f"the engine gave {written} rows where there are {len(part)}")
+            raise EngineFault(f"the engine returned {written} rows instead of {len(part)}")
         step = max(_FIRST_ROWS, _BUFFER_BYTES * len(part) // max(size, 1))
     yield compressor.flush()
 
 
 def _buffers(connection: engine.Engine, query: str) -> Iterator[tuple[int, memoryview]]:
-    """The text of a query's one column, with the number of rows that it is of."""
+    """The text of a query's single column, in buffers, each with its number of rows."""
     try:
         for array in nanoarrow.ArrayStream(connection.sql(query)):
             _, _, text = array.child(0).buffers
             yield len(array), memoryview(text).cast("B")
-    except RuntimeError as error:  # what the engine says while it gives rows comes as nanoarrow's error
+    except RuntimeError as error:  # an error of the engine while rows are fetched is raised by nanoarrow
         raise EngineFault(message(error), hint=engine.remedy(error)) from error
 
 

@@ -1,4 +1,4 @@
-"""Locks on the source's tables: the weakest there is, all of them before the snapshot, and no wait while one is held."""
+"""Locks on the source's tables: the weakest kind, all taken before the snapshot, and never waiting while one is held."""
 
 from __future__ import annotations
 
@@ -17,16 +17,14 @@ from totes.ingestion.session import begin
 from totes.messages import message
 from totes.sqlstate import concerns_all, next_step
 
-UNREADABLE = (
-    "Correct there what the message says; a table that no model reads can be left out with source.exclude"
-)
+UNREADABLE = "Correct that at the source; a table that no model reads can be left out with source.exclude"
 _OPENINGS_MAX = 10
 
 
 def begin_locked(control: psycopg.Connection, source: SourceSettings, needed: frozenset[str]) -> Selection:
-    """Begins a transaction that has all tables locked that it selects; where one came or went meanwhile, once more.
+    """Begins a transaction that holds locks on all tables that it selects, and starts over if the tables changed meanwhile.
 
-    Nothing is locked while it waits for a table: nobody ever waits for a batch that waits itself.
+    It holds no lock while it waits for a table, so that nobody ever has to wait for a batch that is itself waiting.
     """
     waiting_ends = time.monotonic() + source.lock_timeout.total_seconds()
     refused: dict[str, TableUnreadable] = {}
@@ -50,11 +48,13 @@ def begin_locked(control: psycopg.Connection, source: SourceSettings, needed: fr
             return selection
         control.execute("ROLLBACK")
         openings += 1
-    raise SourceError("tables come and go, or are locked again and again, while the source is being opened")
+    raise SourceError(
+        "tables are created, dropped or locked again and again while the source is being opened"
+    )
 
 
 def _first_blocked(control: psycopg.Connection, tables: tuple[SourceTable, ...]) -> SourceTable | None:
-    """Locks tables, without waiting, until one is not to be had."""
+    """Locks tables without waiting; returns the first one that cannot be locked, if any."""
     for table in tables:
         try:
             if table.lockable:
@@ -67,12 +67,12 @@ def _first_blocked(control: psycopg.Connection, tables: tuple[SourceTable, ...])
 
 
 def _wait_for(control: psycopg.Connection, table: SourceTable, patience: timedelta) -> TableUnreadable | None:
-    """Waits until a table can be locked; gives the reason where it cannot."""
+    """Waits until a table can be locked; returns the error if it cannot be within that time."""
     begin(control, patience)
     try:
         control.execute(lock_statement([table]).encode())
     except psycopg.errors.UndefinedTable:
-        return None  # the catalog says what is there now
+        return None  # the next selection does not have it any more
     except psycopg.Error as error:
         if concerns_all(error):
             raise
@@ -87,13 +87,13 @@ def _wait_for(control: psycopg.Connection, table: SourceTable, patience: timedel
 
 
 def lock_statement(tables: Iterable[SourceTable]) -> str:
-    """The statement that keeps tables from being changed or emptied; nothing where none can be locked."""
+    """The statement that protects tables from being altered or truncated; empty if none can be locked."""
     listed = ", ".join(table.reference for table in tables if table.lockable)
     return f"LOCK TABLE {listed} IN ACCESS SHARE MODE" if listed else ""
 
 
 def _without(selection: Selection, refused: dict[str, TableUnreadable]) -> Selection:
-    """The selection without the tables that are refused."""
+    """The selection with the refused tables left out."""
     if not refused:
         return selection
     tables = tuple(table for table in selection.tables if table.name not in refused)

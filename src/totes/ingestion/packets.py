@@ -1,4 +1,4 @@
-"""Packets: a batch's changes of one table as objects of the ingestion lake, JSON lines that hold exact values."""
+"""Writes packets: a batch's changes of one table as objects of the ingestion lake, JSON lines with exact values."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _ENDINGS = {"zstd": "jsonl.zst", "gzip": "jsonl.gz", "none": "jsonl"}
 
 
 class PacketWriter:
-    """Writes the objects of one batch in threads of its own, so that reading the source waits for none of it."""
+    """Writes the objects of one batch in threads of its own, so that reading the source never waits for writing."""
 
     def __init__(
         self, workspace: Workspace, store: Store, batch: int, read_at: datetime, compression: str
@@ -54,7 +54,7 @@ class PacketWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Ends the threads; what is not begun is not written."""
+        """Ends the threads; objects that were not begun are not written."""
         self._pool.shutdown(cancel_futures=True)
 
     def write_rows(self, table: SourceTable, rows: Rows) -> list[Future[StoredObject]]:
@@ -63,7 +63,7 @@ class PacketWriter:
         return [self._begin(table, partial(self._put, table, (line, rows, part))) for part in _parts(rows)]
 
     def write_deleted(self, table: SourceTable, deleted: Rows) -> list[Future[StoredObject]]:
-        """Begins to write the keys of deleted rows of a table, in such parts."""
+        """Begins to write the keys of deleted rows of a table, in parts of the same size."""
         line = self._delete(table)
         return [
             self._begin(table, partial(self._put, table, (line, deleted, part))) for part in _parts(deleted)
@@ -76,12 +76,12 @@ class PacketWriter:
 
     @property
     def is_behind(self) -> bool:
-        """Whether there is more to be written than the threads do at once."""
+        """Whether more objects are waiting to be written than there are threads."""
         waiting = sum(not begun.done() for several in list(self._begun.values()) for begun in list(several))
         return waiting > self._workers
 
     def abandon(self, table: SourceTable) -> None:
-        """Writes no more of a table; when it returns, none of its rows are being read."""
+        """Cancels the writing of a table; when it returns, none of its rows are being read any more."""
         begun = self._begun.pop(table.name, [])
         for each in begun:
             each.cancel()
@@ -109,7 +109,7 @@ class PacketWriter:
     def write_marks(
         self, table: SourceTable, new: Sequence[Rows], deleted: Rows | None, remarked: Sequence[Rows]
     ) -> Future[StoredObject]:
-        """Begins to write, for a lost cache, keys and marks of rows that are new or have another mark, and deleted keys."""
+        """Begins to write the keys and marks of new and remarked rows, and deleted keys, from which a lost cache is rebuilt."""
         keys = engine.names(key_names(table))
         relations = [union([rows.name for rows in new], f"{key_list(table)}, {MARK}")] if new else []
         relations += [rows.name for rows in remarked]
@@ -129,7 +129,7 @@ class PacketWriter:
         return self._begin(table, lambda: self._store_file(path, count, write))
 
     def _store_file(self, path: str, rows: int, write: Callable[[engine.Engine, Path], None]) -> StoredObject:
-        """Stores a file that is written on a connection of its own."""
+        """Writes a file, on a connection of its own, and stores it."""
         with (
             closing(self._workspace.connect()) as connection,
             temporary_folder() as scratch,
@@ -139,7 +139,7 @@ class PacketWriter:
             return self._store.put_file(path, file, rows)
 
     def handoff(self, table: SourceTable, new: Sequence[Rows], deleted: Rows | None) -> Handoff:
-        """What reading the written lines would give: the columns by name, `_op` and `_at`; native ones where all rows are."""
+        """The handoff of a table's changes: columns by name, `_op` and `_at`, as in its lines; native if they are in all rows."""
         native = frozenset.intersection(*(rows.native for rows in new)) if new else frozenset()
         parts = []
         for rows in new:
@@ -164,7 +164,7 @@ class PacketWriter:
         )
 
     def _changed_at(self, table: SourceTable, rows: Rows) -> str:
-        """When each of some rows was changed at the source, as a TIMESTAMP."""
+        """SQL for when a row was changed at the source, as a TIMESTAMP."""
         if table.changed_at and (number := table.columns.index(table.changed_at)) in rows.native:
             changed, read = position_column(number), engine.text(self._read)
             return f"coalesce(CAST({changed} AS TIMESTAMP), CAST({read} AS TIMESTAMP))"
@@ -179,7 +179,7 @@ class PacketWriter:
         return lines.line(columns, "upsert", changed_at_expression(table, self._read))
 
     def _delete(self, table: SourceTable) -> str:
-        # As in the lines of rows, documents stand in the order of the table's columns.
+        # As in the lines of rows, documents are in the order of the table's columns.
         columns = [
             (table.columns[position], key_column(number))
             for position, number in sorted((part, number) for number, part in enumerate(table.key_positions))
@@ -188,7 +188,7 @@ class PacketWriter:
 
 
 def _selected(table: SourceTable, values: dict[int, str]) -> str:
-    """All columns by name, in the form that they have when they are read from lines; NULL where there is no value."""
+    """SQL for all columns by name, in the form in which they are read from lines; NULL for those without a value."""
     selected = []
     for number, column in enumerate(table.columns):
         value = values.get(number, f"NULL::{column.entry.raw_type}")

@@ -1,4 +1,4 @@
-"""Reading a table of the source into the workspace: in pieces where it is large, by several connections at one snapshot."""
+"""Reads tables of the source into the workspace: large ones in pieces, over several connections in one snapshot."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Rows:
-    """A table of the workspace, how many rows it has, and the positions of the columns that it holds as native types."""
+    """A table of the workspace, its number of rows, and the positions of the columns that it has in native types."""
 
     name: str
     count: int
@@ -47,19 +47,19 @@ class Rows:
 
 
 class ReadPiece(NamedTuple):
-    """A piece that was read, with the objects that are being made of its rows, and when it was begun."""
+    """A piece that was read, with the objects that are being written from its rows, and when reading it began."""
 
     rows: Rows
     objects: list[Future[StoredObject]]
     began: float
 
 
-# Begins to make objects of rows of a table, and does not wait for them.
+# Begins to write objects from rows of a table, and does not wait for them.
 Use = Callable[[SourceTable, Rows], list[Future[StoredObject]]]
 
 
 class _Read:
-    """A table that is being read: which of its pieces are done, how many are not, and what keeps others from being read."""
+    """A table that is being read: its finished pieces, how many remain, and why reading it stopped early, if it did."""
 
     def __init__(self, table: SourceTable, pieces: list[Piece]) -> None:
         self.table = table
@@ -70,12 +70,12 @@ class _Read:
         self.left: Piece | None = None
 
     def in_order(self) -> list[ReadPiece]:
-        """The pieces that were read."""
+        """The pieces that were read, in the table's order."""
         return [self.done[piece] for piece in self.pieces if piece in self.done]
 
 
 class _Work:
-    """The pieces of several tables, which threads take one after the other; a table that is done is put into `finished`."""
+    """A queue of the pieces of several tables, for threads; a table whose pieces are all done is put into `finished`."""
 
     def __init__(self, reads: list[_Read], take: Callable[[], bool]) -> None:
         self.reads = reads
@@ -86,7 +86,7 @@ class _Work:
         self._taking, self._stopped = Lock(), Event()
 
     def __iter__(self) -> Iterator[tuple[_Read, Piece]]:
-        """The pieces that the calling thread is to read."""
+        """The pieces for the calling thread to read."""
         while not self._stopped.is_set():
             with self._taking:
                 found = next(self._following, None)
@@ -106,7 +106,7 @@ class _Work:
         return read.left is None
 
     def finish(self, read: _Read) -> None:
-        """Counts a piece that was read, or is not to be."""
+        """Counts a piece as done, whether it was read or skipped."""
         with self._taking:
             read.remaining -= 1
             is_last = read.remaining == 0
@@ -114,15 +114,15 @@ class _Work:
             self.finished.put(read)
 
     def stop(self) -> None:
-        """Gives no more pieces."""
+        """Hands out no more pieces."""
         self._stopped.set()
 
 
 class TableReader:
-    """Reads tables of one snapshot into tables of the workspace, whose names it gives.
+    """Reads tables of one snapshot into tables of the workspace, and returns the names of these.
 
-    A table with rows has columns `c0`, `c1`, … and `mark`, one with keys `k0`, `k1`, …. Values are in their raw form; where
-    rows are written at once and compared with no others, they are of native types as far as these are exact, but for keys.
+    A table with rows has columns `c0`, `c1`, … and `mark`, one with keys `k0`, `k1`, …. Values are in their raw form. Rows that
+    are written without being compared have native types instead, as far as these are exact, except for keys.
     """
 
     def __init__(self, snapshot: Snapshot, workspace: Workspace) -> None:
@@ -150,10 +150,10 @@ class TableReader:
         use: Use | None = None,
         take: Callable[[], bool] | None = None,
     ) -> list[ReadPiece]:
-        """Reads pieces of a table, as many as `take` allows; gives these in order.
+        """Reads pieces of a table, as many as `take` allows, and returns them in order.
 
-        `use` is called with each piece that has rows while it is still in memory, in the piece's thread; not where the source
-        does not enforce the table's key. `take` is called before each, by one thread at a time.
+        `use` is called with each piece that has rows, in the piece's thread, while the rows are still in memory; it is not
+        called if the source does not enforce the table's key. `take` is called before each piece, by one thread at a time.
         """
         following, taking, done = iter(range(len(pieces))), Lock(), dict[int, ReadPiece]()
 
@@ -169,11 +169,11 @@ class TableReader:
     def read_all(
         self, tables: Iterable[SourceTable], use: Use, take: Callable[[], bool]
     ) -> Iterator[tuple[SourceTable, list[ReadPiece] | SourceRefused, Piece | None]]:
-        """Reads all rows of tables, whose pieces follow one another in the threads; gives each table once it is read.
+        """Reads all rows of several tables, and yields each table once it is read.
 
-        So no thread waits for the last piece of a table. `use` and `take` are called as by `read_rows`. A table that cannot
-        be read is given with the reason. Where `take` has refused a piece, it is given, and it and those after it are not read;
-        a table whose key PostgreSQL does not enforce is read wholly.
+        All pieces are in one queue, so that no thread waits for the last piece of a table. `use` and `take` are called as by
+        `read_rows`. A table that cannot be read is yielded with the error. If `take` refuses a piece of a table, that piece is
+        yielded, and reading the table ends before it; a table whose key PostgreSQL does not enforce is always read to the end.
         """
         work = _Work([_Read(table, self.pieces(table)) for table in tables], take)
 
@@ -201,7 +201,7 @@ class TableReader:
             wait(threads)
 
     def pieces(self, table: SourceTable, first: int = 0, condition: str | None = None) -> list[Piece]:
-        """The pieces of a table from a block on, of the rows that meet a condition."""
+        """The pieces of a table from block `first` on, limited to rows that meet a condition."""
         return self._snapshot.pieces(table, PIECE_BYTES, first, condition)
 
     def read_keys(self, table: SourceTable) -> list[str]:
@@ -216,32 +216,32 @@ class TableReader:
         )
 
     def each(self, work: Callable[[Argument], Result], arguments: Iterable[Argument]) -> list[Result]:
-        """Does the same for several arguments, in threads where there is more than one."""
+        """Calls `work` with each argument, in threads if there is more than one, and returns the results in order."""
         listed = list(arguments)
         if len(listed) == 1:
             return [work(listed[0])]
         begun = [self._pool.submit(work, argument) for argument in listed]
         wait(begun, return_when=FIRST_EXCEPTION)
         for each in begun:
-            each.cancel()  # where one failed; all others are done
+            each.cancel()  # has an effect only after a failure: otherwise all are done
         wait(begun)
         failed = [each for each in begun if not each.cancelled() and each.exception()]
         return [each.result() for each in failed or begun]
 
     def new_table(self, table: SourceTable) -> str:
-        """The name of a new table of the workspace for what is read of a table; `drop` will drop it."""
+        """A name for a new table of the workspace that belongs to a source table; `drop` drops it."""
         name = self._workspace.new_table()
         self._made.setdefault(table.name, []).append(name)
         return name
 
     def drop(self, table: SourceTable, but: Iterable[str] = ()) -> None:
-        """Drops what was made for a table of which nothing is being read, but for what is still needed."""
-        kept, made = set(but), self._made.pop(table.name, [])
-        self._workspace.drop(name for name in made if name not in kept)
-        self._made[table.name] = [name for name in made if name in kept]
+        """Drops the workspace's tables of a source table, except `but`; nothing may be reading that source table."""
+        retained, made = set(but), self._made.pop(table.name, [])
+        self._workspace.drop(name for name in made if name not in retained)
+        self._made[table.name] = [name for name in made if name in retained]
 
     def drop_all(self) -> None:
-        """Drops all tables that were made, when nothing is being read."""
+        """Drops all tables that were created; nothing may be reading."""
         self._workspace.drop(name for made in self._made.values() for name in made)
         self._made.clear()
 
@@ -252,7 +252,7 @@ class TableReader:
         return ReadPiece(rows, objects, began)
 
     def _native(self, table: SourceTable) -> frozenset[int]:
-        """The columns to be read as native types; none where rows are told apart by their content, which is a digest of text."""
+        """The columns to read in native types; none if marks are digests, which are computed from text."""
         if not table.has_transaction_ids:
             return frozenset()
         native = {number for number, column in enumerate(table.columns) if column.native}
@@ -272,7 +272,7 @@ class TableReader:
         return self._fetch_rows(table, piece, native - inexact)
 
     def _find_inexact(self, table: SourceTable, rows: Rows) -> set[int]:
-        """The columns with values that their native types do not hold; then the rows are dropped."""
+        """The columns with values that their native types cannot hold exactly; if there are any, the rows are dropped."""
         missing = {number: table.columns[number].misses(position_column(number)) for number in rows.native}
         checked = {number: misses for number, misses in missing.items() if misses}
         if not checked or not rows.count:
@@ -298,7 +298,7 @@ class TableReader:
 
 
 def too_large(table: SourceTable) -> TableUnreadable:
-    """What is said of a table with values that are too large for the memory that the engine has."""
+    """The error for a table with values that are too large for the engine's memory."""
     return TableUnreadable(
         f"{table.schema}.{table.name} has values that need more memory than the engine has",
         hint="Raise lake.memory, or leave the table out with source.exclude",
@@ -306,10 +306,10 @@ def too_large(table: SourceTable) -> TableUnreadable:
 
 
 def _widened(column: TableColumn, name: str) -> str:
-    """Integers come as narrow as they are at the source, and are kept as wide as they may become."""
+    """SQL for a column with integers widened to BIGINT, since their type at the source may change."""
     return f"{name}::BIGINT AS {name}" if column.entry.kind == "integer" else name
 
 
 def union(tables: Iterable[str], columns: str = "*") -> str:
-    """The relation of some tables' rows together."""
+    """SQL for the rows of several tables together."""
     return "(" + " UNION ALL ".join(f"SELECT {columns} FROM {table}" for table in tables) + ")"

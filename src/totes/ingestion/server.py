@@ -1,6 +1,6 @@
-"""What a server says of itself: whether it is a standby, its timeline, and where its write-ahead log stands.
+"""Asks a server for its state: whether it is a standby, its timeline, and the position of its write-ahead log.
 
-A role that can only SELECT may ask all of it. Some managed services answer only in part, and then it is not known.
+A role that can only SELECT may ask all of this. Some managed services answer only in part; the remaining values are None.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from datetime import datetime
 
 import psycopg
 
-# A position of the log that nothing is behind which the present snapshot sees.
+# A position of the log before which everything was written that the present snapshot sees.
 LSN = "CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END::text"
-# The control file has the timeline of the last checkpoint, which is the previous one until the first of a new one; the
-# name of the file that a primary writes its log to has it at once. What a standby shows of its timeline may be behind.
+# The control file has the timeline of the last checkpoint, which is the previous timeline until the first checkpoint of a new
+# one; the name of a primary's current log file always has the new one. A standby may report an older timeline than it follows.
 _SERVER_SQL = f"""
     SELECT pg_is_in_recovery(),
            CASE WHEN pg_is_in_recovery()
@@ -30,7 +30,7 @@ _SERVER_SQL = f"""
 """
 _PLAIN_SQL = "SELECT pg_is_in_recovery(), timeline_id FROM pg_control_checkpoint()"
 _FLUSHED_SQL = "SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_flush_lsn() END::text"
-# Aurora has no functions of the log on a replica, and on a primary only with wal_level = logical.
+# Aurora does not support these functions on a replica, and on a primary only with wal_level = logical.
 _NOT_ANSWERED = (
     psycopg.errors.FeatureNotSupported,
     psycopg.errors.ObjectNotInPrerequisiteState,
@@ -41,12 +41,12 @@ _NOT_ANSWERED = (
 
 @dataclass(frozen=True)
 class Server:
-    """What a server says of itself shortly before a snapshot.
+    """The state that a server reports, shortly before a snapshot.
 
-    `reached` is a position of the write-ahead log that the snapshot is not before. `forked_at` is where the present timeline
-    left the previous one, None where that is not known any more, and `replayed_until` when the last transaction before that was
-    committed. `recovered_to` is how far its last recovery came. `has_target` says that its settings name a point to
-    which it is, or was, to be recovered.
+    `reached` is the position of the write-ahead log; the snapshot sees at least everything before it. `forked_at` is where
+    the present timeline branched off from the previous one, None if that is no longer known, and `replayed_until` the commit
+    time of the last transaction before that. `recovered_to` is how far its last recovery got. `has_target` means that its
+    settings have a recovery target.
     """
 
     standby: bool
@@ -59,7 +59,7 @@ class Server:
 
 
 def ask_server(connection: psycopg.Connection) -> Server:
-    """Asks a server, outside of a transaction."""
+    """Asks a server for its state. Not for use in a transaction."""
     try:
         row = connection.execute(_SERVER_SQL.encode()).fetchone()
     except _NOT_ANSWERED:
@@ -69,12 +69,12 @@ def ask_server(connection: psycopg.Connection) -> Server:
     if not more:
         return Server(standby, timeline=timeline)
     reached, checkpointed, recovered_to, replayed_until, has_target = more
-    # Until its first checkpoint a promoted server's last recovery is that which made it a standby.
+    # Until its first checkpoint, a promoted server's last recovery is that of its time as a standby.
     forked_at = recovered_to if checkpointed < timeline else None
     return Server(standby, reached, forked_at, recovered_to, replayed_until, has_target, timeline)
 
 
 def flushed_lsn(connection: psycopg.Connection) -> str | None:
-    """Up to where a primary's log is on disk."""
+    """The position up to which a primary's log is on disk."""
     row = connection.execute(_FLUSHED_SQL).fetchone()
     return str(row[0]) if row and row[0] else None

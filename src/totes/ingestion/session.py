@@ -1,4 +1,4 @@
-"""Sessions at the source. Each transaction is set up for itself, so that a session of a pool is left as it was.
+"""Sessions at the source. Settings are made per transaction, so that a pooled session is never changed.
 
 Nothing here lasts longer than a transaction: no setting, no lock, no prepared statement, no temporary table.
 """
@@ -22,11 +22,10 @@ from totes.libpq import connect_arrow, with_limits
 from totes.messages import message
 from totes.sqlstate import next_step
 
-# What could cut a long read short, where a role or database has it set; which names and texts of ours mean what; what
-# decides PostgreSQL's text forms.
+# Settings of a role or database that could end a long read, change what our statements mean, or change PostgreSQL's text forms.
 _SETTINGS = {
     "statement_timeout": "0",
-    "idle_in_transaction_session_timeout": "5min",  # of a runner that was stopped half-way
+    "idle_in_transaction_session_timeout": "5min",  # for the session of a runner that was stopped half-way
     "search_path": "",
     "standard_conforming_strings": "on",
     "TimeZone": "UTC",
@@ -41,8 +40,8 @@ _SETTINGS = {
 }
 _TRANSACTION_TIMEOUT_SINCE = 170000
 _MODE = "ISOLATION LEVEL {level}, READ ONLY"
-# ADBC asks for the server's types before any transaction of ours. It knows them by the names of their functions, unquoted;
-# and where transactions are serializable by default, a standby refuses that, and a deferrable one may wait for ever.
+# ADBC reads the server's types before any transaction of ours, by the names of their functions, which must not be quoted.
+# If transactions are serializable by default, a standby refuses that query, and a deferrable one may wait forever.
 _BEFORE_TRANSACTIONS_SQL = """
     SELECT name, CASE name WHEN 'quote_all_identifiers' THEN 'off' ELSE '"repeatable read"' END FROM pg_catalog.pg_settings
     WHERE (name, reset_val) IN (('quote_all_identifiers', 'on'), ('default_transaction_isolation', 'serializable'))
@@ -50,22 +49,22 @@ _BEFORE_TRANSACTIONS_SQL = """
 
 
 def _settings(server_version: int, lock_timeout: timedelta) -> dict[str, str]:
-    """What a transaction is set to."""
+    """The settings of a transaction."""
     found = _SETTINGS | {"lock_timeout": f"{int(lock_timeout.total_seconds() * 1000)}ms"}
     return found | ({"transaction_timeout": "0"} if server_version >= _TRANSACTION_TIMEOUT_SINCE else {})
 
 
 def bulk_settings(server_version: int, lock_timeout: timedelta) -> dict[str, str]:
-    """What a transaction is set to that only reads: it may idle for as long as others read."""
+    """The settings of a bulk connection's transaction, which may be idle for as long as other connections read."""
     return _settings(server_version, lock_timeout) | {"idle_in_transaction_session_timeout": "0"}
 
 
 def connect(url: str) -> closing[psycopg.Connection]:
     """A connection on which `begin` begins transactions.
 
-    It is closed without a rollback, which a lost connection would complain of, past all that masks and shapes messages.
+    It is closed without a rollback: on a lost connection that would fail with an error that nothing here masks.
     """
-    # A statement that is prepared stays in a pooled session.
+    # No prepared statements: they would stay in a pooled session.
     return closing(
         psycopg.connect(with_limits(url), autocommit=True, prepare_threshold=None, client_encoding="UTF8")
     )
@@ -79,9 +78,9 @@ def begin(
     first: tuple[str, ...] = (),
     last: tuple[str, ...] = (),
 ) -> None:
-    """Begins a read-only transaction with its settings; it has no snapshot yet, nor any lock.
+    """Begins a read-only transaction with its settings, without a snapshot or lock yet.
 
-    In the same message go the statements that are to be run at once before and after that.
+    The statements `first` and `last` are sent in the same message, to run immediately before and after it.
     """
     found = _settings(connection.info.server_version, lock_timeout)
     each = [f"SET LOCAL {name} = {engine.text(value)}" for name, value in found.items()]
@@ -90,7 +89,7 @@ def begin(
 
 
 class TransactionCursor(psycopg.Cursor[Any]):
-    """Runs each statement in a transaction of its own, with a batch's settings."""
+    """Runs each statement in a transaction of its own, with the settings of a batch."""
 
     def execute(self, query: Any, params: Any = None, **how: Any) -> TransactionCursor:
         """Runs a statement; its rows can be fetched afterwards."""
@@ -103,7 +102,7 @@ class TransactionCursor(psycopg.Cursor[Any]):
 
 
 def bulk_target(url: str, control: psycopg.Connection) -> str:
-    """Where bulk connections go to: the very server that the control connection has reached, of several that a URL may name."""
+    """The target of bulk connections: the same server as the control connection's, if the URL names several."""
     info, parts = control.info, conninfo_to_dict(with_limits(url))
     place: dict[str, Any] = {"host": info.host, "port": info.port, "client_encoding": "UTF8"}
     if info.hostaddr:
@@ -123,13 +122,13 @@ class BulkConnection:
     """A connection that reads rows as Arrow in an exported snapshot."""
 
     def __init__(self, target: str, snapshot: str, found: dict[str, str], lock: str | None) -> None:
-        """Connects, and takes the locks that it reads under, at once or not at all.
+        """Connects, and locks the tables without waiting.
 
         Raises:
-            adbc_driver_manager.Error: the server cannot be reached, has no such snapshot, or a table is not free.
+            adbc_driver_manager.Error: the server cannot be reached, has no such snapshot, or a table cannot be locked.
         """
-        # Its driver begins the transaction: a statement of ours is prepared first and executed then, which a pool that
-        # gives sessions to transactions takes for two of these.
+        # The driver begins the transaction: a BEGIN of ours would be prepared first and executed then, which a pool in
+        # transaction mode sees as two transactions.
         self._connection: dbapi.Connection = connect_arrow(target, autocommit=False)
         try:
             self._cursor = self._connection.cursor()
@@ -146,12 +145,12 @@ class BulkConnection:
             raise
 
     def rows(self, sql: str) -> Any:
-        """The rows of a query, as an Arrow stream that is to be read before the next query."""
+        """The rows of a query, as an Arrow stream that has to be read before the next query."""
         self._cursor.execute(sql)
         return self._cursor.fetch_arrow()
 
     def is_alive(self) -> bool:
-        """Ends the transaction, and says whether the server still answers."""
+        """Ends the transaction, and returns whether the server still answers."""
         try:
             self._connection.adbc_connection.set_autocommit(True)
         except adbc_driver_manager.Error:
@@ -159,17 +158,17 @@ class BulkConnection:
         return True
 
     def close(self) -> None:
-        """Closes the connection; its transaction is over."""
+        """Ends the transaction and closes the connection."""
         with closing(self._connection), closing(self._cursor):
             self.is_alive()
 
 
 @contextmanager
 def source_errors(doing: str) -> Iterator[None]:
-    """Gives what drivers raise as an error of the source.
+    """Turns errors of the drivers into SourceError.
 
     Raises:
-        SourceError: what was being done failed.
+        SourceError: `doing` failed.
     """
     try:
         yield

@@ -1,6 +1,6 @@
-"""The source at one instant: a read-only snapshot shared by a control connection and bulk ones.
+"""The source at one instant: a read-only snapshot, shared by a control connection and bulk connections.
 
-Everything that a batch reads, it reads through one Snapshot; nothing here decides what is new.
+A batch reads everything through one Snapshot; nothing here decides what is new.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ _POSITION_SQL = """
 
 
 class Piece(NamedTuple):
-    """A part of a table: the block that it begins at, and the condition that its rows meet; None where all do."""
+    """A part of a table: its first block, and the condition that selects its rows; None for all rows."""
 
     first: int
     condition: str | None
 
 
 class Survey(NamedTuple):
-    """How many rows a table has, how many meet a condition, if these were counted, and where the first stands (its ctid)."""
+    """How many rows a table has, how many meet a condition (0 if not counted), and the first one's place, its ctid."""
 
     rows: int
     met: int
@@ -74,9 +74,9 @@ class Survey(NamedTuple):
 
 
 class Snapshot:
-    """One instant of the source. All reads see it, and the tables cannot be changed or truncated while it is open.
+    """One instant of the source. All reads see it, and the tables cannot be altered or truncated while it is open.
 
-    A table that cannot be read says so alone, as TableUnreadable; SourceError is of all of them.
+    TableUnreadable means that one table cannot be read, SourceError that none can.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Snapshot:
         self.server = server
 
     def flushed_lsn(self) -> str | None:
-        """Up to where the server's log is on disk; a standby replays nothing else."""
+        """The position up to which the server's log is on disk; a standby replays only what is."""
         if self.server.standby or self.position.lsn is None:
             return self.position.lsn
         with source_errors("asking for the position of the log"), self._asking:
@@ -119,12 +119,12 @@ class Snapshot:
 
     @contextmanager
     def stream(self, sql: str, what: str = "the source") -> Iterator[Any]:
-        """The rows of a query as an Arrow stream that DuckDB reads as `incoming`; it can be read once, while the context lasts.
+        """The rows of a query as an Arrow stream that DuckDB reads as `incoming`: once, while the context lasts.
 
         Several threads may read at once, each on a connection of its own.
         """
         with source_errors(f"reading {what}"), self._checking_out:
-            bulk = self._idle.pop() if self._idle else self._open()  # an idle batch never needs one
+            bulk = self._idle.pop() if self._idle else self._open()  # a batch without changes never needs one
         try:
             yield bulk.rows(sql)
         except (adbc_driver_manager.Error, duckdb.Error) as error:
@@ -138,7 +138,7 @@ class Snapshot:
         self._idle.append(bulk)
 
     def open_connections(self, number: int) -> None:
-        """Opens so many bulk connections, so that none has to wait behind a schema change that comes later."""
+        """Opens bulk connections in advance, so that none meets a schema change that comes later."""
         with source_errors("connecting to the source"):
             self._idle += [self._open() for _ in range(number - len(self._idle))]
 
@@ -154,7 +154,7 @@ class Snapshot:
         return self._opened[-1]
 
     def _failure(self, doing: str, error: Exception, *, of_table: bool) -> SourceError | TableUnreadable:
-        """What is raised for an error: about a table alone, as long as the snapshot can still be read."""
+        """The exception for an error: of one table, as long as the snapshot can still be read."""
         if of_table:
             with self._asking:
                 try:
@@ -168,13 +168,13 @@ class Snapshot:
         return SourceError(what, hint=next_step(error))
 
     def end(self) -> None:
-        """Ends reading: no lock is held and nothing is seen any more, so that schema changes and vacuum can go on."""
+        """Ends the snapshot and releases the locks, so that schema changes and vacuum can proceed."""
         with source_errors("ending the snapshot"), self._asking:
             self._release()
         self.close()
 
     def show_life(self) -> None:
-        """Keeps the server from taking the batch for one that was stopped half-way, whose transaction it ends."""
+        """Sends a query, so that the server does not end the transaction as idle."""
         with self._asking, suppress(psycopg.Error):
             self._control.execute("SELECT 1")
 
@@ -188,9 +188,9 @@ class Snapshot:
     def pieces(
         self, table: SourceTable, piece_bytes: int, first: int = 0, condition: str | None = None
     ) -> list[Piece]:
-        """Parts a table's rows from block `first` on into pieces of about so many bytes, one where it cannot be parted.
+        """Divides a table's rows, from block `first` on, into pieces of about `piece_bytes`; one piece if it cannot be divided.
 
-        They are ranges of the table's blocks, which PostgreSQL 14 and later reads by itself.
+        They are ranges of blocks, which PostgreSQL 14 and later can read without reading the whole table.
         """
         if not self.has_block_ranges(table):
             return [Piece(0, condition)]
@@ -199,23 +199,23 @@ class Snapshot:
         starts = list(range(first, blocks, step)) or [first]
         meets = f"({condition}) AND " if condition else ""
         ends = [f" AND ctid < '({end},0)'" for end in starts[1:]]
-        # The last has no end: blocks that have come since have no row that the snapshot sees.
+        # The last piece has no end: blocks that were added since have no rows that the snapshot sees.
         parts = zip(starts, [*ends, ""], strict=True)
         if not first and not ends:
             return [Piece(0, condition)]
         return [Piece(start, f"{meets}ctid >= '({start},0)'{end}") for start, end in parts]
 
     def file(self, table: SourceTable) -> int:
-        """PostgreSQL's number of the file that a table's rows are in; 0 where it has none."""
+        """PostgreSQL's number of the table's file (its filenode); 0 if it has none."""
         return self._sizes[table.relation][2]
 
     def size_bytes(self, table: SourceTable) -> int:
-        """How much room a table takes at the source, 0 for a view."""
+        """A table's size at the source; 0 for a view."""
         return self._sizes[table.relation][1]
 
     @cached_property
     def _sizes(self) -> dict[int, tuple[int, int, int]]:
-        """The blocks, bytes and file of each table, by its number."""
+        """The blocks, bytes and file of each table, by its OID."""
         with source_errors("measuring tables"), self._asking:
             rows = self._control.execute(_SIZES_SQL, [[table.relation for table in self.tables]]).fetchall()
         return {number: (int(blocks), int(size), int(file)) for number, blocks, size, file in rows}
@@ -223,7 +223,7 @@ class Snapshot:
     def survey(self, table: SourceTable, condition: str = "true", *, counted: bool = False) -> Survey:
         """Counts a table's rows and finds the first that meets a condition, in one pass over the table, in PostgreSQL.
 
-        `counted` says that all that meet it are counted too: for PostgreSQL, that is to look at each row twice.
+        With `counted`, the rows that meet it are counted too, for which PostgreSQL evaluates the condition twice per row.
         """
         met = f"count(*) FILTER (WHERE {condition})" if counted else "0"
         sql = f"SELECT count(*), {met}, min(CASE WHEN {condition} THEN ctid END)::text FROM {table.reference}"
@@ -231,7 +231,7 @@ class Snapshot:
         return Survey(int(row[0]), int(row[1]), row[2])
 
     def _ask(self, doing: str, sql: str) -> tuple[Any, ...]:
-        """The row of a query about one table; what goes wrong there leaves the snapshot as it is."""
+        """The row of a query about one table; its failure does not end the snapshot."""
         with self._asking:
             try:
                 answers = self._control.execute(f"SAVEPOINT asked; {sql}; RELEASE SAVEPOINT asked".encode())
@@ -247,7 +247,7 @@ class Snapshot:
         raise self._failure(doing, failed, of_table=not concerns_all(failed)) from failed
 
     def in_turn(self, tables: Iterable[SourceTable]) -> list[SourceTable]:
-        """The tables so that those which others refer to come before these, and otherwise the smaller ones first."""
+        """The tables in order: each after those that it refers to, and otherwise the smaller ones first."""
         by_number = {table.relation: table for table in tables}
         with source_errors("reading foreign keys"), self._asking:
             found = self._control.execute(_REFERENCES_SQL, [list(by_number)]).fetchall()
@@ -271,13 +271,13 @@ class Snapshot:
         return ordered
 
     def changed_since(self, previous: Position) -> str | None:
-        """The condition that all rows written since another position meet; None where no transaction has begun since."""
+        """The condition that all rows written since another position meet; None if no transaction has begun since."""
         return changed_since(
             previous, self.position, listed=self._control.info.server_version >= _HASHED_LISTS_SINCE
         )
 
     def has_block_ranges(self, table: SourceTable) -> bool:
-        """Whether a range of places in the table is read without reading the rest."""
+        """Whether PostgreSQL can read a range of the table's blocks without reading the whole table."""
         one_heap = table.has_transaction_ids and not table.partitions
         return one_heap and self._control.info.server_version >= _BLOCK_RANGES_SINCE
 
@@ -288,27 +288,27 @@ def open_snapshot(
 ) -> Iterator[Snapshot]:
     """Opens the source at the present instant.
 
-    Locks (ACCESS SHARE, as any SELECT takes) come before the snapshot: a TRUNCATE or a rewriting ALTER TABLE that
-    came between the two would otherwise show tables empty that the snapshot should show full. A table that is not free
-    within `source.lock_timeout` is left out.
+    Locks (ACCESS SHARE, as any SELECT takes) come before the snapshot: if a TRUNCATE or a rewriting ALTER TABLE came
+    between the two, tables would look empty in the snapshot. A table that cannot be locked within `source.lock_timeout` is
+    left out.
 
     Args:
         url: the PostgreSQL URL.
         source: which schema, tables and keys.
         needed: the tables that models read.
-        turn: a number that no other call may hold at the same time; it is held until the context ends. The server frees
-            it when this process ends, and when it shows no life for some minutes.
+        turn: the number of an advisory lock, which is held until the context ends. The server releases it when this
+            process ends, or when its session has been idle for some minutes.
 
     Raises:
         SourceError: the source cannot be reached or read; the same call may succeed later.
         SourceRefused: no table can be captured.
-        RunnerAtWork: another call holds the turn.
+        RunnerAtWork: another call holds the lock.
     """
     with source_errors("connecting to the source"), connect(url) as control:
         ask = f"SELECT pg_catalog.pg_try_advisory_xact_lock({turn})"
 
         def release() -> None:
-            """Ends the snapshot, and goes on holding the turn with none: both at once, so that nobody comes in between."""
+            """Ends the snapshot, and takes the advisory lock again in the same message, so that nobody gets in between."""
             if turn is None:
                 control.execute("COMMIT")
             else:
@@ -316,7 +316,7 @@ def open_snapshot(
 
         try:
             control.cursor_factory = TransactionCursor
-            server = ask_server(control)  # a standby replays on, so before the snapshot
+            server = ask_server(control)  # before the snapshot, since a standby keeps replaying
             control.cursor_factory = psycopg.Cursor
             selection = begin_locked(control, source, needed)
             if turn is not None and control.execute(ask.encode()).fetchone() != (True,):
@@ -336,12 +336,12 @@ def open_snapshot(
                 yield snapshot
         finally:
             with suppress(psycopg.Error):
-                control.execute("ROLLBACK")  # a pool throws a session away that is left in a transaction
+                control.execute("ROLLBACK")  # a pool discards a session that is left in a transaction
 
 
 @contextmanager
 def _showing_life(snapshot: Snapshot) -> Iterator[None]:
-    """Shows the server every now and then that the batch is alive."""
+    """Sends a query to the server regularly while the context lasts."""
     ended = Event()
 
     def show() -> None:
@@ -358,7 +358,7 @@ def _showing_life(snapshot: Snapshot) -> Iterator[None]:
 
 
 def describe_source(url: str, source: SourceSettings, needed: frozenset[str]) -> dict[str, TableChanges]:
-    """The tables that a batch would capture, by name, without reading any row of them."""
+    """The tables that a batch would capture, by name, without reading any rows."""
     with source_errors("connecting to the source"), connect(url) as connection:
         begin(connection, source.lock_timeout)
         selection = select_tables(connection, source, needed)

@@ -1,4 +1,4 @@
-"""One ingestion batch: read the source at one instant, write what is new, commit it by its manifest."""
+"""The ingestion stage: reads the source at one instant, writes what is new, and commits it as a batch."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ from totes.lake.workspace import Workspace
 from totes.log import logger
 
 _ATTEMPTS_MAX = 100
-# How long a call waits for another runner that has to see the source itself; others leave it to that one.
+# How long a call that needs the source itself waits for another runner; other calls return at once.
 _PATIENCE_SECONDS, _PAUSE_SECONDS = 600.0, 0.5
 _log = logger(stage="ingest")
 
 
 @dataclass(frozen=True)
 class Ingested:
-    """What a call of the stage did; `batch` is None when there was nothing new.
+    """The result of a call of the stage; `batch` is None if nothing was new.
 
-    `failure` names tables that should have been captured and could not be: the others were. `captured` is the batch up to
-    which all that the snapshot shows is in the lake. `more` says that the source holds more, for which there was no time.
+    `failure` has the tables that should have been captured and could not be; the others were. `captured` is the newest batch
+    of the lake. `more` means that the source has more, for which the time was too short.
     """
 
     batch: int | None
@@ -56,19 +56,19 @@ class Ingested:
 
 @dataclass(frozen=True)
 class Ingestion:
-    """A call of the stage: what is captured from where, and where it goes.
+    """A call of the stage: what to capture from where, and where to.
 
     Args:
         url: the source's PostgreSQL URL.
         source: which schema, tables and keys.
         store: the ingestion lake.
-        workspace: where the stage works; the batch's rows stay at hand in it.
-        needed: the tables that models read; they must be there and readable.
+        workspace: where the stage works; it hands the batch's rows off to the next stage.
+        needed: the tables that models read; it is a failure if one cannot be captured.
         compression: zstd, gzip or none.
-        inspect: is called with the snapshot when all that it shows is captured, while it is still open.
-        always: whether a batch is made also when there is nothing new, so that processing has one to work on.
-        deadline: after an eighth of its time no more rows are read; the rest is the next call's.
-        follow: decides how the batch goes on from the one before.
+        inspect: called with the snapshot once all that it shows is captured, while it is still open.
+        always: whether to commit a batch even if nothing is new, so that processing has one to work on.
+        deadline: after an eighth of the time, no more rows are read; the remaining ones are left to the next call.
+        follow: decides how the batch continues from the previous one.
     """
 
     url: str
@@ -83,14 +83,17 @@ class Ingestion:
     follow: Follow = standing
 
     def run(self) -> Ingested:
-        """Captures what was committed since the last batch, as one batch, or nothing when there is nothing.
+        """Captures what was committed since the last batch as one batch; writes none if nothing is new.
 
-        Safe to be called by any number of runners at once, and to be killed at any moment: a batch exists from the
-        instant its manifest does, and a runner that comes second starts over from the winner's batch. One that finds
-        another reading the source for the same lake leaves it to that one, and reads nothing.
+        Any number of runners may call it at once, and it may be killed at any moment: a batch exists once its manifest
+        does, and a runner that comes second starts over from the winner's batch. If another runner is reading the source for
+        the same lake, the call returns without reading.
 
         Raises:
-            SourceError, SourceRefused, StoreError, LakeDamaged: as they say.
+            SourceError: the source cannot be reached or read.
+            SourceRefused: the source, or all its tables, cannot be captured.
+            StoreError: the lake cannot be read or written.
+            LakeDamaged: an object of the lake is missing or wrong.
         """
         waiting_ends = time.monotonic() + (_PATIENCE_SECONDS if self.inspect or self.always else 0)
         for _ in range(_ATTEMPTS_MAX):
@@ -112,11 +115,11 @@ class Ingestion:
         raise BatchTaken(f"other runners were first {_ATTEMPTS_MAX} times in a row", hint="Run it again")
 
     def _attempt(self) -> Ingested | None:
-        """Captures a batch; None where another runner was first.
+        """Captures a batch; returns None if another runner committed it first.
 
         Raises:
-            RunnerAtWork: another runner reads the source for this lake.
-            SourceBusy: the batch is to begin again.
+            RunnerAtWork: another runner is reading the source for this lake.
+            SourceBusy: the batch has to start over.
         """
         journal = ingestion_journal(self.store)
         with Cache.open(self.workspace, "ingestion", journal) as cache:
@@ -129,7 +132,7 @@ class Ingestion:
             with opened as snapshot, TableReader(snapshot, self.workspace) as reader:
                 reach("ingest.opened")
                 if not cache.batch and journal.last():
-                    return None  # all would be read that another runner has captured meanwhile
+                    return None  # another runner has captured the first batch meanwhile: do not read everything again
                 previous = journal.read(cache.batch) if cache.batch else None
                 with self._capture(snapshot, reader, known, journal, previous) as capture:
                     capture.find()
@@ -167,7 +170,7 @@ class Ingestion:
     def preview(self) -> tuple[IngestionManifest, TablesLeftOut | None]:
         """The manifest of the batch that `run` would commit with `always`, and the tables that could not be captured.
 
-        The lake has a batch, and nothing is written to it.
+        The lake must have a batch. Nothing is written to it.
         """
         journal = ingestion_journal(self.store)
         with Cache.open(self.workspace, "ingestion", journal) as cache:
@@ -196,7 +199,7 @@ class Ingestion:
         *,
         dry: bool = False,
     ) -> Iterator[Capture]:
-        """The capture of the batch after the previous one, with what it reads, knows and writes."""
+        """The capture of the next batch, wired up with what it reads from, compares with and writes to."""
         follows = Standing()
         if previous:
             seen = known.looked_through()
@@ -219,21 +222,21 @@ class Ingestion:
             )
 
     def _leave(self) -> Ingested:
-        """Leaves the source to the runner that reads it; what is captured so far is what was before."""
-        _log.info("another runner is capturing the source for this lake: it is left to that one")
+        """Returns without reading the source, since another runner does; the result is the newest batch of the lake."""
+        _log.info("another runner is capturing the source for this lake; leaving it to that one")
         newest = ingestion_journal(self.store).newest()
         read_at = newest.position.read_at if newest else datetime.now(UTC)
         return Ingested(None, read_at, captured=newest.batch if newest else 0)
 
 
 def _turn(store: Store) -> int:
-    """A number for the lake by which runners take turns at the source: the same on all machines that share the lake.
+    """The number of the advisory lock with which runners take turns: the same on all machines that share the lake.
 
-    A folder is known by its place on its disk, since on another machine the same path is another folder.
+    A folder is identified by its file system and inode, since the same path on another machine is another folder.
     """
     identity = store.url
     if not identity.startswith("s3://"):
-        permissions.make_folders(Path(identity))  # a lake that was removed since it was opened begins again
+        permissions.make_folders(Path(identity))  # the folder may have been removed since the lake was opened
         identity = f"{os.statvfs(identity).f_fsid}:{Path(identity).stat().st_ino}"
     digest = hashlib.sha256(f"totes {identity}".encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
