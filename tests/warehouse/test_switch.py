@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import psycopg
 import pytest
 
+from tests import readers
 from tests.conftest import Database
 from tests.warehouse.handmade import Lake, Table
-from totes.warehouse.connection import open_warehouse
+from totes.warehouse.connection import dialect_of, duckdb_file, open_warehouse
+from totes.warehouse.ddl import OWN_SCHEMAS
 from totes.warehouse.stage import load, rebuild
 
 NINE = datetime(2024, 11, 25, 9)
@@ -27,6 +33,7 @@ ORDER = Table(
 )  # fmt: skip
 TAG = Table({"id": "INTEGER", "text": "VARCHAR"}, ("id",), [(1, "a"), (2, "b"), (3, "c")])
 FIRST = {"dim_customer": CUSTOMER, "fact_order": ORDER, "dim_tag": TAG}
+_numbers = itertools.count(1)
 
 
 def _plain(value: str | None) -> str | None:
@@ -38,15 +45,16 @@ def _plain(value: str | None) -> str | None:
 class Star:
     """A warehouse that is loaded from a lake made by hand, and others that are loaded from it at once."""
 
-    def __init__(self, lake: Lake, url: str, folder: Path, new_database: Callable[..., Database]) -> None:
+    def __init__(self, lake: Lake, url: str, folder: Path, beside: Database) -> None:
+        """Describes it; `beside` is a database for others, each in a schema of its own."""
         self.lake, self.url = lake, url
         self._folder = folder
-        self._new_database = new_database
+        self._beside = beside
 
-    def opened(self, url: str | None = None) -> Any:
+    def opened(self, url: str | None = None, schema: str = "") -> Any:
         """The warehouse, open."""
         return open_warehouse(
-            url or self.url, "", base=self._folder, memory="1GB", reads=self.lake.store.folders
+            url or self.url, schema, base=self._folder, memory="1GB", reads=self.lake.store.folders
         )
 
     def load(self, tables: dict[str, Table] | None = None) -> None:
@@ -69,42 +77,62 @@ class Star:
     def execute(self, *statements: str) -> list[tuple[Any, ...]]:
         """Runs statements, as somebody else does."""
         if self.url.startswith("duckdb"):
-            import duckdb
-
             with duckdb.connect(self.url.removeprefix("duckdb:///")) as connection:
                 return [connection.execute(statement).fetchall() for statement in statements][-1]
         return Database(self.url, "").execute(*statements)
 
-    def contents(self, url: str | None = None) -> dict[str, Any]:
+    def contents(self, url: str | None = None, schema: str = "") -> dict[str, Any]:
         """Each relation's columns by name and all of its rows."""
-        found: dict[str, Any] = {}
-        with self.opened(url) as warehouse:
-            names = warehouse.query(
-                "SELECT CAST(table_name AS VARCHAR) FROM information_schema.tables WHERE table_schema IN ('main', 'public')"
-            )[1]
-            for (name,) in names:
-                columns = sorted(column for column in warehouse.columns(name) if column != "loaded_at")
-                shown = ", ".join(f'CAST("{column}" AS VARCHAR)' for column in columns)
-                rows = warehouse.query(f'SELECT {shown} FROM "{name}"')[1]
-                found[name] = (columns, sorted((tuple(map(_plain, row)) for row in rows), key=str))
-        return found
+        return _contents(url or self.url, schema)
 
     def check(self) -> None:
         """What is there is what a replay makes, in either kind of warehouse."""
         here = self.contents()
-        for url in (
-            f"duckdb:///{self._folder}/again_{len(list(self._folder.iterdir()))}.duckdb",
-            self._new_database().url,
+        number = len(list(self._folder.iterdir()))
+        for url, schema in (
+            (f"duckdb:///{self._folder}/again_{number}.duckdb", ""),
+            (self._beside.url, f"again_{next(_numbers)}"),
         ):
-            with self.opened(url) as warehouse:
+            if schema:
+                self._beside.execute(f"CREATE SCHEMA {schema}")
+            with self.opened(url, schema) as warehouse:
                 load(self.lake.store, warehouse)
-            assert self.contents(url) == here
+            assert self.contents(url, schema) == here
+            if schema:
+                self._beside.execute(f"DROP SCHEMA {schema} CASCADE")
+
+
+def _contents(url: str, schema: str) -> dict[str, Any]:
+    """Each relation's columns by name and all of its rows as text, but for when something was loaded."""
+    found: dict[str, Any] = {}
+    with _reading(url) as query:
+        listed = query(
+            "SELECT CAST(table_name AS VARCHAR), CAST(column_name AS VARCHAR) FROM information_schema.columns"
+            f" WHERE table_schema = '{schema or OWN_SCHEMAS[dialect_of(url)]}'"
+        )
+        for name in {name for name, _ in listed}:
+            columns = sorted(column for table, column in listed if table == name and column != "loaded_at")
+            shown = ", ".join(f'CAST("{column}" AS VARCHAR)' for column in columns)
+            rows = query(f'SELECT {shown} FROM {f"{schema}." if schema else ""}"{name}"')
+            found[name] = (columns, sorted((tuple(map(_plain, row)) for row in rows), key=str))
+    return found
+
+
+@contextmanager
+def _reading(url: str) -> Iterator[Callable[[str], list[tuple[Any, ...]]]]:
+    """Gives what runs a query in a warehouse, as somebody else does."""
+    if dialect_of(url) == "duckdb":
+        with readers.attached(duckdb_file(url, Path())) as file:
+            yield lambda sql: file.execute(sql).fetchall()
+    else:
+        with psycopg.connect(url) as session:
+            yield lambda sql: session.execute(sql.encode()).fetchall()
 
 
 @pytest.fixture
-def star(warehouse_url: str, tmp_path: Path, new_database: Callable[..., Database]) -> Star:
+def star(warehouse_url: str, tmp_path: Path, beside: Database) -> Star:
     """A warehouse with a first batch."""
-    made = Star(Lake(tmp_path), warehouse_url, tmp_path, new_database)
+    made = Star(Lake(tmp_path), warehouse_url, tmp_path, beside)
     made.load(FIRST)
     return made
 

@@ -31,9 +31,9 @@ CHANGED = quiet(
 
 
 @pytest.fixture
-def star(warehouse_url: str, tmp_path: Path, new_database: Callable[..., Database]) -> Star:
+def star(warehouse_url: str, tmp_path: Path, beside: Database) -> Star:
     """A warehouse with a first batch, and a batch to come that changes all of it."""
-    made = Star(Lake(tmp_path), warehouse_url, tmp_path, new_database)
+    made = Star(Lake(tmp_path), warehouse_url, tmp_path, beside)
     made.load(FIRST | {"dim_gone": TAG})
     made.lake.add(CHANGED)
     return made
