@@ -27,7 +27,7 @@ from aiosmtpd.smtp import AuthResult
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
-from tests import processes
+from tests import processes, readers
 from tests.databases import (  # noqa: F401  fixtures
     ORDERS,
     Database,
@@ -44,6 +44,7 @@ from totes import engine, log, redaction
 from totes.config import Settings
 from totes.lake.journal import processed_journal
 from totes.pipeline import Pipeline
+from totes.warehouse.connection import dialect_of, duckdb_file
 
 # A disk in memory, where there is one, takes a third of the time to make and remove a database, each of 8 MB; and nothing
 # waits there for the forty times that a cycle has the disk store what it wrote.
@@ -329,6 +330,9 @@ def processed_rows(pipeline: Pipeline, columns: str = "*") -> dict[str, list[tup
 
 def rows_of(pipeline: Pipeline, sql: str) -> list[tuple[Any, ...]]:
     """The rows of a query over the pipeline's warehouse."""
+    url = pipeline.settings.warehouse_url()
+    if dialect_of(url) == "duckdb" and (file := duckdb_file(url, pipeline.settings.base)).exists():
+        return readers.rows(file, sql)
     with pipeline.warehouse() as warehouse:
         return warehouse.query(sql)[1]
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import rows_of, run_cleanly
 from tests.drift.shop import Shop, named
+from tests.spread import in_sweep
 from totes.errors import ModelFailed
 
 # Changes that come one after the other, a batch after each, and another one after the last or, in the sweep, after each.
@@ -88,18 +89,18 @@ def test_what_models_can_live_with_goes_through(
     ("breaking", "message", "mending"),
     [
         (("ALTER TABLE customer DROP COLUMN city",), "no column city", ("ALTER TABLE customer ADD COLUMN city text",)),
-        (("ALTER TABLE customer RENAME city TO town",), "no column city", ("ALTER TABLE customer RENAME town TO city",)),
+        in_sweep(("ALTER TABLE customer RENAME city TO town",), "no column city", ("ALTER TABLE customer RENAME town TO city",)),
         (
             ("ALTER TABLE purchase ALTER amount TYPE bool USING amount > 10",),
             "amount is declared DECIMAL",
             ("ALTER TABLE purchase ALTER amount TYPE numeric(8, 2) USING amount::int",),
         ),
-        (
+        in_sweep(
             ("CREATE SCHEMA elsewhere", "ALTER TABLE customer SET SCHEMA elsewhere"),
             r"dim_customer.*the table customer was not captured",
             ("ALTER TABLE elsewhere.customer SET SCHEMA public",),
         ),
-        (
+        in_sweep(
             ("ALTER TABLE customer RENAME TO client",),
             r"dim_customer.*the table customer was not captured.*the source has no table public\.customer",
             ("ALTER TABLE client RENAME TO customer",),

@@ -10,6 +10,7 @@ import pytest
 
 from tests.conftest import Database, rows_of
 from tests.evolution.test_rebuild import CUSTOMERS, DATES, DIM_REGION, SALES, Shop
+from tests.spread import KINDS, in_sweep
 from totes.monitoring.plan import plan
 from totes.monitoring.verification import verify
 from totes.pipeline import Pipeline
@@ -31,16 +32,17 @@ def tables_of(pipeline: Pipeline) -> dict[str, set[tuple[Any, ...]]]:
 
 
 @pytest.mark.parametrize(
-    ("warehouse_url", "seed"),
+    ("warehouse_url", "seed", "steps"),
     [
-        ("duckdb", 1),
-        ("postgresql", 2),
-        *(pytest.param(kind, seed, marks=pytest.mark.sweep) for kind in ("duckdb", "postgresql") for seed in range(3, 8)),
+        ("duckdb", 1, 2),
+        ("postgresql", 2, 2),
+        *(in_sweep(kind, seed, 4) for kind in KINDS for seed in range(1, 8)),
     ],
     indirect=["warehouse_url"],
 )  # fmt: skip
 def test_changed_models_are_loaded_as_a_fresh_project_would_load_them(
     seed: int,
+    steps: int,
     database: Database,
     warehouse_url: str,
     make_pipeline: Callable[..., Pipeline],
@@ -60,7 +62,7 @@ def test_changed_models_are_loaded_as_a_fresh_project_would_load_them(
         url = f"duckdb:///{fresh}.duckdb" if fresh else warehouse_url
         return make_pipeline(database.url, url, project=write_project(models), lake=lake)
 
-    for step in range(4):
+    for step in range(steps):
         state = [choose.randrange(len(states)) for states in (CUSTOMERS, DATES, SALES)]
         pipeline = pipeline_with(state)
         if step % 2:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from totes import engine
+from totes import engine, scratch
 from totes.lake.journal import processed_journal
 from totes.lake.layout import new_object_path
 from totes.lake.manifest import ModelChanges, OutputColumn, ProcessedManifest, StoredObject
@@ -80,6 +80,11 @@ class Table:
         return {"is_deleted": "BOOLEAN"} if self.soft else {}
 
 
+@functools.cache
+def _engine() -> engine.Engine:
+    return engine.connect(None, memory="1GB")
+
+
 class Lake:
     """A processed lake to which batches are added."""
 
@@ -120,20 +125,20 @@ class Lake:
         return changes.model_copy(update={"table_sha256": model.table_sha256()})
 
     def _write(
-        self, folder: str, batch: int, columns: list[tuple[str, str]], rows: Sequence[tuple[Any, ...]] | str
+        self, place: str, batch: int, columns: list[tuple[str, str]], rows: Sequence[tuple[Any, ...]] | str
     ) -> tuple[StoredObject, ...]:
         if not rows:
             return ()
-        with tempfile.TemporaryDirectory() as scratch:
-            connection = engine.connect(None, memory="1GB", reads=(Path(scratch),))
+        connection = _engine()
+        with scratch.temporary_folder() as folder:
             typed = ", ".join(f"{engine.name(name)} {kind}" for name, kind in columns)
-            connection.execute(f"CREATE TABLE rows ({typed})")
+            connection.execute(f"CREATE OR REPLACE TABLE rows ({typed})")
             if isinstance(rows, str):
                 connection.execute(f"INSERT INTO rows {rows}")
             else:
                 places = ", ".join("?" * len(columns))
                 connection.executemany(f"INSERT INTO rows VALUES ({places})", [list(row) for row in rows])
             count = engine.scalar(connection, "SELECT count(*) FROM rows")
-            connection.execute(f"COPY rows TO {engine.text(f'{scratch}/rows.parquet')} (FORMAT parquet)")
-            path = new_object_path(folder, batch=batch, part=1, read_at=BEGAN, ending="parquet")
-            return (self.store.put_file(path, Path(scratch) / "rows.parquet", int(count)),)
+            connection.execute(f"COPY rows TO {engine.text(f'{folder}/rows.parquet')} (FORMAT parquet)")
+            path = new_object_path(place, batch=batch, part=1, read_at=BEGAN, ending="parquet")
+            return (self.store.put_file(path, folder / "rows.parquet", int(count)),)

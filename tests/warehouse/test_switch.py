@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import psycopg
 import pytest
 
+from tests import readers
 from tests.conftest import Database
+from tests.spread import diagonal, over_kinds
 from tests.warehouse.handmade import Lake, Table
-from totes.warehouse.connection import open_warehouse
+from totes.warehouse.connection import dialect_of, duckdb_file, open_warehouse
+from totes.warehouse.ddl import OWN_SCHEMAS
 from totes.warehouse.stage import load, rebuild
 
 NINE = datetime(2024, 11, 25, 9)
@@ -27,6 +34,10 @@ ORDER = Table(
 )  # fmt: skip
 TAG = Table({"id": "INTEGER", "text": "VARCHAR"}, ("id",), [(1, "a"), (2, "b"), (3, "c")])
 FIRST = {"dim_customer": CUSTOMER, "fact_order": ORDER, "dim_tag": TAG}
+_ROWS_SHOWN_MAX = (
+    1000  # of a larger table a digest is compared; it has no numbers that are shown in two ways, nor NULL
+)
+_numbers = itertools.count(1)
 
 
 def _plain(value: str | None) -> str | None:
@@ -38,15 +49,16 @@ def _plain(value: str | None) -> str | None:
 class Star:
     """A warehouse that is loaded from a lake made by hand, and others that are loaded from it at once."""
 
-    def __init__(self, lake: Lake, url: str, folder: Path, new_database: Callable[..., Database]) -> None:
+    def __init__(self, lake: Lake, url: str, folder: Path, beside: Database) -> None:
+        """Describes it; `beside` is a database for others, each in a schema of its own."""
         self.lake, self.url = lake, url
         self._folder = folder
-        self._new_database = new_database
+        self._beside = beside
 
-    def opened(self, url: str | None = None) -> Any:
+    def opened(self, url: str | None = None, schema: str = "") -> Any:
         """The warehouse, open."""
         return open_warehouse(
-            url or self.url, "", base=self._folder, memory="1GB", reads=self.lake.store.folders
+            url or self.url, schema, base=self._folder, memory="1GB", reads=self.lake.store.folders
         )
 
     def load(self, tables: dict[str, Table] | None = None) -> None:
@@ -69,42 +81,70 @@ class Star:
     def execute(self, *statements: str) -> list[tuple[Any, ...]]:
         """Runs statements, as somebody else does."""
         if self.url.startswith("duckdb"):
-            import duckdb
-
             with duckdb.connect(self.url.removeprefix("duckdb:///")) as connection:
                 return [connection.execute(statement).fetchall() for statement in statements][-1]
         return Database(self.url, "").execute(*statements)
 
-    def contents(self, url: str | None = None) -> dict[str, Any]:
+    def contents(self, url: str | None = None, schema: str = "") -> dict[str, Any]:
         """Each relation's columns by name and all of its rows."""
-        found: dict[str, Any] = {}
-        with self.opened(url) as warehouse:
-            names = warehouse.query(
-                "SELECT CAST(table_name AS VARCHAR) FROM information_schema.tables WHERE table_schema IN ('main', 'public')"
-            )[1]
-            for (name,) in names:
-                columns = sorted(column for column in warehouse.columns(name) if column != "loaded_at")
-                shown = ", ".join(f'CAST("{column}" AS VARCHAR)' for column in columns)
-                rows = warehouse.query(f'SELECT {shown} FROM "{name}"')[1]
-                found[name] = (columns, sorted((tuple(map(_plain, row)) for row in rows), key=str))
-        return found
+        return _contents(url or self.url, schema)
 
     def check(self) -> None:
         """What is there is what a replay makes, in either kind of warehouse."""
         here = self.contents()
-        for url in (
-            f"duckdb:///{self._folder}/again_{len(list(self._folder.iterdir()))}.duckdb",
-            self._new_database().url,
+        number = len(list(self._folder.iterdir()))
+        for url, schema in (
+            (f"duckdb:///{self._folder}/again_{number}.duckdb", ""),
+            (self._beside.url, f"again_{next(_numbers)}"),
         ):
-            with self.opened(url) as warehouse:
+            if schema:
+                self._beside.execute(f"CREATE SCHEMA {schema}")
+            with self.opened(url, schema) as warehouse:
                 load(self.lake.store, warehouse)
-            assert self.contents(url) == here
+            assert self.contents(url, schema) == here
+            if schema:
+                self._beside.execute(f"DROP SCHEMA {schema} CASCADE")
+
+
+def _contents(url: str, schema: str) -> dict[str, Any]:
+    """Each relation's columns by name and all of its rows as text, but for when something was loaded."""
+    found: dict[str, Any] = {}
+    with _reading(url) as query:
+        listed = query(
+            "SELECT CAST(table_name AS VARCHAR), CAST(column_name AS VARCHAR) FROM information_schema.columns"
+            f" WHERE table_schema = '{schema or OWN_SCHEMAS[dialect_of(url)]}'"
+        )
+        for name in {name for name, _ in listed}:
+            columns = sorted(column for table, column in listed if table == name and column != "loaded_at")
+            shown = ", ".join(f'CAST("{column}" AS VARCHAR)' for column in columns)
+            relation = f'{f"{schema}." if schema else ""}"{name}"'
+            [(number,)] = query(f"SELECT count(*) FROM {relation}")
+            if number > _ROWS_SHOWN_MAX:
+                [(digest,)] = query(
+                    f"SELECT md5(string_agg(line, ',' ORDER BY line)) FROM (SELECT concat_ws('|', {shown}) AS line FROM {relation}) AS lines"
+                )
+                found[name] = (columns, [(number, digest)])
+                continue
+            rows = query(f"SELECT {shown} FROM {relation}")
+            found[name] = (columns, sorted((tuple(map(_plain, row)) for row in rows), key=str))
+    return found
+
+
+@contextmanager
+def _reading(url: str) -> Iterator[Callable[[str], list[tuple[Any, ...]]]]:
+    """Gives what runs a query in a warehouse, as somebody else does."""
+    if dialect_of(url) == "duckdb":
+        with readers.attached(duckdb_file(url, Path())) as file:
+            yield lambda sql: file.execute(sql).fetchall()
+    else:
+        with psycopg.connect(url) as session:
+            yield lambda sql: session.execute(sql.encode()).fetchall()
 
 
 @pytest.fixture
-def star(warehouse_url: str, tmp_path: Path, new_database: Callable[..., Database]) -> Star:
+def star(warehouse_url: str, tmp_path: Path, beside: Database) -> Star:
     """A warehouse with a first batch."""
-    made = Star(Lake(tmp_path), warehouse_url, tmp_path, new_database)
+    made = Star(Lake(tmp_path), warehouse_url, tmp_path, beside)
     made.load(FIRST)
     return made
 
@@ -119,23 +159,30 @@ def test_the_first_batch_is_there(star: Star) -> None:
     star.check()
 
 
-@pytest.mark.parametrize("changed", [
-    pytest.param({"columns": CUSTOMER.columns | {"age": "INTEGER NOT NULL"}, "rows": [(1, "Ada", "Hull", 30, False), (2, "Bo", "York", 40, False)]}, id="added"),
-    pytest.param({"columns": {"id": "INTEGER", "city": "VARCHAR"}, "rows": [(1, "Hull", False), (2, "York", False)]}, id="dropped"),
-    pytest.param({"columns": {"id": "INTEGER", "name": "VARCHAR NOT NULL", "town": "VARCHAR"}, "renamed": {"town": "city"},
-                  "rows": [(1, "Ada", "Hull", False), (2, "Bo", "Leeds", True)]}, id="renamed"),
-    pytest.param({"columns": {"id": "INTEGER", "name": "VARCHAR", "city": "VARCHAR NOT NULL"}, "renamed": {"name": "city", "city": "name"},
-                  "rows": [(1, "Hull", "Ada", False), (2, "York", "Bo", False)]}, id="exchanged"),
-    pytest.param({"columns": {"id": "INTEGER", "name": "VARCHAR", "city": "VARCHAR", "town": "VARCHAR"}, "renamed": {"town": "city"},
-                  "rows": [(1, "Ada", "new", "Hull", False), (2, "Bo", None, "York", False)]}, id="renamed and added anew"),
-    pytest.param({"columns": {"id": "INTEGER", "city": "VARCHAR"}, "renamed": {"city": "name"},
-                  "rows": [(1, "Ada", False), (2, "Bo", False)]}, id="renamed over one that goes"),
-    pytest.param({"columns": CUSTOMER.columns | {"id": "BIGINT"}, "rows": [(1, "Ada", "Hull", False), (2**40, "Bo", "York", False)]}, id="wider key"),
-    pytest.param({"columns": CUSTOMER.columns | {"city": "INTEGER"}, "rows": [(1, "Ada", 5, False), (2, "Bo", None, False)]}, id="another type"),
-    pytest.param({"columns": CUSTOMER.columns | {"city": "VARCHAR(4)"}, "rows": [(1, "Ada", "Hull", False), (2, "Bo", "Yo", False)]}, id="narrower"),
-    pytest.param({"columns": CUSTOMER.columns | {"name": "INTEGER NOT NULL"}, "rows": [(1, 5, "Hull", False), (2, 6, None, True)]}, id="another type not null"),
-    pytest.param({"rows": [(1, "Ada", "Hull", False), (3, "Cy", "Bath", False)]}, id="other rows"),
-])  # fmt: skip
+LATEST: dict[str, dict[str, Any]] = {
+    "added": {"columns": CUSTOMER.columns | {"age": "INTEGER NOT NULL"}, "rows": [(1, "Ada", "Hull", 30, False), (2, "Bo", "York", 40, False)]},
+    "dropped": {"columns": {"id": "INTEGER", "city": "VARCHAR"}, "rows": [(1, "Hull", False), (2, "York", False)]},
+    "renamed": {"columns": {"id": "INTEGER", "name": "VARCHAR NOT NULL", "town": "VARCHAR"}, "renamed": {"town": "city"},
+                  "rows": [(1, "Ada", "Hull", False), (2, "Bo", "Leeds", True)]},
+    "exchanged": {"columns": {"id": "INTEGER", "name": "VARCHAR", "city": "VARCHAR NOT NULL"}, "renamed": {"name": "city", "city": "name"},
+                  "rows": [(1, "Hull", "Ada", False), (2, "York", "Bo", False)]},
+    "renamed and added anew": {"columns": {"id": "INTEGER", "name": "VARCHAR", "city": "VARCHAR", "town": "VARCHAR"}, "renamed": {"town": "city"},
+                  "rows": [(1, "Ada", "new", "Hull", False), (2, "Bo", None, "York", False)]},
+    "renamed over one that goes": {"columns": {"id": "INTEGER", "city": "VARCHAR"}, "renamed": {"city": "name"},
+                  "rows": [(1, "Ada", False), (2, "Bo", False)]},
+    "wider key": {"columns": CUSTOMER.columns | {"id": "BIGINT"}, "rows": [(1, "Ada", "Hull", False), (2**40, "Bo", "York", False)]},
+    "another type": {"columns": CUSTOMER.columns | {"city": "INTEGER"}, "rows": [(1, "Ada", 5, False), (2, "Bo", None, False)]},
+    "narrower": {"columns": CUSTOMER.columns | {"city": "VARCHAR(4)"}, "rows": [(1, "Ada", "Hull", False), (2, "Bo", "Yo", False)]},
+    "another type not null": {"columns": CUSTOMER.columns | {"name": "INTEGER NOT NULL"}, "rows": [(1, 5, "Hull", False), (2, 6, None, True)]},
+    "other rows": {"rows": [(1, "Ada", "Hull", False), (3, "Cy", "Bath", False)]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("warehouse_url", "changed"),
+    over_kinds(LATEST, both={"added", "renamed", "wider key", "other rows"}),
+    indirect=["warehouse_url"],
+)
 def test_a_table_with_one_row_a_key_becomes_what_it_is_declared_to_be(
     star: Star, changed: dict[str, Any]
 ) -> None:
@@ -152,19 +199,26 @@ def test_a_table_with_one_row_a_key_becomes_what_it_is_declared_to_be(
     star.check()
 
 
-@pytest.mark.parametrize("changed", [
-    pytest.param({"columns": ORDER.columns | {"note": "VARCHAR"}, "rows": [
-        (1, 7, 1, "1.50", "x", NINE, False, 1), (3, 7, 1, "1.75", "y", TEN, False, 2), (2, 8, 2, "2.50", "z", NINE, False, 1)]}, id="added"),
-    pytest.param({"rows": [(1, 7, 1, "1.50", NINE, False, 1), (4, 7, 1, "9", TEN, False, 2), (5, 7, 1, "8", ELEVEN, True, 2)]}, id="other versions"),
-    pytest.param({"columns": ORDER.columns | {"price": "NUMERIC"}, "rows": [(1, 7, 1, "1.50", NINE, False, 1), (2, 8, 2, "2.123", NINE, False, 1)]}, id="unbounded"),
-    pytest.param({"columns": {"record": "BIGINT", "id": "INTEGER NOT NULL", "price": "DOUBLE"}, "rows": [
-        (1, 7, 1.5, NINE, False, 1), (2, 8, 2.5, NINE, False, 1)]}, id="a reference goes"),
-    pytest.param({"columns": {"number": "BIGINT", "id": "INTEGER NOT NULL", "buyer": "INTEGER REFERENCES dim_customer", "price": "DECIMAL(10, 2)"},
+VERSIONED: dict[str, dict[str, Any]] = {
+    "added": {"columns": ORDER.columns | {"note": "VARCHAR"}, "rows": [
+        (1, 7, 1, "1.50", "x", NINE, False, 1), (3, 7, 1, "1.75", "y", TEN, False, 2), (2, 8, 2, "2.50", "z", NINE, False, 1)]},
+    "other versions": {"rows": [(1, 7, 1, "1.50", NINE, False, 1), (4, 7, 1, "9", TEN, False, 2), (5, 7, 1, "8", ELEVEN, True, 2)]},
+    "unbounded": {"columns": ORDER.columns | {"price": "NUMERIC"}, "rows": [(1, 7, 1, "1.50", NINE, False, 1), (2, 8, 2, "2.123", NINE, False, 1)]},
+    "a reference goes": {"columns": {"record": "BIGINT", "id": "INTEGER NOT NULL", "price": "DOUBLE"}, "rows": [
+        (1, 7, 1.5, NINE, False, 1), (2, 8, 2.5, NINE, False, 1)]},
+    "surrogate and reference renamed": {"columns": {"number": "BIGINT", "id": "INTEGER NOT NULL", "buyer": "INTEGER REFERENCES dim_customer", "price": "DECIMAL(10, 2)"},
                   "renamed": {"number": "record", "buyer": "customer"}, "surrogate": "number",
-                  "rows": [(1, 7, 1, "1.50", NINE, False, 1), (2, 8, 2, "2.50", NINE, False, 1)]}, id="surrogate and reference renamed"),
-    pytest.param({"columns": ORDER.columns | {"tag": "INTEGER NOT NULL"}, "key": ("tag",),
-                  "rows": [(3, 7, 1, "1.50", 70, NINE, False, 1), (4, 8, 2, "2.50", 80, NINE, False, 1)]}, id="another key"),
-])  # fmt: skip
+                  "rows": [(1, 7, 1, "1.50", NINE, False, 1), (2, 8, 2, "2.50", NINE, False, 1)]},
+    "another key": {"columns": ORDER.columns | {"tag": "INTEGER NOT NULL"}, "key": ("tag",),
+                  "rows": [(3, 7, 1, "1.50", 70, NINE, False, 1), (4, 8, 2, "2.50", 80, NINE, False, 1)]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("warehouse_url", "changed"),
+    over_kinds(VERSIONED, both={"other versions", "another key"}),
+    indirect=["warehouse_url"],
+)
 def test_a_table_that_keeps_versions_becomes_what_it_is_declared_to_be(
     star: Star, changed: dict[str, Any]
 ) -> None:
@@ -252,11 +306,13 @@ def test_a_new_table_has_a_past(star: Star) -> None:
     star.check()
 
 
-@pytest.mark.parametrize("table", ["dim_customer", "fact_order", "dim_tag"])
-@pytest.mark.parametrize("damage", [
+DAMAGES = [
     "", "DROP VIEW {table}_current; DROP TABLE {table}{cascade}", "DELETE FROM {table} WHERE id IN (1, 8)",
     "UPDATE {table} SET {column} = NULL", "DROP VIEW {table}_current; ALTER TABLE {table} DROP COLUMN {column}",
-])  # fmt: skip
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("damage", "table"), diagonal(DAMAGES, ["dim_customer", "fact_order", "dim_tag"]))
 def test_one_table_is_made_again_out_of_the_lake(star: Star, table: str, damage: str) -> None:
     star.load(quiet(dim_tag=TAG.having((2, "B"), removed=[(1,)]), dim_customer=CUSTOMER.having((3, "Cy", None, True)),
                     fact_order=ORDER.having((3, 7, 2, "3", TEN, False, 2))))  # fmt: skip

@@ -45,9 +45,9 @@ def warehouse_url(new_database: Callable[..., Database]) -> str:
 
 
 @pytest.fixture
-def star(warehouse_url: str, tmp_path: Path, new_database: Callable[..., Database]) -> Star:
+def star(warehouse_url: str, tmp_path: Path, beside: Database) -> Star:
     """A warehouse with a first batch."""
-    made = Star(Lake(tmp_path), warehouse_url, tmp_path, new_database)
+    made = Star(Lake(tmp_path), warehouse_url, tmp_path, beside)
     made.load(FIRST)
     return made
 
