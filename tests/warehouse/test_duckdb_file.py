@@ -1,22 +1,24 @@
-"""A DuckDB file is one process's to write: who only reads it shares it, waits for nobody, and keeps nobody waiting but a load."""
+"""Who reads a DuckDB file never waits for a load, nor a load for a reader; one program at a time may write it."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from tests.conftest import Command, Database, run_cleanly
 from tests.contracts.shop import MODELS, SCHEMA
 from totes.pipeline import Pipeline
-from totes.warehouse import duckdb_file
+from totes.warehouse import duckdb_file, duckdb_shadow
 
 READS = (
     ("status", "--json"),
@@ -133,16 +135,127 @@ def test_what_a_killed_load_committed_is_read(
     assert json.loads(run("status", "--json").out)["stages"]["load"]["batch"] == 1
 
 
-def test_a_load_waits_a_while_for_a_reader(
+def rows_seen(file: Path) -> list[tuple[Any, ...]]:
+    with closing(duckdb.connect(file, read_only=True)) as connection:
+        return connection.execute("SELECT city FROM dim_customer_current ORDER BY 1").fetchall()
+
+
+def test_a_reader_that_never_lets_go_sees_its_batch_and_who_opens_the_file_later_the_newest(
+    pipeline: Pipeline, database: Database, tmp_path: Path
+) -> None:
+    run_cleanly(pipeline)
+    file, seen = tmp_path / "warehouse.duckdb", []
+    with ExitStack() as readers:
+        for number in range(4):
+            reader = readers.enter_context(reading(file))
+            seen.append((reader, reader()))
+            database.execute(f"UPDATE customer SET city = 'Bath {number}'")
+            run_cleanly(pipeline)
+        for reader, then in seen:
+            assert reader() == then
+        assert len({str(then) for _, then in seen}) == 4
+    assert ("Bath 3",) in rows_seen(file)
+
+
+def test_a_file_can_be_opened_to_read_at_every_step_of_a_load(
     pipeline: Pipeline, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_cleanly(pipeline)
+    file, seen = tmp_path / "warehouse.duckdb", []
+    for module in (duckdb_file, duckdb_shadow):
+        monkeypatch.setattr(module, "reach", lambda point: seen.append((point, read_elsewhere(file))))
+    before = read_elsewhere(file)
     database.execute("UPDATE customer SET city = 'Bath'")
-    patience = duckdb_file._PATIENCE_SECONDS
-    assert patience[True] < patience[False] <= 15
-    monkeypatch.setattr(duckdb_file, "_PATIENCE_SECONDS", {False: 0.2, True: 0.2})
-    with opened(tmp_path / "warehouse.duckdb", read_only=True) as holder:
-        error = pipeline.run().failures["load"]
-        assert error.retryable
-        assert f"process {holder}" in error.what
+    run_cleanly(pipeline)
+    after = read_elsewhere(file)
+    assert [rows for _, rows in seen] == [before] * (len(seen) - 1) + [after]
+    assert [point for point, _ in seen][-2:] == ["duckdb.shadow.linked", "duckdb.shadow.published"]
+    assert before != after
+
+
+def test_what_others_write_into_the_file_stays(
+    pipeline: Pipeline, database: Database, tmp_path: Path
+) -> None:
+    run_cleanly(pipeline)
+    file = tmp_path / "warehouse.duckdb"
+    for number in range(3):
+        with closing(duckdb.connect(file)) as connection:
+            connection.execute(f"CREATE TABLE theirs_{number} AS SELECT {number} AS n")
+        file.chmod(0o640)
+        for again in range(2):
+            database.execute(f"UPDATE customer SET city = 'Bath {number} {again}'")
+            run_cleanly(pipeline)
+    assert file.stat().st_mode & 0o777 == 0o640
+    with closing(duckdb.connect(file, read_only=True)) as connection:
+        for number in range(3):
+            assert connection.execute(f"FROM theirs_{number}").fetchall() == [(number,)]
+    run_cleanly(pipeline)
+
+
+def test_a_program_that_writes_the_file_during_a_load_loses_nothing(
+    pipeline: Pipeline, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_cleanly(pipeline)
+    file = tmp_path / "warehouse.duckdb"
+
+    def write(point: str) -> None:
+        if point == "duckdb.commit.before":
+            script = "import duckdb, sys; duckdb.connect(sys.argv[1]).execute('CREATE TABLE theirs AS SELECT 1 AS n')"
+            subprocess.run([sys.executable, "-c", script, str(file)], check=True)
+
+    database.execute("UPDATE customer SET city = 'Bath'")
+    monkeypatch.setattr(duckdb_file, "reach", write)
+    error = pipeline.run().failures["load"]
+    assert error.retryable
+    assert "wrote" in error.what
+    monkeypatch.undo()
     assert run_cleanly(pipeline).loaded.batches == {2: {"dim_customer": 2}}
+    with closing(duckdb.connect(file, read_only=True)) as connection:
+        assert connection.execute("FROM theirs").fetchall() == [(1,)]
+
+
+def test_a_shadow_of_another_file_is_not_used(pipeline: Pipeline, database: Database, tmp_path: Path) -> None:
+    """A warehouse that was put back or removed is the one that counts."""
+    run_cleanly(pipeline)
+    file, old = tmp_path / "warehouse.duckdb", tmp_path / "old.duckdb"
+    shutil.copyfile(file, old)
+    for number in range(3):
+        database.execute(f"UPDATE customer SET city = 'Bath {number}'")
+        run_cleanly(pipeline)
+    newest = rows_seen(file)
+    shutil.copyfile(old, file)
+    assert sorted(run_cleanly(pipeline).loaded.batches) == [2, 3, 4]
+    assert rows_seen(file) == newest
+    file.unlink()
+    assert sorted(run_cleanly(pipeline).loaded.batches) == [1, 2, 3, 4]
+    assert rows_seen(file) == newest
+
+
+@contextmanager
+def reading(file: Path) -> Iterator[Callable[[], list[list[Any]]]]:
+    """Another process has a file open to read as long as the context lasts, and gives what it sees of customers."""
+    script = (
+        "import duckdb, json, sys; c = duckdb.connect(sys.argv[1], read_only=True)\n"
+        "for line in sys.stdin: print(json.dumps(c.execute('SELECT city FROM dim_customer_current ORDER BY 1').fetchall()),"
+        " flush=True)"
+    )
+    command = [sys.executable, "-c", script, str(file)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        requests, answers = process.stdin, process.stdout
+
+        def ask() -> list[list[Any]]:
+            requests.write("\n")
+            requests.flush()
+            answer: list[list[Any]] = json.loads(answers.readline())
+            return answer
+
+        ask()
+        yield ask
+        requests.close()
+
+
+def read_elsewhere(file: Path) -> list[list[Any]]:
+    with reading(file) as ask:
+        return ask()

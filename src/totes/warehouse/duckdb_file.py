@@ -1,11 +1,9 @@
-"""The warehouse in a DuckDB file, which one process at a time may write."""
+"""The warehouse in a DuckDB file. What is loaded is written in a shadow of it, so nobody who reads it waits or is waited for."""
 
 from __future__ import annotations
 
-import re
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,21 +20,12 @@ from totes.star.declaration import LEDGER, MADE, OUTDATED
 from totes.warehouse import ddl
 from totes.warehouse.adapter import LoadedBatch, newest_batch
 from totes.warehouse.copies import take_in
+from totes.warehouse.duckdb_writer import Writer, connect_to_read
 from totes.warehouse.inspection import Inspection
 from totes.warehouse.table import BatchLoad, TableLoad, WarehouseTable
 
 SCHEMA = ddl.OWN_SCHEMAS["duckdb"]
 _FORMER = "~former"  # the name that a table has while another takes its place
-# How long a file that another process has open is waited for, to write and to read.
-_PATIENCE_SECONDS = {False: 10.0, True: 2.0}
-_HOLDER = re.compile(r"lock is held in (.+?) \(PID (\d+)\)")
-_IN_USE = {
-    False: "Close the program that has it open; the next load takes up what is missing",
-    True: "Ask again when that has ended: it writes, which one process can do at a time",
-}
-_LOCK_RETRY_SECONDS = 0.1
-# A file that another process is just making is no DuckDB file yet.
-_MAKING_PATIENCE_SECONDS = 1.0
 # Of the types whose values may be equal and not the same (a month and 30 days, 0 and -0) one that is neither.
 _OTHER_VALUES = {"INTERVAL": "INTERVAL '1 microsecond'", "FLOAT": "1", "DOUBLE": "1"}
 
@@ -46,9 +35,24 @@ class DuckDBWarehouse:
 
     dialect: ddl.Dialect = "duckdb"
 
-    def __init__(self, connection: engine.Engine, schema: str) -> None:
+    def __init__(self, connection: engine.Engine, schema: str, writer: Writer | None = None) -> None:
         self._engine = connection
         self._schema = schema
+        self._writer = writer
+
+    def begin(self) -> LoadedBatch | None:
+        """See Warehouse."""
+        self._prepare(catches_up=True)
+        return self.newest()
+
+    def _prepare(self, *, catches_up: bool = False) -> None:
+        """Goes over to the shadow, if it is not in use yet."""
+        if self._writer:
+            self._engine = self._writer.open(self._engine, self._schema, catches_up=catches_up)
+
+    def _wrote(self) -> None:
+        if self._writer:
+            self._writer.wrote()
 
     def newest(self) -> LoadedBatch | None:
         """See Warehouse."""
@@ -66,12 +70,17 @@ class DuckDBWarehouse:
         with _warehouse_errors("looking at the warehouse's tables"):
             found = Inspection.of(self.rows, self._schema, self.dialect)
             found.refuse_losses(self.rows, loaded, surrogates)
-            for statement in found.missing_views(loaded):
+            missing = found.missing_views(loaded)
+            if missing:
+                self._prepare()
+            for statement in missing:
                 self._engine.execute(statement)
+                self._wrote()
 
     def load(self, tables: tuple[WarehouseTable, ...], batch: BatchLoad) -> bool:
         """See Warehouse."""
         with _warehouse_errors(f"loading batch {batch.batch}"):
+            self._prepare()
             self._engine.execute("BEGIN")
             try:
                 found = Inspection.of(self.rows, self._schema, self.dialect)
@@ -113,6 +122,7 @@ class DuckDBWarehouse:
                 )
                 reach("duckdb.commit.before")
                 self._engine.execute("COMMIT")
+                self._wrote()
                 reach("duckdb.commit.after")
             except BaseException:
                 self._roll_back()
@@ -122,6 +132,7 @@ class DuckDBWarehouse:
     def rebuild(self, load: TableLoad, batch: int, star: frozenset[str]) -> bool:
         """See Warehouse."""
         with _warehouse_errors(f"making {load.table.name} again"):
+            self._prepare()
             self._engine.execute("BEGIN")
             try:
                 found = Inspection.of(self.rows, self._schema, self.dialect)
@@ -135,6 +146,7 @@ class DuckDBWarehouse:
                 self._write(load, fresh=True)
                 reach("duckdb.rebuilt")
                 self._engine.execute("COMMIT")
+                self._wrote()
             except BaseException:
                 self._roll_back()
                 raise
@@ -148,7 +160,7 @@ class DuckDBWarehouse:
 
     @contextmanager
     def one_moment(self) -> Iterator[None]:
-        """See Warehouse: no other process can write the file while it is open."""
+        """See Warehouse: nobody writes the file while it is open."""
         yield
 
     def columns(self, relation: str) -> tuple[str, ...]:
@@ -286,47 +298,24 @@ class DuckDBWarehouse:
 def open_duckdb(
     file: Path, schema: str, memory: str, reads: tuple[Path, ...] = (), *, read_only: bool = False
 ) -> Iterator[DuckDBWarehouse]:
-    """Opens a DuckDB file, waiting for a while when another process has it open.
+    """Opens a DuckDB file, waiting for a while when another process writes it.
 
     One that is only read is not made: where there is none, the warehouse is an empty one.
 
     Raises:
         WarehouseError: it stays locked, or is no DuckDB file.
     """
-    if read_only and not file.exists():
-        connection = engine.connect(None, memory=memory)
-    else:
+    if not read_only:
         try:
             make_folders(file.parent)
         except OSError as error:
             raise WarehouseError(
                 f"the folder of {file} cannot be made: {error}", hint="Check warehouse.url"
             ) from error
-        connection = _connect(file, memory, reads, read_only)
-    try:
-        yield DuckDBWarehouse(connection, schema or SCHEMA)
-    finally:
-        connection.close()
-
-
-def _connect(file: Path, memory: str, reads: tuple[Path, ...], read_only: bool) -> engine.Engine:
-    began = locked_until = time.monotonic()
-    while True:
-        try:
-            return engine.connect(file, memory=memory, reads=reads, read_only=read_only)
-        except duckdb.Error as error:
-            now = time.monotonic()
-            if isinstance(error, duckdb.IOException) and "lock" in str(error).lower():
-                locked_until = now
-                if now - began > _PATIENCE_SECONDS[read_only]:
-                    holder = _HOLDER.search(str(error))
-                    by = f"process {holder.group(2)} ({holder.group(1)})" if holder else "another process"
-                    raise WarehouseError(f"{file} is in use by {by}", hint=_IN_USE[read_only]) from error
-            elif now - locked_until > _MAKING_PATIENCE_SECONDS:  # whoever had it open may be just making it
-                raise WarehouseError(
-                    f"opening {file} failed: {message(error)}", hint="Check warehouse.url"
-                ) from error
-            time.sleep(_LOCK_RETRY_SECONDS)
+    reading = connect_to_read(file, memory)
+    with closing(reading), ExitStack() as opened:
+        writer = None if read_only else Writer(file, memory, reads, opened)
+        yield DuckDBWarehouse(reading, schema or SCHEMA, writer)
 
 
 @contextmanager
