@@ -169,7 +169,7 @@ def test_a_file_can_be_opened_to_read_at_every_step_of_a_load(
     run_cleanly(pipeline)
     after = read_elsewhere(file)
     assert [rows for _, rows in seen] == [before] * (len(seen) - 1) + [after]
-    assert [point for point, _ in seen][-2:] == ["duckdb.shadow.linked", "duckdb.shadow.published"]
+    assert [point for point, _ in seen][-2:] == ["duckdb.shadow.closed", "duckdb.shadow.published"]
     assert before != after
 
 

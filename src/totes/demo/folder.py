@@ -89,7 +89,8 @@ def clear(folder: Path, source_url: str) -> Path:
     settings = folder / FILE_NAME
     with _writing(folder):
         make_folders(folder)
-        for path in (folder / "lake", folder / ".totes", *folder.glob("warehouse.duckdb*")):
+        warehouse = [*folder.glob("warehouse.duckdb*"), *folder.glob(".warehouse.duckdb.*")]
+        for path in (folder / "lake", folder / ".totes", *warehouse):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:

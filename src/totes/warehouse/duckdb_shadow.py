@@ -93,6 +93,7 @@ class Shadow:
         """Exchanges the names of the file and its shadow."""
         if log_of(self.path).exists():
             return  # its end could not be written, as on a full disk: the next load goes on from there
+        reach("duckdb.shadow.closed")
         if self._base is None:
             self.path.rename(self._file)
         else:
@@ -103,11 +104,10 @@ class Shadow:
                 self._adopt_permissions()
                 with suppress(OSError):  # where a file cannot have two names, the next load copies it
                     os.link(self._file, self._previous)
-                reach("duckdb.shadow.linked")
                 self.path.replace(self._file)
-                reach("duckdb.shadow.published")
-            if self._previous.exists():
-                self._previous.replace(self.path)
+        reach("duckdb.shadow.published")
+        if self._previous.exists():
+            self._previous.replace(self.path)
         _sync(self._file.parent)
         self._base = fingerprint(self._file)
         self._take_note()
