@@ -59,7 +59,7 @@ def _show(out: Console, verdict: Verdict) -> None:
     # The three last ones are rare: where none is to be shown, the table fits a narrow terminal.
     columns = {
         "equal": "rows", "missing": "missing", "extra": "extra", "different": "different",
-        "in quarantine": "set_aside", "broken chains": "broken", "altered": "altered",
+        "in quarantine": "quarantined", "broken chains": "broken", "altered": "altered",
     }  # fmt: skip
     always = ("equal", "missing", "extra", "different")
     verdicts = verdict.tables.values()
