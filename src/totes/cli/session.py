@@ -60,7 +60,7 @@ class Session:
                 render(console())
             sys.stdout.flush()
         except BrokenPipeError:
-            # The reader has closed the pipe. The command ends as if it had not.
+            # The reader has closed the pipe. The command ends as if it were still open.
             self.unread = True
             discard(sys.stdout)
         except OSError as error:
