@@ -166,11 +166,11 @@ def test_with_json_it_prints_one_object_with_the_same_facts(again: tuple[Path, C
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--dir", "mine"], "mine is not empty, and it was not a demo that filled it"),
+        (["--dir", "mine"], "mine is not empty, and not the folder of a demo"),
         (["--dir", "mine/totes.toml"], "mine/totes.toml is a file"),
-        (["--orders", "0"], "the demo cannot be made with 0 orders"),
-        (["--orders", "19"], "the demo cannot be made with 19 orders"),
-        (["--orders", "200000000"], "the demo cannot be made with 200000000 orders"),
+        (["--orders", "0"], "the demo cannot run with 0 orders"),
+        (["--orders", "19"], "the demo cannot run with 19 orders"),
+        (["--orders", "200000000"], "the demo cannot run with 200000000 orders"),
     ],
 )
 def test_what_cannot_be_is_refused_and_nothing_is_touched(

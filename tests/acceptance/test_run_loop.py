@@ -26,7 +26,7 @@ from totes.cli.run import pause_seconds
 from totes.terrifictotes.server import LocalServer
 
 NOWHERE = "postgresql://reader:geheim-8@127.0.0.1:1/shop"
-STOPPED = "stopped; the next run takes up where this one was"
+STOPPED = "stopped; the next run continues from here"
 
 
 class Loop:

@@ -38,14 +38,14 @@ def shop(
 
 
 def test_a_plan_is_for_people_programs_and_pull_requests(shop: Callable[..., Command]) -> None:
-    assert shop("plan", "--check").out == "Nothing to apply: the star is as the models say.\n"
+    assert shop("plan", "--check").out == "Nothing to apply: the star is as its models declare it.\n"
     changed = {"fact_order": NARROW, "dim_customer": RENAMED}
     told = shop("plan", **changed).out
     assert max(len(line) for line in told.splitlines()) <= 80 or "costs" in told
     assert "dim_customer: other columns\n  renames city to town\n" in told
     assert "  retypes price from DECIMAL(10, 2) to DECIMAL(4, 1)\n" in told
     assert "  LOSES values of price that DECIMAL(4, 1) does not hold\n" in told
-    assert told.endswith("totes apply --yes makes this; what is lost in the star stays in the lake.\n")
+    assert told.endswith("totes apply --yes applies this; what is lost in the star stays in the lake.\n")
     document = json.loads(shop("--json", "plan").out)
     assert document["pending"] is True
     assert document["changes"]["dim_customer"]["renamed"] == {"town": "city"}
@@ -70,7 +70,7 @@ def test_what_loses_something_is_agreed_to_before_it_is_done(
     database.execute("DROP TABLE customer CASCADE")  # the source is not asked
     done = shop("--json", "apply", "--yes")
     assert json.loads(done.out) == {"applied": ["fact_order"], "batch": 2, "loaded": {"fact_order": 2}}
-    assert shop("plan").out == "Nothing to apply: the star is as the models say.\n"
+    assert shop("plan").out == "Nothing to apply: the star is as its models declare it.\n"
     listed = shop("quarantine", "list").out
     assert "12.50" in listed or "price" in listed
 

@@ -120,7 +120,7 @@ def test_rows_that_are_set_aside_are_told(
 ) -> None:
     database.execute('UPDATE "order" SET price = 1.005 WHERE order_id IN (1, 2)')
     run(make())
-    assert smtp.subjects == ["[totes] shop: 2 rows set aside"]
+    assert smtp.subjects == ["[totes] shop: 2 rows quarantined"]
     assert "- fact_order.price has more digits than DECIMAL(10, 2) keeps (2 rows)" in smtp.text(0)
     assert "Next step: totes quarantine list" in smtp.text(0)
     assert "1.005" not in smtp.text(0)

@@ -51,7 +51,7 @@ def test_it_is_printed_for_people_with_what_mends_it_below(
         assert done.code == 1
         assert PASSWORD not in done.out + done.err
         assert re.fullmatch(
-            r"error: 2 checks failed \(source: grants, source: tables\)\. Each says how to fix it.*\n",
+            r"error: 2 checks failed \(source: grants, source: tables\)\. Fix them as described.*\n",
             done.err,
         )
     assert len(json.loads(done.out)["checks"]) > 20

@@ -62,7 +62,7 @@ def test_a_store_that_writes_objects_over_is_an_error(
     lake = {"ingestion": "s3://lakes/i", "processed": "s3://lakes/p"}
     checks = doctor(database.url, lake=lake, **small)
     assert listed(checks, "error") == {"lake: ingestion", "lake: processed"}
-    assert "s3://lakes/i writes objects over: its server ignores If-None-Match" in said(
+    assert "s3://lakes/i overwrites objects: its server ignores If-None-Match" in said(
         checks, "lake", "ingestion"
     )
 
@@ -74,7 +74,7 @@ def test_a_store_that_honours_put_if_absent_passes_each_time(
     for _ in range(2):
         checks = doctor(database.url, lake=lake, **small)
         assert listed(checks, "error") == set()
-        assert "refuses it a second time" in said(checks, "lake", "ingestion")
+        assert "refuses to overwrite it" in said(checks, "lake", "ingestion")
     store = Store.open(s3.url("ingestion"), Path())
     assert list(store.list("")) == [PROBE]
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
@@ -185,7 +185,7 @@ def test_a_duckdb_file_that_cannot_be_loaded_is_an_error(
     database: Database, small: Any, doctor: Any, tmp_path: Path
 ) -> None:
     checks = doctor(database.url, warehouse={"url": "duckdb:///star.duckdb", "schema": "star"}, **small)
-    assert "DuckDB could not tell one from the other" in said(checks, "warehouse", "schema")
+    assert "DuckDB could not distinguish them" in said(checks, "warehouse", "schema")
     assert not (tmp_path / "star.duckdb").exists()
     with duckdb.connect(tmp_path / "warehouse.duckdb") as warehouse:
         warehouse.execute("CREATE TABLE dim_a (id INTEGER)")
@@ -226,7 +226,7 @@ def test_settings_that_would_do_harm_are_named(
 
     (tmp_path / "totes.toml").chmod(0o644)
     done: Command = totes("doctor")
-    assert "others on this machine may read it (mode 644)" in done.out
+    assert "other users of this machine may read it (mode 644)" in done.out
     assert "\n            chmod 600 totes.toml\n" in done.out
     assert totes("doctor", TOTES_LAKE__COMPRESSION="none-such").code == 2
     # With a key the service is asked, and does not answer.
@@ -258,7 +258,7 @@ def test_what_totes_made_is_not_to_be_renamed(
     checks = doctor(database.url, **small)
     assert (listed(checks, "error"), statements(checks, "warehouse: tables")) == (set(), [])
     [gone] = checks["warehouse", "views"]
-    assert (gone["severity"], gone["found"]) == ("warning", "dim_a_current is gone")
+    assert (gone["severity"], gone["found"]) == ("warning", "dim_a_current is missing")
     model.write_text(model.read_text().replace("n VARCHAR", "n INTEGER"))
     checks = doctor(database.url, **small)
     assert statements(checks, "warehouse: tables") == []

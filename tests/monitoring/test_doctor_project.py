@@ -72,8 +72,9 @@ def test_every_model_that_does_not_fit_the_source_is_named_with_its_line(
         "There is one in archive: see source.schema"
     ]
     assert "broken.csv cannot be read" in said(checks, "project", "reference files")
-    assert "it reads the file reference/countries.csv, not the source's table" in said(
-        checks, "project", "names"
+    assert (
+        "a model that names countries reads the file reference/countries.csv, not the source's table"
+        in said(checks, "project", "names")
     )
 
 

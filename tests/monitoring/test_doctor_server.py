@@ -67,7 +67,7 @@ def test_transactions_that_hold_the_horizon_back_are_named_with_what_ends_them(
                 doctor(standby.url(), **sections), "source", "standby"
             )
             checks = doctor(standby.url(), warehouse={"url": standby.url(), "schema": "star"}, **sections)
-            assert "is a standby, and takes no writes" in said(checks, "warehouse", "read only")
+            assert "is a standby, and accepts no writes" in said(checks, "warehouse", "read only")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -100,7 +100,7 @@ def test_a_partition_on_another_server_is_named_and_its_changes_are_captured(
     )
     checks = doctor(database.url, **sections)
     assert listed(checks, "error") == set()
-    assert "on another server (a_1): their rows carry no transaction ids" in said(
+    assert "on another server (a_1): their rows have no transaction ids" in said(
         checks, "source", "foreign partitions"
     )
     for value in ("a", "b"):

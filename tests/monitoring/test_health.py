@@ -155,7 +155,7 @@ def test_an_alert_says_what_since_when_and_the_next_step() -> None:
     over = Incident(since=NOON, what="connecting to the source failed", times=3)
     assert describe("shop", Change(subject="ingest", incident=over, over=True)) == (
         "[totes] shop: ingest works again",
-        "It began at 2024-11-26 12:00:00 UTC and was seen 3 times.\nThe last that was said: connecting to the source failed",
+        "It began at 2024-11-26 12:00:00 UTC and was seen 3 times.\nLast message: connecting to the source failed",
     )
     behind = Incident(since=NOON, what="the warehouse is 0:45:00 behind")
     assert describe("shop", Change(subject="freshness", incident=behind, over=False)) == (

@@ -115,7 +115,7 @@ def test_every_planted_difference_is_found(
         planted = planted + PLANTED_IN_POSTGRESQL
     untouched = found(pipeline)
     assert untouched.equal
-    assert [(one.rows, one.set_aside) for one in untouched.tables.values()] == [
+    assert [(one.rows, one.quarantined) for one in untouched.tables.values()] == [
         (4, 0), (2, 0), (28, 2)
     ]  # fmt: skip
     copy = copies(pipeline, tmp_path, new_database)
@@ -148,14 +148,14 @@ def test_a_row_whose_parent_is_gone_is_compared_for_as_long_as_it_is_loaded(
     database.execute("DELETE FROM customer WHERE customer_id = 10")  # and its orders stay
     seen = found(pipeline)
     assert seen.equal
-    assert [(one.rows, one.set_aside) for one in seen.tables.values()] == [(1, 0), (3, 0)]
+    assert [(one.rows, one.quarantined) for one in seen.tables.values()] == [(1, 0), (3, 0)]
     tamper(pipeline, "UPDATE fact_order SET quantity = 99 WHERE order_id = 1")
     assert not found(pipeline).tables["fact_order"].equal
     tamper(pipeline, "UPDATE fact_order SET quantity = 2 WHERE order_id = 1")
     database.execute('UPDATE "order" SET quantity = 8 WHERE order_id = 1')
     seen = found(pipeline)
     assert seen.equal
-    assert (seen.tables["fact_order"].rows, seen.tables["fact_order"].set_aside) == (3, 0)
+    assert (seen.tables["fact_order"].rows, seen.tables["fact_order"].quarantined) == (3, 0)
 
 
 def test_values_that_are_equal_and_not_the_same_are_told_apart(

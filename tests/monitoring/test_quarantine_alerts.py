@@ -46,11 +46,11 @@ def test_the_first_of_a_kind_is_told_and_no_further_one(
     run(pipeline, database)
     assert smtp.subjects == []
     run(pipeline, database, "UPDATE t SET v = 'secret' || id WHERE id <= 2")
-    assert smtp.subjects == ["[totes] shop: 2 rows set aside"]
+    assert smtp.subjects == ["[totes] shop: 2 rows quarantined"]
     assert smtp.text(0).splitlines() == [
-        "They cannot meet their tables' declarations; all else is loaded:",
+        "They do not meet their tables' declarations; everything else is loaded:",
         "- fact_t.v is not a valid INTEGER (2 rows)",
-        "You are told again only of another kind.",
+        "The next alert is sent when there is another kind of problem.",
         "Next step: totes quarantine list",
     ]
     run(pipeline, database, "UPDATE t SET v = 'y' WHERE id = 3")
@@ -65,7 +65,7 @@ def test_another_kind_and_another_column_are_told(
     run(pipeline, database, "UPDATE t SET v = 'x' WHERE id = 1")
     run(pipeline, database, "UPDATE t SET v = '1.5' WHERE id = 2")
     run(pipeline, database, "UPDATE t SET w = NULL WHERE id = 3")
-    assert smtp.subjects == ["[totes] shop: 1 row set aside"] * 3
+    assert smtp.subjects == ["[totes] shop: 1 row quarantined"] * 3
     assert [smtp.text(number).splitlines()[1] for number in range(3)] == [
         "- fact_t.v is not a valid INTEGER (1 row)",
         "- fact_t.v has more digits than INTEGER keeps (1 row)",
@@ -82,7 +82,7 @@ def test_a_kind_that_was_resolved_and_comes_again_is_told_again(
     assert len(smtp.mails) == 1  # the second row was there all the time
     run(pipeline, database, "UPDATE t SET v = '1'")
     run(pipeline, database, "UPDATE t SET v = 'x' WHERE id = 5")
-    assert smtp.subjects == ["[totes] shop: 2 rows set aside", "[totes] shop: 1 row set aside"]
+    assert smtp.subjects == ["[totes] shop: 2 rows quarantined", "[totes] shop: 1 row quarantined"]
 
 
 def test_a_runner_that_died_before_it_could_tell_leaves_that_to_the_next_one(
@@ -92,7 +92,7 @@ def test_a_runner_that_died_before_it_could_tell_leaves_that_to_the_next_one(
     database.execute("UPDATE t SET v = 'x' WHERE id = 1")
     pipeline.run()
     run(pipeline, database)
-    assert smtp.subjects == ["[totes] shop: 1 row set aside"]
+    assert smtp.subjects == ["[totes] shop: 1 row quarantined"]
 
 
 def test_where_health_is_not_kept_the_lake_tells_what_is_known(
@@ -104,7 +104,7 @@ def test_where_health_is_not_kept_the_lake_tells_what_is_known(
     assert len(smtp.mails) == 1
     run(pipeline, database, "UPDATE t SET w = NULL WHERE id = 3")
     assert len(smtp.mails) == 2
-    assert read_health(health_file(pipeline.settings)).quarantine_told == 3
+    assert read_health(health_file(pipeline.settings)).quarantine_reported == 3
 
 
 def test_a_lake_that_was_begun_anew_is_told_of_anew(
@@ -117,11 +117,11 @@ def test_a_lake_that_was_begun_anew_is_told_of_anew(
     (pipeline.settings.base / "warehouse.duckdb").unlink()
     again = Pipeline(pipeline.settings)
     run(again, database)
-    assert smtp.subjects == ["[totes] shop: 1 row set aside", "[totes] shop: 2 rows set aside"]
+    assert smtp.subjects == ["[totes] shop: 1 row quarantined", "[totes] shop: 2 rows quarantined"]
 
 
 def test_no_mail_is_made_where_none_is_wished(pipeline: Pipeline, database: Database, smtp: Mailbox) -> None:
     quiet = Pipeline(pipeline.settings.model_copy(update={"alerts": AlertSettings()}))
     run(quiet, database, "UPDATE t SET v = 'x' WHERE id = 1")
     assert smtp.mails == []
-    assert read_health(health_file(quiet.settings)).quarantine_told == 1
+    assert read_health(health_file(quiet.settings)).quarantine_reported == 1

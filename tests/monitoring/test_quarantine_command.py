@@ -266,7 +266,7 @@ def test_the_command_says_what_was_loaded_and_what_remains_and_why(
     done = command("quarantine", "retry")
     assert (
         done.out
-        == "dim_customer: 1 tried, 1 loaded, 0 remaining.\nfact_invoice: 1 tried, 1 loaded, 0 remaining.\n"
+        == "dim_customer: 1 retried, 1 loaded, 0 remaining.\nfact_invoice: 1 retried, 1 loaded, 0 remaining.\n"
     )
     assert ingestion_journal(make().ingestion_store).last() == 3
 

@@ -18,10 +18,12 @@ NOBODY, NOBODY_ELSE = "json://127.0.0.1:1/one", "json://127.0.0.1:1/other"
 
 
 def message(
-    number: int, *, over: bool = False, subject: str = "ingest", taken_by: tuple[str, ...] = ()
+    number: int, *, over: bool = False, subject: str = "ingest", delivered_to: tuple[str, ...] = ()
 ) -> Message:
     at = NOON + timedelta(minutes=number)
-    return Message(subject=subject, title=f"alert {number}", body="…", at=at, over=over, taken_by=taken_by)
+    return Message(
+        subject=subject, title=f"alert {number}", body="…", at=at, over=over, delivered_to=delivered_to
+    )
 
 
 def remembered(folder: Path, health: Health, *urls: str) -> list[Health]:
@@ -49,4 +51,4 @@ def test_where_nobody_is_named_only_what_is_wrong_now_waits(tmp_path: Path) -> N
 
 
 def test_what_a_former_receiver_has_taken_waits_for_the_present_one(tmp_path: Path) -> None:
-    assert remembered(tmp_path, Health(unsent=(message(1, taken_by=("former",)),)), NOBODY) == []
+    assert remembered(tmp_path, Health(unsent=(message(1, delivered_to=("previous",)),)), NOBODY) == []

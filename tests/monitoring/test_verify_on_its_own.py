@@ -55,7 +55,7 @@ def test_rows_in_quarantine_and_values_that_the_engine_cannot_hold_are_no_differ
     for _ in range(2):
         verdict = found(pipeline)
         assert [(name, one.examples, one.note) for name, one in verdict.tables.items() if not one.equal] == []
-        assert {name: (one.rows, one.set_aside, one.note) for name, one in verdict.tables.items()} == {
+        assert {name: (one.rows, one.quarantined, one.note) for name, one in verdict.tables.items()} == {
             "dim_birth": (2, 2, None),
             "dim_person": (2, 2, None),
             "fact_order": (3, 1, None),
@@ -107,5 +107,5 @@ def test_a_text_that_fails_for_rows_which_the_engine_has_computed_is_run_over_al
     verdict = found(pipeline)
     assert verdict.equal
     one = verdict.tables["dim_t"]
-    assert (one.rows, one.set_aside) == (296, 0)
+    assert (one.rows, one.quarantined) == (296, 0)
     assert one.note in (None, "its text could not be run by itself over 3 rows")

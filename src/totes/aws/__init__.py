@@ -1,1 +1,1 @@
-"""The pipeline as AWS Lambda functions: one a stage, which a Step Functions state machine calls in turn."""
+"""The pipeline as AWS Lambda functions: one per stage, called in turn by a Step Functions state machine."""

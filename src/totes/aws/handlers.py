@@ -1,7 +1,7 @@
-"""What Lambda calls: one function a stage, each a few lines over the same stages that the command runs.
+"""The Lambda handlers: one function per stage, each a few lines over the same stages that the command runs.
 
-The event is `{"execution": name, "captured_at": moment}`, of which anything may be missing; `report.py` says what is given
-back. An error is raised, never returned: its class is what Step Functions decides by.
+The event is `{"execution": name, "captured_at": time}`, both optional; the result is in `report.py`. An error is raised,
+never returned: Step Functions decides by its class.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from totes.aws.report import Report, added_up
 
 
 def ingest(event: dict[str, Any] | None, context: Context) -> dict[str, Any]:
-    """Captures what is new at the source as one batch. A table that could not be captured is reported after the others."""
+    """Captures what is new at the source as one batch. An error about a table is raised after the others are captured."""
     with invoked("ingest", event, context) as call:
         done = call.pipeline.ingest(deadline=call.deadline)
         tables = {name: {"upserts": c.upserts, "deletes": c.deletes} for name, c in done.changes.items()}
@@ -23,14 +23,14 @@ def ingest(event: dict[str, Any] | None, context: Context) -> dict[str, Any]:
         result = call.end(
             Report(done.batch, batches, added_up([tables]), rows, done.more, captured_at=done.read_at)
         )
-        # While there is more, the rest of the other tables comes first: an error would be the last call.
+        # While there is more, the other tables' remaining rows come first: an error would end the calls.
         if done.failure and not done.more:
             raise done.failure
         return result
 
 
 def process(event: dict[str, Any] | None, context: Context) -> dict[str, Any]:
-    """Turns ingested batches into rows of the star schema. A model that could not be computed is reported after the others."""
+    """Turns ingested batches into rows of the star schema. An error about a model is raised after the others are computed."""
     with invoked("process", event, context) as call:
         done = call.pipeline.process(deadline=call.deadline)
         tables = added_up(

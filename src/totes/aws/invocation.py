@@ -1,4 +1,4 @@
-"""One call of a Lambda function: what it has to work with, how it is told of, and how it fails."""
+"""One call of a Lambda function: its pipeline and deadline, its log and metrics, and how it fails."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ from totes.messages import message
 from totes.pipeline import Pipeline
 from totes.redaction import redact
 
-# A stage that ends when its time does would be killed while it tells of it.
+# A stage that used all of its time would be killed while it writes its log and metrics.
 _SHARE_OF_TIME = 0.9
 _log = logger()
 
 
 class Context(Protocol):
-    """What Lambda says of a call."""
+    """Lambda's context of a call."""
 
     @property
     def aws_request_id(self) -> str:
         """The call's id."""
 
     def get_remaining_time_in_millis(self) -> int:
-        """How long the call may go on."""
+        """How long the call may still run."""
 
 
 @dataclass(frozen=True)
 class Invocation:
-    """A call under way. The pipeline is that of the calls before; secrets are fetched anew, so that they may change."""
+    """A running call. The pipeline is shared by all calls; secrets are fetched in each call, since they may change."""
 
     stage: str
     pipeline: Pipeline
@@ -51,7 +51,7 @@ class Invocation:
     captured_at: datetime | None
 
     def end(self, report: Report) -> dict[str, Any]:
-        """Tells what the call did, in the log and as metrics, and gives its result."""
+        """Writes what the call did to the log and as metrics, and returns its result."""
         seconds = time.monotonic() - self.deadline.began
         report.measure(self.stage, seconds)
         result = report.as_json(seconds)
@@ -63,10 +63,10 @@ class Invocation:
 
 @contextmanager
 def invoked(stage: str, event: dict[str, Any] | None, context: Context) -> Iterator[Invocation]:
-    """A call of a stage, for as long as it lasts. What it raises is in the log, and holds no secret.
+    """The context of a call of a stage. An exception is logged, and raised without secrets.
 
     Raises:
-        TotesError: as its classes say.
+        TotesError: the stage failed; Step Functions decides by its class whether to retry.
     """
     deadline = Deadline.after(context.get_remaining_time_in_millis() / 1000 * _SHARE_OF_TIME)
     given = event or {}
@@ -79,7 +79,7 @@ def invoked(stage: str, event: dict[str, Any] | None, context: Context) -> Itera
     )
     try:
         with engine.faults():
-            # Where a stage before failed, what was captured then may not have come here: nothing says how fresh this is.
+            # If an earlier stage failed, what was captured may not have arrived here: the freshness is not known.
             captured_at = None if given.get("failed") else _moment(given.get("captured_at"))
             yield Invocation(stage, _pipeline(), deadline, captured_at)
     except Exception as error:
@@ -92,7 +92,7 @@ def invoked(stage: str, event: dict[str, Any] | None, context: Context) -> Itera
 
 
 def _begin_environment() -> bool:
-    """Makes this execution environment ready, if this is its first call; says whether it is."""
+    """Sets up this execution environment at its first call; returns whether it is the first."""
     first: bool = not _environment.cache_info().currsize
     _environment()
     return first
@@ -100,14 +100,14 @@ def _begin_environment() -> bool:
 
 @lru_cache(maxsize=1)
 def _environment() -> None:
-    """Sets up the log, and removes what a process that was killed here has left in `/tmp`: Lambda keeps it."""
+    """Sets up the log, and removes what a killed process left in `/tmp`, which Lambda preserves."""
     logs.configure()
     os.umask(0o077)
-    for left in Path(tempfile.gettempdir()).glob("totes-*"):
-        if left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
+    for abandoned in Path(tempfile.gettempdir()).glob("totes-*"):
+        if abandoned.is_dir():
+            shutil.rmtree(abandoned, ignore_errors=True)
         else:
-            left.unlink(missing_ok=True)
+            abandoned.unlink(missing_ok=True)
 
 
 @lru_cache(maxsize=1)
@@ -116,23 +116,23 @@ def _pipeline() -> Pipeline:
 
 
 def _moment(value: object) -> datetime | None:
-    """When the source was read that this call's rows come from, as `ingest` said it."""
+    """When this call's rows were read from the source, as reported by `ingest`."""
     if value is None:
         return None
     try:
         return in_utc(datetime.fromisoformat(str(value)))
     except ValueError:
         raise ConfigurationError(
-            "captured_at of the event is no moment as ISO 8601 writes it",
-            hint="Give what ingest gave, or leave it out",
+            "captured_at of the event is not a time in ISO 8601",
+            hint="Pass the value that ingest returned, or leave it out",
         ) from None
 
 
 def _masked(error: Exception) -> Exception:
-    """The error without secrets, of the same class where that is one of totes: the runtime sends and prints its text."""
+    """The error without secrets, of the same class if it is one of totes' own: the runtime sends and prints its text."""
     if isinstance(error, TotesError):
         error.what, error.hint = redact(error.what), redact(error.hint) if error.hint else None
         error.args = (error.what,)
         return error
-    said = message(error)
-    return error if said == str(error) else TotesError(f"{type(error).__name__}: {said}")
+    text = message(error)
+    return error if text == str(error) else TotesError(f"{type(error).__name__}: {text}")

@@ -1,7 +1,7 @@
-"""A Lambda function's log: one JSON object a line on standard output, with the keys that Powertools gives a line.
+"""A Lambda function's log: one JSON object per line on standard output, with the same keys as Powertools' logger.
 
-The lines of the stages, of libraries and of Python itself come out alike, each with the execution that it belongs to.
-Powertools' own logger would be a second way beside structlog, which the stages use everywhere.
+Lines of the stages, of libraries and of Python itself look the same, each with its execution. Powertools' own logger is not
+used, since the stages log with structlog.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _fields: dict[str, object] = {}
 
 
 def configure() -> None:
-    """Sets up the log of this process, secrets masked; `POWERTOOLS_LOG_LEVEL` says how much is told, INFO by default."""
+    """Sets up the log of this process, secrets masked; `POWERTOOLS_LOG_LEVEL` is its level, INFO by default."""
     asked = os.environ.get("POWERTOOLS_LOG_LEVEL", "").upper()
     threshold = logging.getLevelName(asked if asked in _LEVELS else "INFO")
     structlog.configure(
@@ -43,22 +43,22 @@ def configure() -> None:
             log.render_json,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=lambda *_: structlog.WriteLogger(sys.stdout),  # whatever it is by then
+        logger_factory=lambda *_: structlog.WriteLogger(sys.stdout),  # the stream at that time
         cache_logger_on_first_use=False,
     )
-    # The runtime has put a handler there that masks nothing.
+    # Replaces the runtime's handler, which masks nothing.
     logging.getLogger().handlers = [_ToStructlog(logging.WARNING)]
     mask_python(lambda text: log.logger().error("nothing caught an exception", exception=text))
 
 
 def begin_call(**fields: object) -> None:
-    """Puts these fields, where they are not None, into all lines from now on, instead of those of the call before."""
+    """Adds these fields, except None, to all lines from now on, and drops those of the previous call."""
     _fields.clear()
     _fields.update({name: value for name, value in fields.items() if value is not None})
 
 
 class _ToStructlog(logging.Handler):
-    """Takes the lines of libraries, which use Python's own logging, the way of all others."""
+    """Passes the log records of libraries, which use Python's own logging, to structlog."""
 
     def emit(self, record: logging.LogRecord) -> None:
         log.logger().log(

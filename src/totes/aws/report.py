@@ -1,4 +1,4 @@
-"""What a call of a stage did: as its result, which the execution history shows, and as metrics for CloudWatch."""
+"""Reports what a call of a stage did: as its result, which the execution history shows, and as metrics for CloudWatch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from aws_lambda_powertools.metrics import EphemeralMetrics
 
-# A state of Step Functions is 256 KiB at most, with the results of all stages in it.
+# The state of Step Functions has 256 KiB at most, for the results of all stages together.
 TABLES_MAX = 200
 Counts = dict[str, int]
 
@@ -20,10 +20,10 @@ Counts = dict[str, int]
 class Report:
     """What a call did.
 
-    `batch` is the newest batch that it made, None if it made none, and `batches` how many it made. `tables` has what
-    changed, by table. `rows` is how many rows went on their way to the next stage. `captured_at` is when the source was
-    read, in UTC, and `fresh_as_of` when it was read that everything is loaded from. `quarantined` is None where no row can be
-    set aside.
+    `batch` is the newest batch that it committed, None if there was none, and `batches` how many it committed. `tables` has
+    the changes by table. `rows` is how many rows it wrote for the next stage. `captured_at` is when the source was read, in
+    UTC, and `fresh_as_of` the time up to which everything from the source is loaded. `quarantined` is None for stages without
+    quarantine.
     """
 
     batch: int | None
@@ -36,7 +36,7 @@ class Report:
     quarantined: int | None = None
 
     def as_json(self, seconds: float) -> dict[str, Any]:
-        """The result of the function: of very many tables only those with the most rows are named."""
+        """The result of the function, with at most TABLES_MAX tables, those with the most rows."""
         biggest = sorted(self.tables, key=lambda name: (-_size(self.tables[name]), name))[:TABLES_MAX]
         document: dict[str, Any] = {
             "batch": self.batch,
@@ -53,8 +53,8 @@ class Report:
         return document
 
     def measure(self, stage: str, seconds: float) -> None:
-        """Writes the metrics of a call that took so long, with the stage as their one dimension."""
-        # Without a service, which Powertools would add to the dimensions: an alarm names all of them, or sees nothing.
+        """Writes the metrics of a call, with the stage as their only dimension."""
+        # Without a service, which Powertools would add as a dimension: an alarm has to name all dimensions.
         namespace = os.environ.get("POWERTOOLS_METRICS_NAMESPACE") or "totes"
         metrics = EphemeralMetrics(namespace=namespace, service="")
         metrics.add_dimension("stage", stage)
@@ -71,7 +71,7 @@ class Report:
 
 
 def added_up(batches: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, Counts]:
-    """The counts of some batches together, by table, without those that are zero."""
+    """The sums of the counts of several batches, by table, without zeros."""
     totals: dict[str, Counter[str]] = {}
     for tables in batches:
         for name, counts in tables.items():
@@ -81,7 +81,7 @@ def added_up(batches: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, Co
 
 
 def in_utc(moment: datetime) -> datetime:
-    """The moment with its time zone; one that names none is in UTC."""
+    """A time in UTC; one without a time zone is assumed to be UTC."""
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

@@ -1,7 +1,7 @@
-"""The command line: one function a command, which says what it does and nothing of how.
+"""The command line: one function per command, a few lines over the pipeline.
 
-A command's own objects are few, and most are modules, which stay: to look for garbage among them as often as Python does by
-default, and once more at the end, takes an eighth of the time that a command needs to begin.
+A command creates few objects, and most are modules, which stay: at Python's default thresholds, garbage collection takes an
+eighth of a command's start-up time.
 """
 
 import atexit

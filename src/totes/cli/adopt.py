@@ -1,4 +1,4 @@
-"""`totes adopt`: going on with a history on another cluster or database."""
+"""`totes adopt`: continues a lake's history on another cluster or database."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def adopt(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Go on with this lake's history on another database: a major upgrade, a restore, a migration.
+    """Continue this lake's history on another database: after a major upgrade, a restore or a migration.
 
-    All tables are read and compared with what was captured; only what differs is a change.
+    All tables are read and compared with what was captured; only differences become changes.
     """
     from totes import engine
     from totes.errors import NothingToAdopt
@@ -35,9 +35,9 @@ def adopt(
                 progress("comparing the source with the lake")
                 done = current.pipeline().adopt(dry_run=dry_run)
         except NothingToAdopt as nothing:
-            said = str(nothing)
-            document: dict[str, object] = {"batch": None, "dry_run": dry_run, "tables": {}, "note": said}
-            current.show(document, lambda out: out.print(f"Nothing to adopt: {said}."))
+            note = str(nothing)
+            document: dict[str, object] = {"batch": None, "dry_run": dry_run, "tables": {}, "note": note}
+            current.show(document, lambda out: out.print(f"Nothing to adopt: {note}."))
             return
         document = {
             "batch": done.manifest.batch if done.committed else None,
@@ -64,6 +64,6 @@ def _show(out: Console, done: Adoption) -> None:
     for name, left_out in done.manifest.left_out.items():
         out.print(f"  {name} is left out: {left_out.reason}")
     if done.committed:
-        out.print(f"Batch {done.manifest.batch} goes on with the history. totes run processes and loads it.")
+        out.print(f"Batch {done.manifest.batch} continues the history. totes run processes and loads it.")
     else:
-        out.print("Nothing was written. totes adopt without --dry-run goes on with the history from here.")
+        out.print("Nothing was written. totes adopt without --dry-run continues the history from here.")

@@ -76,7 +76,7 @@ app.add_typer(warehouse.app, name="warehouse")
 
 def main() -> None:
     """The console script."""
-    os.umask(0o077)  # what libraries write is its owner's alone; see Session.pipeline
+    os.umask(0o077)  # files that libraries write are the owner's alone; see Session.pipeline
     open_streams()
     mask_process()
     try:

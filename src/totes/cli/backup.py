@@ -1,4 +1,4 @@
-"""`totes backup`: both stores copied to another place, each checksum verified."""
+"""`totes backup`: copies both stores to another place, and verifies each checksum."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def backup(
     ],
     check: Annotated[
         bool,
-        typer.Option("--check", help="First read every object of the backup again, and name what is wrong."),
+        typer.Option("--check", help="First read every object of the backup, and report what is wrong."),
     ] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -53,7 +53,7 @@ def backup(
             more = f" (and {len(done.faults) - 1} more)" if len(done.faults) > 1 else ""
             raise CommandFailed(
                 f"missing or wrong: {done.faults[0]}{more}",
-                hint="docs/how-to/backup-and-restore.md says how to repair it",
+                hint="docs/how-to/backup-and-restore.md describes how to repair it",
             )
 
 

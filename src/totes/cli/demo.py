@@ -1,4 +1,4 @@
-"""`totes demo`: the whole pipeline over a PostgreSQL of its own, which is gone when the command ends."""
+"""`totes demo`: the whole pipeline on a PostgreSQL of its own, which is removed when the command ends."""
 
 from __future__ import annotations
 
@@ -20,29 +20,27 @@ def demo(
     context: typer.Context,
     folder: Annotated[
         Path,
-        typer.Option(
-            "--dir", help="The folder that is made; one that an earlier demo made is started afresh."
-        ),
+        typer.Option("--dir", help="The folder to create; that of an earlier demo is cleared first."),
     ] = Path("demo"),
     orders: Annotated[int, typer.Option("--orders", help="How many sales orders there are.")] = 20_000,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Try it all: a PostgreSQL with TerrificTotes' data, two batches with a day of trade between them, and history."""
+    """Try it all: a PostgreSQL with TerrificTotes' data, two batches with a day of trade in between, and history."""
     with session(context, None, as_json, debug) as current, _Stoppable() as stoppable:
         from totes.demo.document import as_document
         from totes.demo.screen import Screen
         from totes.demo.show import introduce, show_story
-        from totes.demo.story import check_wishes, tell
+        from totes.demo.story import check_arguments, run_demo
 
         if not current.debug:
             _silence_logs()
         _forget_environment()
         _keep_signals()
         screen = Screen(as_json=current.json)
-        check_wishes(folder, orders)
+        check_arguments(folder, orders)
         introduce(screen)
-        story = tell(folder, orders, screen.show_step)
+        story = run_demo(folder, orders, screen.show_step)
         stoppable.check()
         current.show(as_document(story), lambda _: show_story(screen, story))
 
@@ -50,7 +48,7 @@ def demo(
 class _Stoppable:
     """Ends the command on SIGINT and SIGTERM, once the server has been stopped, with the exit code of the signal.
 
-    A first signal interrupts; more of them do not keep the server from being stopped.
+    The first signal interrupts; further ones do not prevent the server from being stopped.
     """
 
     def __init__(self) -> None:
@@ -58,7 +56,7 @@ class _Stoppable:
         self._before: dict[signal.Signals, Any] = {}
 
     def check(self) -> None:
-        """Interrupts if that was asked for and went unheard: DuckDB turns an exception in its calls into its own."""
+        """Interrupts if a signal came and its exception was lost: DuckDB turns an exception in its calls into its own."""
         if self._number is not None:
             raise KeyboardInterrupt
 
@@ -68,7 +66,7 @@ class _Stoppable:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
         for number, handler in self._before.items():
-            # Once stopped, nothing is left to do but to leave, and no second signal changes the exit code.
+            # Once stopped, only the exit remains, and a second signal must not change the exit code.
             signal.signal(number, handler if self._number is None else signal.SIG_IGN)
         if self._number is not None and error is not None:
             typer.echo("stopped", err=True)
@@ -81,7 +79,7 @@ class _Stoppable:
 
 
 def _silence_logs() -> None:
-    """The steps and tables say it all; warnings are still shown."""
+    """Hides log lines below warnings: the steps and tables show everything."""
     import logging
 
     import structlog
@@ -90,13 +88,13 @@ def _silence_logs() -> None:
 
 
 def _forget_environment() -> None:
-    """Keeps settings for another pipeline, or another PostgreSQL, away from the demo's own."""
+    """Removes settings for another pipeline or PostgreSQL from the environment."""
     for name in [name for name in os.environ if name.upper().startswith(("TOTES_", "PG"))]:
         del os.environ[name]
 
 
 def _keep_signals() -> None:
-    """Keeps ADBC from taking SIGINT over during its calls, where it would be lost if the call ended just then."""
+    """Prevents ADBC from handling SIGINT during its calls: a signal would be lost if the call ended just then."""
     from adbc_driver_manager import dbapi
 
     def call(function: Callable[..., Any], positional: Any, named: Any, _cancel: object) -> Any:

@@ -1,4 +1,4 @@
-"""`totes doctor`: what would stop or change a batch, before there is one, and how to fix it."""
+"""`totes doctor`: finds what would stop a batch or make it wrong, before there is one, and how to fix it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def doctor(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Check settings, project, source, lake and warehouse before a batch; says how to fix what it finds."""
+    """Check settings, project, source, lake and warehouse before a batch, with a fix for each problem."""
     from totes.config import FILE_NAME
     from totes.errors import CommandFailed
     from totes.monitoring.diagnosis.examination import diagnose
@@ -38,7 +38,7 @@ def doctor(
             names = ", ".join(dict.fromkeys(f"{check.area}: {check.name}" for check in wrong))
             raise CommandFailed(
                 f"{count(len(wrong), 'check')} failed ({names})",
-                hint="Each says how to fix it; then run totes doctor again",
+                hint="Fix them as described, and run totes doctor again",
             )
 
 
@@ -50,7 +50,7 @@ def _show(out: Console, diagnosis: Diagnosis) -> None:
 
     for area, checks in groupby(diagnosis.checks, lambda check: check.area):
         out.print(Text(area, style="bold"))
-        # On a terminal each column wraps by itself; elsewhere a line is a line, however long.
+        # On a terminal each column wraps by itself; elsewhere lines are not wrapped.
         table = Table.grid(padding=(0, 2))
         for check in checks:
             below = [*([check.fix] if check.fix else []), *(f"{statement};" for statement in check.sql)]

@@ -1,4 +1,4 @@
-"""`totes history`: every version of one row."""
+"""`totes history`: shows every version of one row."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _HISTORY = ("valid_from", "valid_to", "is_deleted", "_at", "_op")
 def history(
     context: typer.Context,
     table: Annotated[str, typer.Argument(help="A warehouse table, or a source table.")],
-    key: Annotated[list[str], typer.Argument(help="The row's key, one value a key column.")],
+    key: Annotated[list[str], typer.Argument(help="The row's key, one value per key column.")],
     config: ConfigOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -53,13 +53,13 @@ def history(
 
 
 def show_history(out: Console, title: str, versions: list[Version]) -> None:
-    """One column a version, newest last; what has changed stands out, and what a version did not have is empty."""
+    """Shows one column per version, newest last; changes are highlighted, and columns that a version lacks are empty."""
     from rich.text import Text
 
     from totes.console import table_of
 
     table = table_of("", *(f"batch {version.batch}" for version in versions))
-    # The newest version's columns, and then those that only earlier ones had.
+    # The newest version's columns, then those that only earlier versions have.
     names = list(dict.fromkeys(name for version in reversed(versions) for name in version.values))
     for name in [n for n in names if n not in _HISTORY] + [n for n in _HISTORY if n in names]:
         values = [version.values.get(name, "") for version in versions]
@@ -85,7 +85,7 @@ def _text(value: object) -> str:
 
 
 def _plain(value: object) -> object:
-    """The value, or as PostgreSQL writes it where JSON has no form for it."""
+    """The value, in PostgreSQL's text form if JSON cannot represent it."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(Decimal(value))
     return f"\\x{value.hex()}" if isinstance(value, bytes) else value

@@ -1,4 +1,4 @@
-"""What is printed by no command: wrong use, warnings, and exceptions that nothing caught. No secret is in it, and no escape."""
+"""Prints what no command prints: wrong use, warnings and uncaught exceptions, without secrets and terminal escapes."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 class CommandGroup(TyperGroup):
-    """Commands whose wrong use is an error like any other: one line with the next step, exit code 2."""
+    """A group of commands whose wrong use is reported like any other error: one line with the next step, exit code 2."""
 
     def main(self, args: Any = None, *, standalone_mode: bool = True, **extra: Any) -> Any:  # type: ignore[override]
-        """Runs the command that the arguments name, and ends the process unless it is embedded."""
+        """Runs the command that the arguments name, and ends the process if `standalone_mode`."""
         try:
             code = super().main(args, standalone_mode=False, **extra)
         except typer.TyperException as error:
@@ -56,22 +56,22 @@ class CommandGroup(TyperGroup):
 
 
 def mask_process() -> None:
-    """Masks, for the rest of the process, what libraries and Python itself print on standard error.
+    """Masks what libraries and Python itself print on standard error, until the process ends.
 
-    Secrets of the arguments and the environment are known from here on, those of the settings when they are read.
+    Secrets of the arguments and the environment are registered here, those of the settings when they are read.
     """
     for argument in sys.argv[1:]:
         register_secrets_of_text(argument)
-    unheard = logging.StreamHandler()
-    unheard.setFormatter(_MaskedFormatter())
-    unheard.setLevel(logging.WARNING)
-    logging.lastResort = unheard
+    handler = logging.StreamHandler()
+    handler.setFormatter(_MaskedFormatter())
+    handler.setLevel(logging.WARNING)
+    logging.lastResort = handler
     mask_python(lambda text: typer.echo(escaped(text), err=True, nl=False))
-    logging.getLogger("py.warnings").addHandler(unheard)
+    logging.getLogger("py.warnings").addHandler(handler)
 
 
 def open_streams() -> None:
-    """Makes sure that output can be written: where it was closed it goes nowhere, and what an encoding lacks is escaped."""
+    """Makes sure that output can be written: a closed stream is replaced, and characters that the encoding lacks are escaped."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
@@ -80,7 +80,7 @@ def open_streams() -> None:
 
 
 def close_streams() -> None:
-    """Writes out standard error; where it cannot be written, the exit code alone has to say what happened."""
+    """Flushes standard error; if it cannot be written, the exit code alone has to report what happened."""
     try:
         sys.stderr.flush()
     except OSError:
@@ -88,20 +88,20 @@ def close_streams() -> None:
 
 
 def discard(stream: TextIO) -> None:
-    """Discards what a stream has not written: at exit Python would try to write it again, and end with code 120."""
+    """Discards a stream's unwritten output: at exit Python would try to write it again, and end with code 120."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _wrong_use(error: Any) -> str:
     context = getattr(error, "ctx", None)
-    said = error.format_message()
+    text = error.format_message()
     if (
-        context is not None and said == context.get_help()
+        context is not None and text == context.get_help()
     ):  # a group without a command: its help is the answer
-        return escaped(redact(said))
-    said = said.strip().rstrip(".").replace("?.", "?")
-    said += "" if said.endswith("?") else "."
-    return one_line(redact(f"error: {said} See {context.command_path if context else 'totes'} --help"))
+        return escaped(redact(text))
+    text = text.strip().rstrip(".").replace("?.", "?")
+    text += "" if text.endswith("?") else "."
+    return one_line(redact(f"error: {text} See {context.command_path if context else 'totes'} --help"))
 
 
 class _MaskedFormatter(logging.Formatter):

@@ -1,4 +1,4 @@
-"""`totes plan` and `totes apply`: models that have changed, and the star made as they say."""
+"""`totes plan` and `totes apply`: show how changed models differ from the star, and bring the star in line with them."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _KINDS = {
     "columns": "other columns",
     "key": "another key",
 }
-_NOTHING = "Nothing to apply: the star is as the models say."
+_NOTHING = "Nothing to apply: the star is as its models declare it."
 
 
 def plan(
     context: typer.Context,
     check: Annotated[
-        bool, typer.Option("--check", help="Exit with 1 where something differs, for a CI job.")
+        bool, typer.Option("--check", help="Exit with 1 if something differs, for a CI job.")
     ] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Write Markdown, for a pull request.")] = False,
     config: ConfigOption = None,
@@ -37,7 +37,7 @@ def plan(
 ) -> None:
     """Show what differs between the models and the star, and what `totes apply` would do; changes nothing.
 
-    The source is not asked. Without --markdown or --json it is for people.
+    The source is not read. Without --markdown or --json the output is for people.
     """
     from totes.monitoring.plan import plan as planned
 
@@ -53,13 +53,13 @@ def plan(
 def apply(
     context: typer.Context,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Do not ask where a column, a table or digits are lost.")
+        bool, typer.Option("--yes", help="Do not ask before a column, a table or digits are lost.")
     ] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Make the star as the models say, for all of history, whether the source has anything new or not."""
+    """Apply changed models to the star, for all of history, whether the source has anything new or not."""
     from totes import engine
     from totes.errors import WouldLose
     from totes.monitoring.plan import plan as planned
@@ -71,13 +71,13 @@ def apply(
             found = planned(pipeline)
         if found.obstacles:
             raise WouldLose(
-                f"what others have made does not survive: {'; '.join(found.obstacles)}",
-                hint="Drop it, or keep the columns; `totes plan` has the statements",
+                f"objects of others depend on the tables: {'; '.join(found.obstacles)}",
+                hint="Drop them, or retain the columns; `totes plan` has the statements",
             )
         if found.loses and not yes and not _agreed(current, found):
             raise WouldLose(
                 f"this loses {', '.join(found.loses)}",
-                hint="`totes plan` shows it; `totes apply --yes` does it all the same",
+                hint="`totes plan` shows it; `totes apply --yes` does it anyway",
             )
         with waiting(current) as progress, engine.faults():
             progress("computing history from the lake, and loading it")
@@ -87,12 +87,12 @@ def apply(
 
 
 def _agreed(current: Session, found: Plan) -> bool:
-    """Asks whether what is lost may be lost, where somebody can answer."""
+    """Asks for confirmation of what would be lost, if somebody can answer."""
     if current.json or not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     for lost in found.loses:
         typer.echo(f"This loses {lost}.", err=True)
-    return typer.confirm("Apply it all the same?", err=True)
+    return typer.confirm("Apply it anyway?", err=True)
 
 
 def _show(out: Console, found: Plan) -> None:
@@ -104,20 +104,20 @@ def _show(out: Console, found: Plan) -> None:
         for line in _lines(planned):
             out.print(f"  {line}")
     if found.unknown:
-        out.print(f"What others have made on the warehouse's tables is not known: {found.unknown}")
+        out.print(f"Whether objects of others depend on the warehouse's tables is not known: {found.unknown}")
     waiting_for_apply = [name for name, one in found.changes.items() if not one.by_run]
     if not waiting_for_apply:
-        out.print("The next totes run makes this by itself; totes apply makes it now.")
+        out.print("The next totes run applies this by itself; totes apply does it now.")
     elif found.loses:
-        out.print("totes apply --yes makes this; what is lost in the star stays in the lake.")
+        out.print("totes apply --yes applies this; what is lost in the star stays in the lake.")
     else:
-        out.print("totes apply makes this.")
+        out.print("totes apply applies this.")
 
 
 def _lines(planned: PlannedChange) -> list[str]:
-    """What there is to say of a change, a line each."""
+    """The lines that describe a change."""
     change = planned.change
-    lines = [f"cannot be made: {planned.problem}"] if planned.problem else []
+    lines = [f"cannot be applied: {planned.problem}"] if planned.problem else []
     lines += [f"adds {', '.join(change.added)}"] if change.added and change.kind != "new" else []
     lines += [f"renames {old} to {new}" for new, old in change.renamed.items()]
     lines += [f"retypes {name} from {old} to {new}" for name, (old, new) in change.retyped.items()]
@@ -141,7 +141,7 @@ def _lines(planned: PlannedChange) -> list[str]:
 
 
 def _markdown(out: Console, found: Plan) -> None:
-    """The plan as Markdown; of what a model or the source says, nothing is taken for markup."""
+    """Prints the plan as Markdown; text from models and the source is escaped."""
     if not found.changes:
         out.print(_NOTHING)
         return
@@ -176,4 +176,4 @@ def _show_applied(out: Console, found: Plan, rows: dict[str, int], batch: int) -
     for name, planned in found.changes.items():
         loaded = f", {count(rows[name], 'row')} loaded" if name in rows else ""
         out.print(f"{name}: {_KINDS[planned.change.kind]}{loaded}")
-    out.print(f"The warehouse is at batch {batch}, as the models say.")
+    out.print(f"The warehouse is at batch {batch}, as its models declare it.")

@@ -1,4 +1,4 @@
-"""`totes quarantine list` and `retry`: rows in quarantine, and their way back."""
+"""`totes quarantine list` and `retry`: shows quarantined rows, and retries them."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def retry_rows(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Load what fits now, after a model, a reference file or the source was corrected."""
+    """Retry quarantined rows, after a model, a reference file or the source was corrected."""
     from totes.monitoring.alerts import watch
     from totes.monitoring.quarantine import retry
 
@@ -136,7 +136,7 @@ def _show(out: Console, found: Quarantine) -> None:
     out.print(listed)
     if len(found.rows) < found.total:
         out.print(
-            f"{count(found.total - len(found.rows), 'more row')}: --limit shows more, --json all, and each value whole."
+            f"{count(found.total - len(found.rows), 'more row')}: --limit shows more, --json all, with full values."
         )
     out.print("Correct the source, the model or the reference file; then run totes quarantine retry.")
 
@@ -157,11 +157,11 @@ def _show_retry(out: Console, done: Retry) -> None:
         out.print("Nothing is in quarantine.")
         return
     for name, one in done.tables.items():
-        what = "loaded" if done.loaded else "fit, to be loaded by the next load"
-        out.print(f"{name}: {one.tried:,} tried, {one.fit:,} {what}, {one.remain:,} remaining.")
+        what = "loaded" if done.loaded else "valid, to be loaded by the next load"
+        out.print(f"{name}: {one.tried:,} retried, {one.fit:,} {what}, {one.remain:,} remaining.")
     kinds = {name: one.kinds for name, one in done.tables.items() if one.remain}
     if kinds:
-        _show_kinds(out, "What is wrong with those that remain", kinds)
+        _show_kinds(out, "What is wrong with the remaining rows", kinds)
 
 
 def _shortened(value: str | None) -> str:

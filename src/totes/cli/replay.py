@@ -1,4 +1,4 @@
-"""`totes replay`: the same warehouse again, out of the lake, or one table of it."""
+"""`totes replay`: rebuilds a warehouse, or one of its tables, from the lake."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def replay(
         typer.Option(
             "--warehouse",
             metavar="URL",
-            help="An empty warehouse, or one that a replay of this lake was broken off in; or secretsmanager:NAME.",
+            help="An empty warehouse, or one with an interrupted replay of this lake; or secretsmanager:NAME.",
         ),
     ] = None,
     to: Annotated[
@@ -28,14 +28,14 @@ def replay(
         typer.Option(
             "--table",
             metavar="TABLE",
-            help="One table of the warehouse in the settings, which is gone, lacks rows or has wrong ones.",
+            help="A table of the warehouse in the settings that is missing, or has missing or wrong rows.",
         ),
     ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Load the whole processed lake into an empty warehouse, or go on where that was broken off; or rebuild one table."""
+    """Load the whole processed lake into an empty warehouse, or continue an interrupted replay; or rebuild one table."""
     from totes.errors import ConfigurationError
     from totes.redaction import register_secret
     from totes.secrets import resolve_secret

@@ -1,4 +1,4 @@
-"""`totes run`, and each stage alone: `totes ingest`, `totes process`, `totes load`."""
+"""`totes run`, and each stage on its own: `totes ingest`, `totes process`, `totes load`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EveryOption = Annotated[
     typer.Option(
         "--every",
         metavar="15m",
-        help="Run again and again at this interval, until stopped; `schedule` takes schedule.every of the settings.",
+        help="Run at this interval until stopped; `schedule` uses schedule.every of the settings.",
     ),
 ]
 
@@ -81,7 +81,7 @@ def _one_stage(stage: str, context: typer.Context, config: ConfigOption, as_json
 
 
 def _cycles(current: Session, pipeline: Pipeline, stop: StopSignal, only: str | None = None) -> Cycle:
-    """A cycle, and more of them while there is room for a part of what the source holds only; gives the last."""
+    """Runs a cycle, and further ones while the source has more than one batch may read; returns the last."""
     cycle = _cycle(current, pipeline, stop, only)
     while cycle.goes_on:
         cycle = _cycle(current, pipeline, stop, only)
@@ -105,7 +105,7 @@ def _cycle(
 
 
 def _end(current: Session, cycle: Cycle) -> None:
-    """Says what failed, a line each, and ends the command with the worst exit code."""
+    """Prints a line for each failure, and ends the command with the worst exit code."""
     for stage, error in cycle.failures.items():
         report(f"{stage}: {error}", error, debug=current.debug)
     if cycle.failures:
@@ -113,7 +113,7 @@ def _end(current: Session, cycle: Cycle) -> None:
 
 
 def _repeat(current: Session, pipeline: Pipeline, interval: timedelta, stop: StopSignal) -> None:
-    """Cycles until stopped; after a failure the next one comes sooner, and less and less so while it goes on."""
+    """Runs cycles until stopped; after a failure the next one starts sooner, with exponential back-off."""
     from totes.log import logger
 
     log, failures = logger(), 0
@@ -131,7 +131,7 @@ def _repeat(current: Session, pipeline: Pipeline, interval: timedelta, stop: Sto
 
 
 def pause_seconds(interval: timedelta, failures: int) -> float:
-    """The time from one cycle's start to the next one's, after so many cycles in a row that failed."""
+    """The time from one cycle's start to the next one's, after a number of failed cycles in a row."""
     pause = interval.total_seconds()
     return min(pause, _BACK_OFF_SECONDS * 2 ** min(failures - 1, 16)) if failures else pause
 
@@ -149,7 +149,7 @@ def _interval(every: str | None) -> timedelta | None:
 
 
 class _Stopping:
-    """Ends the command cleanly when a signal comes: with 0 if it would have gone on for ever, else as signals do."""
+    """Ends the command cleanly on a signal: with exit code 0 if it was to run until stopped, else with the signal's."""
 
     def __init__(self, *, repeated: bool) -> None:
         self._signal = StopSignal(endless=repeated)
@@ -161,12 +161,12 @@ class _Stopping:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
         # DuckDB turns an exception raised by a signal handler into one of its own.
         if isinstance(error, Stopped) or (error is not None and self._signal.asked):
-            typer.echo("stopped; the next run takes up where this one was", err=True)
+            typer.echo("stopped; the next run continues from here", err=True)
             raise typer.Exit(self._signal.exit_code) from None
 
 
 def _show_line(out: Console, cycle: Cycle) -> None:
-    """One line a cycle, for a runner that goes on: when, which batch, how many rows, and how long each stage took."""
+    """Prints one line per cycle, for a long-running runner: the time, the batch, rows, and how long each stage took."""
     done = []
     changes = list(cycle.ingested.changes.values()) if cycle.ingested else []
     if cycle.ingested and cycle.ingested.batch is not None:
@@ -190,7 +190,7 @@ def _seconds(cycle: Cycle) -> str:
 
 
 def show_cycle(out: Console, cycle: Cycle) -> None:
-    """Says what a cycle did."""
+    """Prints what a cycle did."""
     from totes.console import table_of
 
     report = cycle.as_json()

@@ -1,4 +1,4 @@
-"""What all commands share: their options, where their output goes, and how errors become lines and exit codes."""
+"""The session of a command: common options, output, and how errors become lines and exit codes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="Log more, and show t
 
 @dataclass
 class Session:
-    """One invocation of a command; `unread` once nobody reads its output any more."""
+    """One invocation of a command; `unread` becomes true once nobody reads its output any more."""
 
     config: Path | None = None
     json: bool = False
@@ -52,7 +52,7 @@ class Session:
         return Pipeline(settings)
 
     def show(self, document: object, render: Callable[[Console], None]) -> None:
-        """Prints a result: the document with --json, and otherwise what `render` writes for a person."""
+        """Prints a result: the document with --json, otherwise what `render` writes for a person."""
         try:
             if self.json:
                 typer.echo(json_line(document))
@@ -60,7 +60,7 @@ class Session:
                 render(console())
             sys.stdout.flush()
         except BrokenPipeError:
-            # Whoever read has seen enough. The command ends as it would have.
+            # The reader has closed the pipe. The command ends as if it were still open.
             self.unread = True
             discard(sys.stdout)
         except OSError as error:
@@ -69,7 +69,7 @@ class Session:
 
 
 def console() -> Console:
-    """Standard output for a person; plain and unwrapped when it is no terminal."""
+    """Standard output for a person; plain and unwrapped if it is not a terminal."""
     from totes.console import Console
 
     terminal = sys.stdout.isatty()
@@ -100,7 +100,7 @@ def session(context: typer.Context, config: Path | None, as_json: bool, debug: b
 
 @contextmanager
 def waiting(current: Session) -> Iterator[Callable[[str], None]]:
-    """Shows what is being done while it lasts: on a terminal, and not with --json."""
+    """Shows progress while the context lasts: only on a terminal, and not with --json."""
     if current.json or not sys.stderr.isatty():
         yield lambda _doing: None
         return
@@ -119,8 +119,8 @@ def fail(message: str, error: Exception, *, debug: bool = False) -> NoReturn:
 
 
 def report(message: str, error: Exception, *, debug: bool = False) -> None:
-    """Prints an error as one line, with --debug after its traceback; no secret that is known is in either."""
-    with suppress(OSError):  # where standard error cannot be written, the exit code has to say it
+    """Prints an error as one line, with --debug after its traceback; known secrets are masked in both."""
+    with suppress(OSError):  # if standard error cannot be written, the exit code alone has to report it
         if debug:
             typer.echo(escaped(traceback_text(error)), err=True)
         typer.echo(one_line(redact(f"error: {' '.join(message.split())}")), err=True)

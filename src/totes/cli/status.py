@@ -1,4 +1,4 @@
-"""`totes status`: where each stage stands."""
+"""`totes status`: shows the state of each stage."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def _show(out: Console, found: Status) -> None:
     else:
         age = timedelta(seconds=max(0, int(found.fresh_seconds)))  # a clock may have been set back
         lost = f" {one_line(found.not_fresh.what)}" if found.not_fresh else ""
-        held = f"Freshness: the warehouse held all that the source held {age} ago."
-        out.print(Text.assemble(held, (lost, "red")))
+        fresh = f"Freshness: the warehouse has everything that was in the source {age} ago."
+        out.print(Text.assemble(fresh, (lost, "red")))
     total = sum(found.quarantine.values())
     tables = ", ".join(f"{name} {rows:,}" for name, rows in found.quarantine.items())
     out.print(f"Quarantine: {count(total, 'row')}{f' ({tables})' if tables else ''}.")

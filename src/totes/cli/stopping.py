@@ -1,7 +1,7 @@
-"""Stopping at once on SIGTERM and SIGINT. Nothing needs to be put in order: a batch is committed, or it is not.
+"""Stops a command at once on SIGTERM and SIGINT. Nothing needs cleaning up: a batch is committed, or it is not.
 
-A thread takes the signals. The main thread could not be relied on: a database driver keeps it in a call of its own for
-as long as a statement takes, and ADBC's takes SIGINT for itself.
+A thread receives the signals. The main thread may be in a call of a database driver for as long as a statement takes, and
+ADBC handles SIGINT itself.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class Stopped(BaseException):
 
 
 class StopSignal:
-    """Turns SIGTERM and SIGINT into `Stopped`, once installed; where that goes unheard, the process ends as it is.
+    """Turns SIGTERM and SIGINT into `Stopped`, once installed; if that has no effect, the process exits after two seconds.
 
-    `endless` says that the command would have gone on for ever, so that being stopped is its good end.
+    `endless` means that the command runs until stopped, so that its exit code is then 0.
     """
 
     def __init__(self, *, endless: bool) -> None:
@@ -32,18 +32,18 @@ class StopSignal:
         self._number: int | None = None
 
     def install(self) -> None:
-        """Takes over both signals for the rest of the process."""
+        """Handles both signals until the process ends."""
         signal.signal(signal.SIGUSR1, self._interrupt)
         signal.pthread_sigmask(signal.SIG_BLOCK, _ASKED)  # in this thread, and in those that it starts
         threading.Thread(target=self._listen, name="stop-signal", daemon=True).start()
 
     def wait(self, seconds: float) -> None:
-        """Waits, or raises Stopped when asked to stop meanwhile."""
+        """Waits; raises Stopped if asked to stop meanwhile."""
         self.check()
         time.sleep(seconds)
 
     def check(self) -> None:
-        """Raises Stopped if that was asked for: a driver may have made an error of its own of the first one."""
+        """Raises Stopped if asked to stop: a driver may have turned the first exception into an error of its own."""
         if self.asked:
             raise Stopped
 

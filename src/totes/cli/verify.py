@@ -1,4 +1,4 @@
-"""`totes verify`: proof that the warehouse equals the models applied to the source."""
+"""`totes verify`: proves that the warehouse equals the models applied to the source."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def verify(
     ] = None,
     sample: Annotated[
         float,
-        typer.Option("--sample", min=0.0001, max=1.0, help="Which part of the rows to compare, such as 0.1."),
+        typer.Option("--sample", min=0.0001, max=1.0, help="The share of rows to compare, such as 0.1."),
     ] = 1.0,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -56,10 +56,10 @@ def verify(
 def _show(out: Console, verdict: Verdict) -> None:
     from totes.console import table_of
 
-    # The three last ones are rare: where none is to be shown, the table fits a narrow terminal.
+    # The last three are rare: without them, the table fits a narrow terminal.
     columns = {
         "equal": "rows", "missing": "missing", "extra": "extra", "different": "different",
-        "in quarantine": "set_aside", "broken chains": "broken", "altered": "altered",
+        "in quarantine": "quarantined", "broken chains": "broken", "altered": "altered",
     }  # fmt: skip
     always = ("equal", "missing", "extra", "different")
     verdicts = verdict.tables.values()
@@ -97,7 +97,7 @@ def _show(out: Console, verdict: Verdict) -> None:
 
 
 def _conclusion(verdict: Verdict) -> str:
-    """What is proven where nothing differs, and no more."""
+    """What is proven if nothing differs, and no more."""
     if verdict.sample == 1:
         which = "" if verdict.whole else f" in {', '.join(verdict.tables)}"
         return f"Equal{which}: every row, every column, every version."

@@ -1,4 +1,4 @@
-"""`totes warehouse sql`: the warehouse's DDL."""
+"""`totes warehouse sql`: prints the warehouse's DDL."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def sql(
             raise ConfigurationError(f"--dialect {dialect} is not known", hint="Give duckdb or postgresql")
         statements = current.pipeline().warehouse_sql(dialect)
         text = ";\n\n".join(statements) + ";"
-        # A file or psql gets names as they are; on a terminal they are for reading.
+        # A file or psql gets names as they are; on a terminal they are escaped.
         current.show(
             {"statements": statements}, lambda out: typer.echo(escaped(text) if out.is_terminal else text)
         )

@@ -1,1 +1,1 @@
-"""`totes demo`: TerrificTotes' story told in a minute, on a PostgreSQL of its own. It uses the pipeline as anyone would."""
+"""`totes demo`: the pipeline with TerrificTotes' data in a minute, on a PostgreSQL of its own, used as anyone would use it."""

@@ -1,4 +1,4 @@
-"""The demo's facts for a program, and the sentences and commands that a person is given too."""
+"""The demo's results for a program, and the sentences and commands that it also shows to a person."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def as_document(story: Story) -> dict[str, object]:
 
 
 def what_was_checked(story: Story) -> str:
-    """Says how the warehouse was compared with the source, and what came of it."""
+    """A sentence on how the warehouse was compared with the source, and the result."""
     tables = story.checked.values()
     return (
         f"all {len(story.checked)} tables, as totes verify does. Each model's query, run over all of totesys at one"
         f" snapshot, gives exactly the rows that are current in the warehouse: {sum(one.rows for one in tables):,}"
-        " rows, every column equal, none missing, none too many."
+        " rows, every column equal, none missing, none extra."
     )
 
 
@@ -58,7 +58,7 @@ def next_commands(story: Story) -> list[tuple[str, str]]:
     return [
         *_activation(),
         *([] if here else [(f"cd {shlex.quote(str(story.folder))}", "")]),
-        ("totes status", "where each stage stands"),
+        ("totes status", "the state of each stage"),
         (f"totes history fact_sales_order {story.findings.changed.key}", "the changed order, every column"),
         (f"totes history dim_staff {story.findings.moved[0].key}", "somebody who moved with the department"),
         ("totes warehouse sql", "the star's tables, as SQL"),
@@ -67,13 +67,13 @@ def next_commands(story: Story) -> list[tuple[str, str]]:
 
 
 def _activation() -> list[tuple[str, str]]:
-    """What makes `totes` known to the shell, where it is not yet."""
+    """The command that puts `totes` on the shell's path, if it is not there."""
     own = Path(sys.executable).with_name("totes")
     found, script = shutil.which("totes"), own.with_name("activate")
     if (found and Path(found).absolute() == own.absolute()) or not script.exists():
         return []
     place = script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script
-    return [(f". {shlex.quote(str(place))}", "makes totes known to this shell")]
+    return [(f". {shlex.quote(str(place))}", "puts totes on this shell's path")]
 
 
 def _history(row: RowHistory) -> dict[str, object]:

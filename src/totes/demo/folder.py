@@ -1,4 +1,4 @@
-"""The demo's folder: made, recognised and cleared by its settings file, and listed at the end. Others' files stay."""
+"""The demo's folder: created, recognised by its settings file, cleared, and listed at the end. Other files are not touched."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _SETTINGS = """\
 # These are the settings of a pipeline. Paths start from this file's folder.
 
 [project]
-# Which star schema is built: TerrificTotes is built in. For one of your own, `path` names the folder that
-# holds its models/ and reference/.
+# Which star schema is built: TerrificTotes is built in. For your own, set `path` to the folder with its
+# models/ and reference/.
 name = "terrifictotes"
 
 [source]
@@ -30,7 +30,7 @@ url = "{url}"
 schema = "public"
 
 [lake]
-# What was captured, as immutable JSON lines, and what was made of it, as immutable Parquet files: folders, or
+# Captured changes, as immutable JSON lines, and the star's rows, as immutable Parquet files: folders, or
 # s3://bucket/prefix.
 ingestion = "lake/ingestion"
 processed = "lake/processed"
@@ -40,19 +40,19 @@ processed = "lake/processed"
 url = "duckdb:///warehouse.duckdb"
 """
 
-# What the demo makes, with what each is, in the order in which data passes through.
+# What the demo creates, with descriptions, in the order of the data flow.
 _MADE = (
     (FILE_NAME, "the settings"),
-    ("lake/ingestion", "what was captured, as JSON lines"),
+    ("lake/ingestion", "captured changes, as JSON lines"),
     ("lake/processed", "rows of the star, as Parquet"),
     ("warehouse.duckdb", "the star schema, with its history"),
-    (".totes", "a cache, made again when it is lost"),
+    (".totes", "a cache, rebuilt if it is lost"),
 )
 
 
 @dataclass(frozen=True)
 class Made:
-    """A file, or a folder with how many files are in it; `size` is in bytes."""
+    """A file, or a folder and the number of files in it; `size` is in bytes."""
 
     path: str
     files: int
@@ -61,27 +61,27 @@ class Made:
 
 
 def check(folder: Path) -> None:
-    """Makes sure that a demo may be made in a folder, and changes nothing.
+    """Makes sure that a demo may use a folder; changes nothing.
 
     Raises:
-        ConfigurationError: it is not a folder, or something else than a demo is in it.
+        ConfigurationError: it is not a folder, or has something other than a demo in it.
     """
     with _writing(folder):
         if folder.exists() and not folder.is_dir():
             raise ConfigurationError(f"{folder} is a file", hint="Name another folder with --dir")
         if folder.exists() and any(folder.iterdir()) and not _is_demo(folder):
             raise ConfigurationError(
-                f"{folder} is not empty, and it was not a demo that filled it",
+                f"{folder} is not empty, and not the folder of a demo",
                 hint="Nothing was changed; name another folder with --dir",
             )
 
 
 def clear(folder: Path, source_url: str) -> Path:
-    """Makes the folder with its settings file, and removes from it what an earlier demo made.
+    """Creates the folder with its settings file, and removes from it what an earlier demo wrote.
 
     Args:
-        folder: one that has been checked.
-        source_url: for the settings, which only their owner can read.
+        folder: a folder that has been checked.
+        source_url: goes into the settings, which only their owner can read.
 
     Returns:
         The path of the settings file.
@@ -95,7 +95,7 @@ def clear(folder: Path, source_url: str) -> Path:
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-        # Last, so that a folder which was cleared only in part is still marked.
+        # Last, so that a folder that was only partly cleared is still recognised.
         settings.unlink(missing_ok=True)
         settings.touch(mode=0o600)
         settings.write_text(_SETTINGS.format(marker=MARKER, url=source_url), encoding="utf-8")
@@ -103,7 +103,7 @@ def clear(folder: Path, source_url: str) -> Path:
 
 
 def list_made(folder: Path) -> list[Made]:
-    """What the demo has made in the folder."""
+    """What the demo has written into the folder."""
     listed = []
     for name, description in _MADE:
         path = folder / name

@@ -62,10 +62,10 @@ class Answer:
 
 
 def ask(pipeline: Pipeline, day: datetime.date) -> list[Answer]:
-    """Asks all three of the pipeline's warehouse.
+    """Runs all three queries on the pipeline's warehouse.
 
     Args:
-        pipeline: the demo's pipeline, both batches of which are loaded.
+        pipeline: the demo's pipeline, with both batches loaded.
         day: the day of trade between them.
     """
     answers = []

@@ -1,4 +1,4 @@
-"""Where the demo writes, and how its parts look: colour and motion on a terminal, plain text elsewhere."""
+"""The demo's output: colour and motion on a terminal, plain text elsewhere."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WIDTH = 100
 
 
 class Screen:
-    """Standard output; with --json nothing is written but the progress, on standard error if that is a terminal."""
+    """Standard output; with --json only progress is written, on standard error if that is a terminal."""
 
     def __init__(self, *, as_json: bool) -> None:
         self._quiet = as_json
@@ -46,7 +46,7 @@ class Screen:
 
     @contextmanager
     def show_step(self, doing: str, done: Callable[[], str]) -> Iterator[None]:
-        """Shows a step: what it is doing and for how long, and then what it has done and in how long."""
+        """Shows a step while it runs, with the time so far, and then its result, with the time that it took."""
         began = time.perf_counter()
         columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
         with Progress(*columns, console=self._console, transient=True, disable=not self._moving) as progress:
@@ -70,7 +70,7 @@ def indented(part: RenderableType) -> RenderableType:
     return Padding(part, (0, 0, 0, 2), expand=False)
 
 
-def aside(text: str) -> RenderableType:
+def remark(text: str) -> RenderableType:
     """A remark below a part."""
     return Padding(Text(text, style="dim"), (1, 0, 0, 2))
 

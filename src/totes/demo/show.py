@@ -1,4 +1,4 @@
-"""What the demo says: before it begins, and of what came of it."""
+"""What the demo shows: an introduction, and its results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.text import Text
 
 from totes.demo.document import next_commands, what_was_checked
 from totes.demo.questions import Answer
-from totes.demo.screen import Screen, aside, heading, indented, table_of
+from totes.demo.screen import Screen, heading, indented, remark, table_of
 from totes.demo.story import RowHistory, Story
 from totes.monitoring.history import Version
 from totes.pipeline import Cycle
@@ -25,16 +25,16 @@ _NEW = "bold yellow"
 
 
 def introduce(screen: Screen) -> None:
-    """Says what is going to happen."""
-    said = (
-        "TerrificTotes makes tote bags. Its database, totesys, knows only how things are now. It is captured into"
-        " a lake and turned into a star schema; then it trades for a day, and what changed follows."
+    """Shows what is going to happen."""
+    introduction = (
+        "TerrificTotes makes tote bags. Its database, totesys, has only the latest state. It is captured into"
+        " a lake and turned into a star schema; then the company trades for a day, and the changes follow."
     )
-    screen.write(Text(said), "")
+    screen.write(Text(introduction), "")
 
 
 def show_story(screen: Screen, story: Story) -> None:
-    """Says what came of the demo."""
+    """Shows the results of the demo."""
     found = story.findings
     screen.write(heading("What each stage did"), _stages(story))
     screen.write(heading(f"An order that changed, with its past: {found.changed.table} {found.changed.key}"))
@@ -44,7 +44,7 @@ def show_story(screen: Screen, story: Story) -> None:
     )
     screen.write(_versions(found.deleted))
     screen.write(
-        aside("Nothing tells when a row is deleted: batch 2 found it gone, and its read time is the time.")
+        remark("The source does not record deletions: batch 2 found it missing, and its read time is used.")
     )
     screen.write(
         heading("What moved: one row in totesys, every row of the star that shows it"), _moves(found.moved)
@@ -93,7 +93,7 @@ def _done_by(cycle: Cycle) -> list[tuple[str, str, int]]:
 
 
 def _versions(row: RowHistory) -> RenderableType:
-    """One column a version, newest last; what is new in it stands out."""
+    """One column per version, newest last; new values are highlighted."""
     table = table_of("", *(f"batch {version.batch}" for version in row.versions))
     for name in _ORDER_COLUMNS:
         values = [version.values[name] for version in row.versions]
@@ -107,7 +107,7 @@ def _objects(story: Story, row: RowHistory) -> RenderableType:
     """The lake objects that the newest version came from, as paths from the demo's folder."""
     newest, base = row.versions[-1], f"{story.folder.resolve()}{os.sep}"
     places = "".join(f"\n  {place.removeprefix(base)}" for place in newest.objects)
-    return aside(f"Batch {newest.batch}'s version came from{places}")
+    return remark(f"Batch {newest.batch}'s version came from{places}")
 
 
 def _moves(moved: list[RowHistory]) -> RenderableType:

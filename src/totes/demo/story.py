@@ -1,4 +1,4 @@
-"""What the demo does, and the facts that it gathers on the way: nothing is printed here."""
+"""Runs the demo, and collects its results. Nothing is printed here."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from totes.terrifictotes.server import LocalServer
 ORDERS_MAX = 100_000_000
 _DATABASE, _READER = "totesys", "totes_reader"
 
-# Shows a step while it runs: gets what it says meanwhile, and a function that gives what it says afterwards.
+# Shows a step while it runs: takes the text to show meanwhile, and a function that returns the text to show afterwards.
 ShowStep = Callable[[str, Callable[[], str]], AbstractContextManager[None]]
 
 
@@ -42,7 +42,7 @@ class RowHistory:
 
 @dataclass(frozen=True)
 class Findings:
-    """What there is to see after both batches: rows with a past, and answers."""
+    """What to show after both batches: rows with a history, and answers."""
 
     changed: RowHistory
     deleted: RowHistory
@@ -52,7 +52,7 @@ class Findings:
 
 @dataclass(frozen=True)
 class Story:
-    """The demo's facts; `server` is PostgreSQL's version, and `seconds` are those of each step."""
+    """The results of the demo; `server` is PostgreSQL's version, `seconds` how long each step took."""
 
     folder: Path
     orders: int
@@ -65,30 +65,30 @@ class Story:
     seconds: dict[str, float]
 
 
-def check_wishes(folder: Path, orders: int) -> None:
-    """Makes sure that the demo can be made; nothing is changed or started.
+def check_arguments(folder: Path, orders: int) -> None:
+    """Makes sure that the demo can run with these arguments; changes and starts nothing.
 
     Raises:
-        ConfigurationError: something that is no demo is in the folder, or so many orders cannot be made.
+        ConfigurationError: the folder has something other than a demo in it, or there are too few or too many orders.
     """
     if not ORDERS_MIN <= orders <= ORDERS_MAX:
         raise ConfigurationError(
-            f"the demo cannot be made with {orders} orders",
+            f"the demo cannot run with {orders} orders",
             hint=f"Give --orders a number from {ORDERS_MIN} to {ORDERS_MAX}",
         )
     check(folder)
 
 
-def tell(folder: Path, orders: int, show_step: ShowStep) -> Story:
-    """Runs the demo and leaves a lake and a warehouse; its server is stopped again, whatever happens.
+def run_demo(folder: Path, orders: int, show_step: ShowStep) -> Story:
+    """Runs the demo, and leaves a lake and a warehouse; its server is stopped at the end, whatever happens.
 
     Args:
-        folder: where; it has been checked.
+        folder: the demo's folder, which has been checked.
         orders: how many sales orders there are at first.
         show_step: shows a step while it runs.
 
     Raises:
-        ConfigurationError: PostgreSQL is not there, or the folder cannot be written.
+        ConfigurationError: PostgreSQL is not installed, or the folder cannot be written.
         TotesError: a stage failed.
         CommandFailed: the warehouse differs from the source.
     """
@@ -116,7 +116,7 @@ def tell(folder: Path, orders: int, show_step: ShowStep) -> Story:
             pipeline = _create(server, folder, orders)
         with step("batch_1", "Batch 1: all that is there", lambda: f"Batch 1: all {_captured(first):,} rows"):
             first = _run(pipeline)
-        with step("trade", "A day of trade", lambda: _said_of(day)):
+        with step("trade", "A day of trade", lambda: _summary(day)):
             day = demo_source.trade(source_url)
         with step(
             "batch_2", "Batch 2: what changed", lambda: f"Batch 2: the {_captured(second):,} that changed"
@@ -132,7 +132,7 @@ def tell(folder: Path, orders: int, show_step: ShowStep) -> Story:
 
 
 def _create(server: LocalServer, folder: Path, orders: int) -> Pipeline:
-    """Creates the source, and a pipeline that reads it as a role that may do nothing else."""
+    """Creates the source, and a pipeline that reads it with a read-only role."""
     with closing(psycopg.connect(server.url(), autocommit=True)) as connection:
         connection.execute(f"CREATE DATABASE {_DATABASE}".encode())
     demo_source.create(server.url(_DATABASE), orders)
@@ -162,7 +162,7 @@ def _captured(cycle: Cycle) -> int:
     return sum(table.upserts + table.deletes for table in tables)
 
 
-def _said_of(day: TradingDay) -> str:
+def _summary(day: TradingDay) -> str:
     return (
         f"{day.day:%-d %B %Y}: {len(day.new_order_ids):,} new orders, {len(day.changed_order_ids):,} changed,"
         " 1 cancelled; two addresses move"

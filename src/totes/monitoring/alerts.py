@@ -1,4 +1,4 @@
-"""Alerts: one when an incident begins, one when it is over, one for each kind of row that goes to quarantine."""
+"""Alerts: one when an incident begins, one when it ends, and one for each new kind of problem in quarantine."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from totes.monitoring.delivery import deliver
 from totes.monitoring.health import Change, Health, Message, health_file, read_health, utc_now, write_health
 from totes.pipeline import Cycle
 
-_KINDS_TOLD = 20
+_KINDS_LISTED_MAX = 20
 _TURN_SECONDS_MAX = 60.0
-# What could not be written to its file: a process that goes on knows it all the same.
+# Health that could not be written to its file; this process uses it from here.
 _unwritten: dict[Path, Health] = {}
 _log = logger(stage="alert")
 
 
 def watch(settings: Settings, cycle: Cycle) -> None:
-    """Takes a cycle into the pipeline's health, and reports what has changed to people.
+    """Updates the pipeline's health after a cycle, and sends alerts about changes.
 
-    What fails here is logged, and stops nothing.
+    A failure here is logged, and does not stop the pipeline.
     """
     try:
         with _one_at_a_time(health_file(settings)):
@@ -45,12 +45,14 @@ def _watch(settings: Settings, cycle: Cycle) -> None:
     file, now = health_file(settings), utc_now()
     before = _recall(file)
     health, changes = before.after(cycle, now, settings.alerts.freshness)
-    kinds = new_kinds(settings, health.quarantine_told, cycle)
+    kinds = new_kinds(settings, health.quarantine_reported, cycle)
     messages = [write_message(settings.project.name, change, now) for change in changes]
     if kinds.kinds:
         title, body = describe_kinds(settings.project.name, kinds)
         messages.append(Message(subject="quarantine", title=title, body=body, at=now))
-    health = health.model_copy(update={"quarantine_told": kinds.batch, "unsent": (*health.unsent, *messages)})
+    health = health.model_copy(
+        update={"quarantine_reported": kinds.batch, "unsent": (*health.unsent, *messages)}
+    )
     _remember(file, health)
     if health.unsent:
         deliver(settings, health, partial(_remember, file))
@@ -70,7 +72,7 @@ def _remember(file: Path, health: Health) -> None:
     _unwritten.pop(file, None)
     try:
         write_health(file, health)
-    except OSError as error:  # a full disk is what people have to hear of, and once
+    except OSError as error:  # the alert about a full disk has to be sent too, and only once
         _unwritten[file] = health
         _log.error(
             "the health file cannot be written", file=str(error.filename or file), error=error.strerror
@@ -79,10 +81,10 @@ def _remember(file: Path, health: Health) -> None:
 
 @contextmanager
 def _one_at_a_time(file: Path) -> Iterator[None]:
-    """Lets one runner at a time read, write and send; one that is held up does not hold up the others for ever."""
+    """Lets one runner at a time read, write and send; after a minute of waiting, a runner goes ahead anyway."""
     deadline = time.monotonic() + _TURN_SECONDS_MAX
     with ExitStack() as turn:
-        with suppress(OSError):  # a folder that cannot be written has no file to take turns at
+        with suppress(OSError):  # no lock in a folder that cannot be written
             file.parent.mkdir(parents=True, exist_ok=True)
             while not turn.enter_context(lock_if_free(file.with_suffix(".lock"))):
                 turn.close()
@@ -94,34 +96,34 @@ def _one_at_a_time(file: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class NewKinds:
-    """What is newly wrong with rows in quarantine: the kinds by table, in how many rows, and up to which batch."""
+    """New problems in quarantine: the kinds by table, the number of rows, and the newest batch considered."""
 
     batch: int | None
     kinds: dict[str, list[ProblemKind]] = field(default_factory=dict)
     rows: int = 0
 
 
-def new_kinds(settings: Settings, told: int | None, cycle: Cycle) -> NewKinds:
-    """What people have not been told of, who know all up to the batch `told`.
+def new_kinds(settings: Settings, reported: int | None, cycle: Cycle) -> NewKinds:
+    """The kinds of problems since the batch `reported`, up to which alerts were written.
 
-    The lake remembers what was wrong before: a kind is new that the batch last told of does not have. Where nothing is
-    known of that (another machine, a cache that was lost), it is the batch before the first one of this cycle.
+    A kind is new if that batch's manifest does not have it. If `reported` is not known (another machine, a lost cache), the
+    batch before the first one of this cycle is used.
     """
     newest = cycle.processed.batch if cycle.processed else 0
-    if not cycle.processed or newest in (0, told):
-        return NewKinds(told)
-    known = min(cycle.processed.batches, default=newest + 1) - 1 if told is None else told
+    if not cycle.processed or newest in (0, reported):
+        return NewKinds(reported)
+    known = min(cycle.processed.batches, default=newest + 1) - 1 if reported is None else reported
     try:
         journal = processed_journal(Store.open(settings.lake.processed, settings.base))
         before = journal.read(known) if 0 < known <= newest else None
         after = journal.read(newest)
     except TotesError as error:
-        _log.warning("what was set aside cannot be told yet; the next cycle does", error=str(error))
-        return NewKinds(told)
+        _log.warning("quarantined rows cannot be reported yet; the next cycle tries again", error=str(error))
+        return NewKinds(reported)
     found, rows = {}, 0
     for table, changes in after.models.items():
-        former = before.models.get(table) if before else None
-        seen = {(kind.column, kind.kind) for kind in former.quarantine_kinds} if former else set()
+        previous = before.models.get(table) if before else None
+        seen = {(kind.column, kind.kind) for kind in previous.quarantine_kinds} if previous else set()
         kinds = [kind for kind in changes.quarantine_kinds if (kind.column, kind.kind) not in seen]
         if kinds:
             found[table] = kinds
@@ -129,21 +131,24 @@ def new_kinds(settings: Settings, told: int | None, cycle: Cycle) -> NewKinds:
     return NewKinds(newest, found, rows)
 
 
-def describe_kinds(project: str, told: NewKinds) -> tuple[str, str]:
-    """Title and text of an alert about rows that were set aside; no value is in it, which might be anybody's."""
+def describe_kinds(project: str, new: NewKinds) -> tuple[str, str]:
+    """Title and text of an alert about quarantined rows; it contains no values, which may be personal data."""
     lines = [
         one_line(
             f"- {table}{f'.{kind.column}' if kind.column else ''} {kind.kind} ({count(kind.rows, 'row')})"
         )
-        for table, kinds in told.kinds.items()
+        for table, kinds in new.kinds.items()
         for kind in kinds
     ]
-    more = [f"- and {len(lines) - _KINDS_TOLD} more"] if len(lines) > _KINDS_TOLD else []
-    text = ["They cannot meet their tables' declarations; all else is loaded:", *lines[:_KINDS_TOLD], *more]
-    return (
-        f"[totes] {project}: {count(told.rows, 'row')} set aside",
-        "\n".join([*text, "You are told again only of another kind.", "Next step: totes quarantine list"]),
-    )
+    more = len(lines) - _KINDS_LISTED_MAX
+    text = [
+        "They do not meet their tables' declarations; everything else is loaded:",
+        *lines[:_KINDS_LISTED_MAX],
+        *([f"- and {more} more"] if more > 0 else []),
+        "The next alert is sent when there is another kind of problem.",
+        "Next step: totes quarantine list",
+    ]
+    return f"[totes] {project}: {count(new.rows, 'row')} quarantined", "\n".join(text)
 
 
 def describe(project: str, change: Change) -> tuple[str, str]:
@@ -153,7 +158,7 @@ def describe(project: str, change: Change) -> tuple[str, str]:
         what = "is fresh again" if change.subject == "freshness" else f"{change.subject} works again"
         return (
             f"[totes] {project}: {what}",
-            f"It began at {since} and was seen {incident.times} times.\nThe last that was said: {one_line(incident.what)}",
+            f"It began at {since} and was seen {incident.times} times.\nLast message: {one_line(incident.what)}",
         )
     what = "is not fresh" if change.subject == "freshness" else f"{change.subject} fails"
     next_step = f"\nNext step: {one_line(incident.next_step or 'totes status')}"

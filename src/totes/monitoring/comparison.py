@@ -1,6 +1,6 @@
-"""One warehouse table compared: its current rows with what the models give over the source, all of it with the lake.
+"""Compares one warehouse table: its current rows with the model applied to the source, and all its rows with the lake.
 
-All rows are tables of an engine that works on disk. Python sees counts, and a few rows that differ.
+All rows are in tables of an engine that works on disk. Python sees only counts, and a few rows that differ.
 """
 
 from __future__ import annotations
@@ -20,17 +20,16 @@ from totes.warehouse.table import WarehouseTable
 EXAMPLES_MAX = 20
 CURRENT = "~current"
 _HERE, _THERE = engine.name("~here"), engine.name("~there")
-# Values that are equal to the engine and yet not the same: 30 days and a month, 0 and -0.
+# Types with values that are equal for the engine but not the same: 30 days and a month, 0 and -0.
 _AS_WRITTEN = {"INTERVAL", "FLOAT", "DOUBLE"}
 _Pairs = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One row that differs: its key, and each column that does with the value it should have and the warehouse's.
+    """One row that differs: its key, and for each column that differs, the expected value and the warehouse's.
 
-    `against` says what the warehouse was compared with. Without columns, the row is in one of them only: `only_in` says
-    in which.
+    `against` is what the warehouse was compared with. A row without columns is on one side only, given by `only_in`.
     """
 
     key: dict[str, Any]
@@ -41,19 +40,19 @@ class Difference:
 
 @dataclass(frozen=True)
 class TableVerdict:
-    """A table compared.
+    """The result of comparing a table.
 
-    Of the current rows, `rows` were equal to what the models give over the source, `missing` are only there, `extra` only
-    in the warehouse, `different` in both; `set_aside` are in quarantine. Of all rows, older versions and deleted ones among
-    them, `altered` are not as the lake has them. `broken` keys have versions that do not follow one another, or several
-    open ones. `lacking` is what the warehouse does not have at all: the table, its view, columns.
+    Of the current rows, `rows` are equal to those of the models applied to the source, `missing` are only there, `extra` only
+    in the warehouse, and `different` in both; `quarantined` are in quarantine. Of all rows, including older versions and
+    deleted ones, `altered` differ from the lake. `broken` keys have versions that do not follow one another, or several open
+    ones. `lacking` names what the warehouse does not have at all: the table, its view, columns.
     """
 
     rows: int
     missing: int
     extra: int
     different: int
-    set_aside: int
+    quarantined: int
     broken: int
     altered: int = 0
     lacking: tuple[str, ...] = ()
@@ -63,7 +62,7 @@ class TableVerdict:
     @property
     def compared(self) -> int:
         """How many keys were compared."""
-        return self.rows + self.missing + self.extra + self.different + self.set_aside
+        return self.rows + self.missing + self.extra + self.different + self.quarantined
 
     @property
     def equal(self) -> bool:
@@ -79,16 +78,16 @@ def actual(table: str) -> str:
 
 
 class Comparison:
-    """The comparison of one table, of which the engine has the expected rows, the lake's, and the warehouse's."""
+    """The comparison of one table; the engine has the expected rows, the lake's, and the warehouse's."""
 
     def __init__(self, bench: engine.Engine, table: WarehouseTable, query: BoundQuery, chosen: str) -> None:
-        """Prepares it.
+        """Prepares the comparison.
 
         Args:
             bench: the engine.
             table: the table.
             query: its bound model.
-            chosen: the SQL condition of the rows that are compared.
+            chosen: the SQL condition of the rows to compare.
         """
         self._bench = bench
         self._table = table
@@ -105,8 +104,8 @@ class Comparison:
         good = f"(SELECT * FROM {expected(self._table.name)} WHERE {engine.name(PROBLEM)} IS NULL AND {self._chosen})"
         self._find_odd("odd", good, present, self._table.key, produced)
         rows = self._count(good) - self._count("odd", _HERE)
-        loaded, set_aside, lost = self._explain_problems(present)
-        missing, extra, different = self._tell("odd", self._table.key, produced, "source")
+        loaded, quarantined, lost = self._explain_problems(present)
+        missing, extra, different = self._report("odd", self._table.key, produced, "source")
         double = self._double(f"{present} AS rows", self._table.key, "source")
         altered = self._compare_with_lake()
         broken = self._broken() if self._model.versioned else 0
@@ -115,7 +114,7 @@ class Comparison:
             missing + lost,
             extra + double,
             different,
-            set_aside,
+            quarantined,
             broken,
             altered,
             lacking,
@@ -124,7 +123,7 @@ class Comparison:
         )
 
     def _find_odd(self, odd: str, one: str, other: str, keys: tuple[str, ...], columns: list[str]) -> None:
-        """Makes a table of the rows that are not the same on both sides: `s~` columns of the one, `w~` of the other."""
+        """Creates a table of the rows that differ between two sides, with `s~` columns of one and `w~` columns of the other."""
         differs = " OR ".join(
             [f"other.{engine.name(BENT)}"]
             + [self._unlike("one", "other", column) for column in columns if column not in keys]
@@ -144,10 +143,10 @@ class Comparison:
         )
 
     def _explain_problems(self, present: str) -> tuple[int, int, int]:
-        """Takes in the rows that have a problem; gives how many are loaded, how many set aside, and how many neither.
+        """Counts the rows with a problem: how many are loaded, how many quarantined, and how many are neither.
 
-        A row that is an orphan today, or whose key another row has taken, may have been loaded before that came about. Of
-        a row in quarantine, the version of before may be in the warehouse; how that must look, only the lake can tell.
+        A row that is an orphan now, or has the same key as another row, may have been loaded before it became one. For a
+        quarantined row, the previous version may be in the warehouse; what that must look like is only known from the lake.
         """
         base = self._query.base
         shown, columns = (base.relation.key, base.key) if base.key else (self._query.key, self._query.key)
@@ -173,21 +172,21 @@ class Comparison:
             f" WHERE bad.{engine.name(PROBLEM)} IN ({engine.text(DOUBLE)}, {engine.text(ORPHAN)})"
         )
         is_loaded = f"EXISTS (SELECT 1 FROM loaded WHERE {self._same('bad', 'loaded', self._table.key)})"
-        self._forget("loaded", [(key, key) for key in self._table.key])
+        self._dismiss("loaded", [(key, key) for key in self._table.key])
         lost = f"NOT quarantined AND NOT {is_loaded}"
-        self._tell_lost(lost)
-        self._forget_versions_before()
+        self._report_lost(lost)
+        self._dismiss_previous_versions()
         return (
             self._count("loaded"),
             self._count("bad", f"quarantined AND NOT {is_loaded}"),
             self._count("bad", lost),
         )
 
-    def _forget_versions_before(self) -> None:
-        """Takes out of the odd rows those whose source row is in quarantine now."""
+    def _dismiss_previous_versions(self) -> None:
+        """Removes from the odd rows those whose source row is in quarantine now."""
         base = self._query.base
         if self._query.key_is_base_key or not base.key:
-            self._forget("(SELECT * FROM bad WHERE quarantined)", [(key, key) for key in self._table.key])
+            self._dismiss("(SELECT * FROM bad WHERE quarantined)", [(key, key) for key in self._table.key])
             return
         equal = " AND ".join(
             f"lineage.{engine.name(column)} = bad.{engine.name(column)}::VARCHAR" for column in base.key
@@ -196,15 +195,15 @@ class Comparison:
             f"(SELECT lineage.* FROM {lake_lineage(self._table.name)} AS lineage"
             f" JOIN (SELECT * FROM bad WHERE quarantined) AS bad ON {equal})"
         )
-        self._forget(before, [(key, key) for key in self._table.key])
+        self._dismiss(before, [(key, key) for key in self._table.key])
 
     def _compare_with_lake(self) -> int:
-        """How many rows, older versions among them, are not as the lake has them."""
+        """How many rows, including older versions, differ from the lake."""
         name, columns = self._table.name, list(self._table.columns)
         keys = self._model.primary_key if self._model.versioned else self._table.key
         self._find_odd("odd_in_lake", lake_rows(name), actual(name), keys, columns)
-        told = self._tell("odd_in_lake", keys, columns, "lake")
-        return sum(told) + self._double(f"{actual(name)} AS rows", keys, "lake")
+        differing = self._report("odd_in_lake", keys, columns, "lake")
+        return sum(differing) + self._double(f"{actual(name)} AS rows", keys, "lake")
 
     def _broken(self) -> int:
         """How many keys have versions that leave a gap, overlap, go back in time, or are open twice or never."""
@@ -216,10 +215,10 @@ class Comparison:
             " HAVING count(*) FILTER (WHERE valid_to IS DISTINCT FROM following OR valid_from >= following) > 0)"
         )
 
-    def _tell(
+    def _report(
         self, odd: str, keys: tuple[str, ...], columns: list[str], against: Literal["source", "lake"]
     ) -> tuple[int, int, int]:
-        """Counts odd rows: missing, extra, different; and takes some of them for examples."""
+        """Counts odd rows (missing, extra, different), and adds some of them to the examples."""
         counts = (
             self._count(odd, f"{_HERE} AND NOT {_THERE}"),
             self._count(odd, f"{_THERE} AND NOT {_HERE}"),
@@ -235,13 +234,13 @@ class Comparison:
             pairs = {column: (values[2 * n], values[2 * n + 1]) for n, column in enumerate(columns)}
             key = {name: pairs[name][0 if here else 1] for name in dict.fromkeys((*self._table.key, *keys))}
             if against == "lake" and tuple(key[name] for name in self._table.key) in known:
-                continue  # it was told of already: it differs from the source too
+                continue  # an example already: it differs from the source too
             only_in = None if here and there else against if here else "warehouse"
             changed = {c: pair for c, pair in pairs.items() if pair[0] != pair[1]} if only_in is None else {}
             self._examples.append(Difference(key, changed, only_in, against))
         return counts
 
-    def _tell_lost(self, condition: str) -> None:
+    def _report_lost(self, condition: str) -> None:
         columns = ", ".join(f"{engine.name(key)}::VARCHAR" for key in self._table.key)
         for row in self._bench.execute(
             f"SELECT {columns} FROM bad WHERE {condition} ORDER BY ALL LIMIT {EXAMPLES_MAX}"
@@ -249,7 +248,7 @@ class Comparison:
             self._examples.append(Difference(dict(zip(self._table.key, row, strict=True)), {}, "source"))
 
     def _double(self, rows: str, keys: tuple[str, ...], against: Literal["source", "lake"]) -> int:
-        """How many rows there are more than keys."""
+        """How many more rows there are than keys."""
         listed = engine.names(keys)
         double = f"(SELECT {listed}, count(*) - 1 AS more FROM {rows} GROUP BY ALL HAVING count(*) > 1)"
         for *values, _ in self._bench.execute(
@@ -260,8 +259,8 @@ class Comparison:
                 self._examples.append(Difference(key, {}, "warehouse", against))
         return int(engine.scalar(self._bench, f"SELECT coalesce(sum(more), 0) FROM {double}"))
 
-    def _forget(self, explained: str, pairs: _Pairs) -> None:
-        """Takes rows that are only in the warehouse out of the odd ones."""
+    def _dismiss(self, explained: str, pairs: _Pairs) -> None:
+        """Removes from the odd rows those that are only in the warehouse for a known reason."""
         equal = " AND ".join(
             self._equal(f"odd.{engine.name(f'w~{key}')}", f"known.{engine.name(other)}", key)
             for key, other in pairs
@@ -287,5 +286,5 @@ class Comparison:
 
 
 def copied_columns(table: WarehouseTable) -> tuple[OutputColumn, ...]:
-    """The columns of the copy of a warehouse table, and whether each row is current."""
+    """The columns of the copy of a warehouse table: its own, and whether the row is current."""
     return (*table.model.output, OutputColumn(name=CURRENT, type="BOOLEAN"))

@@ -1,7 +1,7 @@
-"""The way of alerts to people: each goes to each receiver as soon as that takes it, in order, through Apprise.
+"""Delivers alerts through Apprise: each message to each receiver, in order, until it is accepted.
 
-What a receiver has not taken stays in the pipeline's health and is sent after a later cycle. A message is marked once it is
-taken, so that a crash in between repeats one message at most.
+A message that a receiver has not accepted stays in the pipeline's health, and is sent after a later cycle. Each accepted
+message is recorded at once, so that a crash repeats one message at most.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ _log = logger(stage="alert")
 
 
 def deliver(settings: Settings, health: Health, remember: Callable[[Health], None]) -> None:
-    """Sends what has not been sent; what fails is logged, and sent by a later call.
+    """Sends the unsent messages; a failure is logged, and the message is sent by a later call.
 
     Args:
-        settings: whose `alerts.urls` are the receivers.
-        health: with the unsent messages, which are on disk already.
-        remember: keeps the health after each message that was taken.
+        settings: the settings, with the receivers in `alerts.urls`.
+        health: the health, with the unsent messages, which is on disk already.
+        remember: stores the health, after each accepted message.
     """
     receivers = {_identity(url.get_secret_value()): url.get_secret_value() for url in settings.alerts.urls}
     messages = list(health.unsent)
     for receiver, url in receivers.items():
         for number, message in enumerate(messages):
-            if receiver in message.taken_by:
+            if receiver in message.delivered_to:
                 continue
             if not _deliver(url, message):
-                break  # the later ones stay behind it, in order
-            messages[number] = message.model_copy(update={"taken_by": (*message.taken_by, receiver)})
+                break  # later messages wait, to stay in order
+            messages[number] = message.model_copy(update={"delivered_to": (*message.delivered_to, receiver)})
             reach("alert.sent")
             remember(health.model_copy(update={"unsent": tuple(messages)}))
-    remaining = [message for message in messages if not set(receivers) <= set(message.taken_by)]
-    if not receivers:  # whoever is named later hears of what is wrong then
+    remaining = [message for message in messages if not set(receivers) <= set(message.delivered_to)]
+    if not receivers:  # a receiver that is configured later gets the alerts of open incidents
         remaining = [message for message in messages if _is_open(message, health)]
     if len(remaining) > _UNSENT_MAX:
         _log.error(
@@ -55,7 +55,7 @@ def deliver(settings: Settings, health: Health, remember: Callable[[Health], Non
 
 
 def send(url: str, title: str, body: str) -> bool:
-    """Sends plain text to one receiver; gives whether it was taken."""
+    """Sends plain text to one receiver; returns whether it was accepted."""
     import apprise
 
     logging.getLogger("apprise").setLevel(logging.CRITICAL)
@@ -69,7 +69,7 @@ def send(url: str, title: str, body: str) -> bool:
 
 def _deliver(url: str, message: Message) -> bool:
     late = (
-        f"\nThis was to be sent at {message.at:%Y-%m-%d %H:%M:%S} UTC, and could not be."
+        f"\nThis message is from {message.at:%Y-%m-%d %H:%M:%S} UTC and could not be sent earlier."
         if utc_now() - message.at > _LATE
         else ""
     )
@@ -77,7 +77,7 @@ def _deliver(url: str, message: Message) -> bool:
     try:
         if send(url, message.title, message.body + late):
             return True
-    except Exception as error:  # of a service's plugin: a receiver that is broken stops nothing
+    except Exception as error:  # in a service's plugin: a broken receiver does not stop the others
         fault = f"{type(error).__name__}: {error}"
     _log.error(
         "an alert could not be sent, and is sent after a later cycle; check alerts.urls",
@@ -89,7 +89,7 @@ def _deliver(url: str, message: Message) -> bool:
 
 
 def _identity(url: str) -> str:
-    """What stands for a receiver in the health file; a password that is corrected does not make it another."""
+    """Identifies a receiver in the health file; correcting its password does not change it."""
     return sha256(without_secrets(url).encode()).hexdigest()[:12]
 
 

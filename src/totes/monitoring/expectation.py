@@ -1,6 +1,6 @@
-"""What the warehouse's current rows must be: the models applied, from scratch, to a copy of the source.
+"""Computes the expected current rows of the warehouse: the models applied, from scratch, to a copy of the source.
 
-Nothing of the pipeline's own memory is used, but for the years that the calendar has had so far: it never loses any.
+Of the pipeline's own state, only the calendar's years so far are used, since the calendar never loses any.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from totes.processing.reference import load_reference
 from totes.star.model import Model
 from totes.star.project import CALENDAR, Project
 
-# What is told of rows that may have come into the warehouse when their problem was not there yet.
+# Problems of rows that may have been loaded before they had them.
 DOUBLE, ORPHAN = "double", "orphan"
 Progress = Callable[[str], None]
 
 
 def needed_models(project: Project, tables: Iterable[str]) -> tuple[Model, ...]:
-    """The models whose rows must be known to say what some tables hold, in load order."""
+    """The models that have to be computed to know the rows of some tables, in load order."""
     models = {model.name: model for model in project.models}
     wanted = set(tables)
     for name in tuple(wanted):
@@ -43,7 +43,7 @@ def needed_models(project: Project, tables: Iterable[str]) -> tuple[Model, ...]:
 
 
 def expected(model: str) -> str:
-    """The quoted name of the table with the rows that a model gives."""
+    """The quoted name of the table with a model's expected rows."""
     return engine.name(engine.case_safe("expected", model))
 
 
@@ -54,7 +54,7 @@ def copy_source(
     models: tuple[Model, ...],
     progress: Progress,
 ) -> dict[str, TableChanges]:
-    """Copies the tables that some models read, and describes all tables of the snapshot."""
+    """Copies the tables that the models read, and returns the descriptions of all tables of the snapshot."""
     needed = {relation.lower() for model in models for relation in model.relations}
     needed -= project.built_in_relations
     tables = [table for table in snapshot.tables if table.name.lower() in needed]
@@ -85,23 +85,23 @@ def compute(
     years: tuple[int, ...],
     progress: Progress,
 ) -> tuple[dict[str, BoundQuery], dict[str, str]]:
-    """Makes a table of each model's rows; those that cannot be in the warehouse, or not yet, have a `~problem`.
+    """Creates a table of each model's rows; rows that cannot be in the warehouse, or not yet, have a `~problem`.
 
-    What a row holds is what the model's own text gives; which rows have a problem is what the engine's query says.
+    The values of a row come from running the model's own text; which rows have a problem comes from the engine's query.
 
     Args:
-        bench: the engine that holds the copy of the source.
+        bench: the engine with the copy of the source.
         project: the project.
         models: the models, in load order.
         tables: the source's tables.
-        years: the years that the calendar has had so far.
-        progress: is told what is being done.
+        years: the calendar's years so far.
+        progress: called with a line about what is being done.
 
     Returns:
-        The bound models, and what is to be known of those whose text could not be run by itself over all rows.
+        The bound models, and a note for each model whose text could not be run on its own over all rows.
 
     Raises:
-        ModelFailed: a model does not fit the tables.
+        ModelFailed: a model does not match the tables.
     """
     names = {model.name for model in models}
     queries = {query.model.name: query for query in bind(project, tables) if query.model.name in names}
@@ -114,7 +114,7 @@ def compute(
         for name, query in queries.items()
         if any(leaf.relation.name == CALENDAR for leaf in query.leaves)
     }
-    # The calendar's own tables come last: what the others refer to says which years they must have.
+    # Tables that read the calendar come last: the other tables' references decide which years it has.
     for name, query in sorted(queries.items(), key=lambda item: item[0] in on_calendar):
         if name in on_calendar:
             _fill_calendar(bench, _years(bench, models, on_calendar, years))
@@ -148,7 +148,7 @@ def _note_orphans(bench: engine.Engine, model: Model, column: str, target: Model
         f" AND parent.{engine.name(key)} = row.{engine.name(column)})"
     )
     while _note(bench, model.name, ORPHAN, condition) and target.name == model.name:
-        continue  # a row that refers to an orphan of its own table is one itself
+        continue  # a row that refers to an orphan of its own table is an orphan too
 
 
 def _note(bench: engine.Engine, model: str, problem: str, condition: str) -> int:
@@ -163,7 +163,7 @@ def _note(bench: engine.Engine, model: str, problem: str, condition: str) -> int
 def _years(
     bench: engine.Engine, models: tuple[Model, ...], on_calendar: set[str], years: tuple[int, ...]
 ) -> tuple[int, ...]:
-    """All years that the calendar must have: those so far, and those of dates that are referred to."""
+    """All years that the calendar must have: those so far, and those of referenced dates."""
     found = set(years)
     for model in models:
         for column, target in model.references.items():

@@ -1,6 +1,6 @@
 """A pipeline's health as its runners last saw it: which stages fail and since when, and how fresh the warehouse is.
 
-It is kept in the cache folder, so that an incident that outlives a process is still the same incident.
+It is stored in the cache folder, so that an incident that lasts longer than a process is still the same incident.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _WHOLE = frozenset({""})
 
 
 class Incident(BaseModel):
-    """Something that is wrong: since when, what was last said of it, and how often it was seen.
+    """A problem that lasts: since when, its last message, and how often it was seen.
 
-    `tables` are those that were reported since it began, with `""` where all of the stage failed.
+    `tables` are those that were reported since it began; `""` stands for the stage as a whole.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -48,7 +48,7 @@ class Change(BaseModel):
 
 
 class Message(BaseModel):
-    """An alert: of which incident or of `quarantine`, whether of its end, since when it waits, and who has taken it."""
+    """An alert: its incident or `quarantine`, whether it is about the end, when it was written, and who has received it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -57,17 +57,16 @@ class Message(BaseModel):
     body: str
     at: datetime
     over: bool = False
-    taken_by: tuple[str, ...] = ()
+    delivered_to: tuple[str, ...] = ()
 
 
 class Health(BaseModel):
     """The state of a pipeline.
 
-    `fresh_at` is the last moment at which the source held nothing that the warehouse does not hold now; before the
-    first such moment, when the pipeline was first run. `captured_at` and `processed_at` are that moment for the two
-    stores, so that stages that run on their own are known to be fresh too. `incidents` are those that are open, by
-    stage, or `freshness`. Alerts were written of all that was in quarantine after the batch `quarantine_told`. `unsent`
-    are alerts that some receiver has not taken yet, oldest first.
+    `fresh_at` is the last time at which the warehouse now has everything that was in the source then; before there is one,
+    it is when the pipeline was first run. `captured_at` and `processed_at` are the same for the two stores, for stages that
+    run on their own. `incidents` are the open ones, by stage, or `freshness`. Alerts have been written about everything in
+    quarantine up to the batch `quarantine_reported`. `unsent` are alerts that some receiver has not accepted yet, oldest first.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -77,11 +76,11 @@ class Health(BaseModel):
     processed_at: datetime | None = None
     checked_at: datetime | None = None
     incidents: dict[str, Incident] = {}
-    quarantine_told: int | None = None
+    quarantine_reported: int | None = None
     unsent: tuple[Message, ...] = ()
 
     def after(self, cycle: Cycle, now: datetime, freshness: timedelta) -> tuple[Health, list[Change]]:
-        """The health after a cycle that ended now, and what there is to report. Pure."""
+        """The health after a cycle that ended now, and the changes to report. No I/O."""
         began = now - timedelta(seconds=sum(cycle.seconds.values()))
         captured_at = began if cycle.ingested else self.captured_at
         processed_at = captured_at if cycle.processed else self.processed_at
@@ -119,14 +118,14 @@ class Health(BaseModel):
             processed_at=processed_at,
             checked_at=now,
             incidents=incidents,
-            quarantine_told=self.quarantine_told,
+            quarantine_reported=self.quarantine_reported,
             unsent=self.unsent,
         )
         return health, changes
 
 
 def health_file(settings: Settings) -> Path:
-    """Where the health of a pipeline is kept: one lake may be loaded into several warehouses, each by its own."""
+    """The file of a pipeline's health: one for each warehouse, since one lake may be loaded into several."""
     warehouse = without_secrets(settings.warehouse.url.get_secret_value())
     identity = f"{settings.lake.processed} {warehouse} {settings.warehouse.schema_}"
     return settings.cache_folder / f"health-{sha256(identity.encode()).hexdigest()[:12]}.json"
@@ -136,7 +135,7 @@ def read_health(file: Path) -> Health:
     """The health that was last written, or a new one.
 
     Raises:
-        StoreError: it is there, and cannot be read.
+        StoreError: the file exists, and cannot be read.
     """
     try:
         return Health.model_validate_json(file.read_bytes())
@@ -150,7 +149,7 @@ def read_health(file: Path) -> Health:
 
 
 def write_health(file: Path, health: Health) -> None:
-    """Replaces what was written, at once."""
+    """Writes the health, replacing the file atomically."""
     permissions.make_folders(file.parent)
     reach("health.write.before")
     permissions.replace(file, health.model_dump_json(indent=1).encode())

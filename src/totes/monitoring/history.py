@@ -1,4 +1,4 @@
-"""Every version of one row, with the lake objects that each came from."""
+"""The history of one row: every version, with the lake objects that it came from."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TEXT_IS_EXACT = {"DATE", "TIMESTAMP", "TIMESTAMPTZ", "INTERVAL"}
 
 @dataclass(frozen=True)
 class Version:
-    """One version: its values by column, the batch that brought it, and the objects in both lakes that hold it."""
+    """One version: its values by column, the batch that added it, and the objects of both lakes that contain it."""
 
     batch: int
     values: dict[str, Any]
@@ -36,12 +36,12 @@ def read_history(pipeline: Pipeline, table: str, key: list[str]) -> list[Version
 
     Args:
         pipeline: the pipeline.
-        table: a warehouse table that keeps versions (read from the warehouse), another warehouse table, or a source
-            table (both read from the lake, which has every change of them).
-        key: the row's key, one value a key column.
+        table: a warehouse table with versions (read from the warehouse), another warehouse table, or a source table
+            (both read from the lake, which has every change).
+        key: the row's key, one value per key column.
 
     Raises:
-        ConfigurationError: there is no such table, or the key has another number of columns.
+        ConfigurationError: there is no such table, or its key has another number of columns.
         CommandFailed: there is no such row.
     """
     model = pipeline.project.model(table)
@@ -86,7 +86,7 @@ def _from_warehouse(
     pipeline: Pipeline, model: Model, columns: tuple[str, ...], key: list[str]
 ) -> list[Version]:
     schema = schema_of(pipeline.settings.warehouse_url(), pipeline.settings.warehouse.schema_)
-    # An untyped literal takes the column's type, so that the index on the key serves.
+    # An untyped literal has the column's type, so that the index on the key can be used.
     condition = " AND ".join(
         f"{engine.name(column)} = {engine.text(value)}" for column, value in zip(columns, key, strict=True)
     )
@@ -103,7 +103,7 @@ def _from_warehouse(
 
 
 def _may_be_keys(model: Model, columns: tuple[str, ...], key: list[str]) -> bool:
-    """Whether the values are of the key's types: a warehouse would make an error of one that is not."""
+    """Whether the values can be of the key's types; otherwise a warehouse would raise an error."""
     types = {column.name: column.type for column in model.columns}
     casts = [
         f"TRY_CAST({engine.text(value)} AS {types[c]}) IS NOT NULL"
@@ -113,7 +113,7 @@ def _may_be_keys(model: Model, columns: tuple[str, ...], key: list[str]) -> bool
 
 
 def _exactly(columns: Iterable[Column | OutputColumn]) -> str:
-    """The columns, those as text that a driver would bend: an infinity, a year BC, an interval's months."""
+    """SQL for the columns, as text for types whose values a driver would alter: infinities, years BC, an interval's months."""
     return ", ".join(
         f"{engine.name(c.name)}::VARCHAR AS {engine.name(c.name)}"
         if c.type in _TEXT_IS_EXACT
@@ -130,7 +130,7 @@ def _version(names: list[str], row: tuple[Any, ...]) -> Version:
 def _from_processed(
     journal: Journal[ProcessedManifest], columns: tuple[str, ...], name: str, key: list[str]
 ) -> list[Version]:
-    """The rows that a latest table has had, each with the columns of its time."""
+    """All states of a row of a latest table, each with the columns that the table had then."""
     versions: list[Version] = []
     for batch in range(1, journal.last() + 1):
         changes = journal.read(batch).models.get(name)

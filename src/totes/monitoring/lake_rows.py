@@ -1,4 +1,4 @@
-"""What the warehouse must hold of every row and version that the processed lake has brought it, and what is set aside."""
+"""Reads from the processed lake which rows and versions the warehouse must have, and which rows are in quarantine."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ Progress = Callable[[str], None]
 def lake_rows(table: str) -> str:
     """The quoted name of the table with the lake's rows of a warehouse table.
 
-    Of a table that keeps versions these are all versions, `valid_to` as it must be now; of a latest table the last
-    rows written, without those that have left it.
+    For a versioned table these are all versions, with `valid_to` as it must be now; for a latest table the newest state of
+    each row, without removed rows.
     """
     return engine.name(engine.case_safe("lake", table))
 
 
 def lake_quarantine(table: str) -> str:
-    """The quoted name of the table with the keys of rows in quarantine, as the lake writes them: `row_key`."""
+    """The quoted name of the table with the keys of rows in quarantine, in the lake's form: `row_key`."""
     return engine.name(engine.case_safe("quarantine", table))
 
 
 def lake_lineage(table: str) -> str:
-    """The quoted name of the table that tells which source rows the rows of a joined table came from."""
+    """The quoted name of the table with the lineage of a joined table: which source rows its rows came from."""
     return engine.name(engine.case_safe("lineage", table))
 
 
 class LakeReader:
-    """Reads what the processed lake has of some tables, batch by batch, into an engine."""
+    """Reads the processed lake's rows of some tables into an engine, batch by batch."""
 
     def __init__(
         self,
@@ -51,8 +51,8 @@ class LakeReader:
             bench: the engine.
             journal: the processed lake's manifests.
             tables: the warehouse tables.
-            chosen: gives the SQL condition of the rows that are to be compared.
-            lineage: by table, the columns of the source row's key where the table's own key does not tell it.
+            chosen: returns the SQL condition of a table's rows to compare.
+            lineage: by table, the columns of the source row's key, if it is not in the table's own key.
         """
         self._bench = bench
         self._journal = journal
@@ -61,10 +61,11 @@ class LakeReader:
         self._lineage = lineage
 
     def read(self, last: int, progress: Progress) -> None:
-        """Reads all batches up to one.
+        """Reads all batches up to `last`.
 
         Raises:
-            StoreError, LakeDamaged: as they say.
+            StoreError: the lake cannot be read.
+            LakeDamaged: a manifest or object is missing or wrong.
         """
         for table in self._tables:
             self._create(table)
@@ -84,7 +85,7 @@ class LakeReader:
             self._fold(table)
 
     def _manifests(self, last: int) -> Iterator[ProcessedManifest]:
-        """The manifests in order; some are read ahead, since a far store takes its time for each."""
+        """The manifests in order; some are read ahead, since each read from a remote store takes a while."""
         with ThreadPoolExecutor(_READ_AHEAD) as readers:
             for first in range(1, last + 1, _READ_AHEAD):
                 yield from readers.map(self._journal.read, range(first, min(first + _READ_AHEAD, last + 1)))
@@ -93,7 +94,7 @@ class LakeReader:
         columns = ", ".join(f"{engine.name(c.name)} {c.type}" for c in table.model.output)
         keys = ", ".join(f"{engine.name(c.name)} {c.type}" for c in table.model.output if c.name in table.key)
         self._bench.execute(f"CREATE OR REPLACE TABLE {lake_rows(table.name)} ({columns}, {BATCH} BIGINT)")
-        self._bench.execute(f"CREATE OR REPLACE TABLE {_gone(table)} ({keys}, {BATCH} BIGINT)")
+        self._bench.execute(f"CREATE OR REPLACE TABLE {_removed(table)} ({keys}, {BATCH} BIGINT)")
         self._bench.execute(
             f"CREATE OR REPLACE TABLE {lake_quarantine(table.name)} (row_key VARCHAR, reason VARCHAR, batch BIGINT)"
         )
@@ -110,7 +111,7 @@ class LakeReader:
 
         numbered = f"{batch}::BIGINT AS {BATCH}"
         self._insert(lake_rows(table.name), changes.objects, f"{cast(table.columns)}, {numbered}", table)
-        self._insert(_gone(table), changes.removed, f"{cast(table.key)}, {numbered}", table)
+        self._insert(_removed(table), changes.removed, f"{cast(table.key)}, {numbered}", table)
         self._insert(lake_quarantine(table.name), changes.quarantine, "row_key, reason, batch", None)
         if lineage := self._lineage.get(table.name):
             base = ", ".join(f"{engine.name(column)}::VARCHAR AS {engine.name(column)}" for column in lineage)
@@ -131,7 +132,7 @@ class LakeReader:
             )
 
     def _fold(self, table: WarehouseTable) -> None:
-        """Leaves of each latest row, and of what is said of each row, only what was said last."""
+        """Reduces the rows of latest tables, lineage and quarantine to the newest entry for each key."""
         keys, rows = engine.names(table.key), lake_rows(table.name)
         if table.model.versioned:
             self._bench.execute(
@@ -141,8 +142,8 @@ class LakeReader:
         else:
             self._bench.execute(
                 f"CREATE OR REPLACE TABLE {rows} AS SELECT * FROM ({_last_of(rows, keys)}) AS written"
-                f" WHERE NOT EXISTS (SELECT 1 FROM {_gone(table)} AS gone WHERE gone.{BATCH} > written.{BATCH}"
-                f" AND {engine.same('written', 'gone', table.key)})"
+                f" WHERE NOT EXISTS (SELECT 1 FROM {_removed(table)} AS removed"
+                f" WHERE removed.{BATCH} > written.{BATCH} AND {engine.same('written', 'removed', table.key)})"
             )
         lineage, quarantine = lake_lineage(table.name), lake_quarantine(table.name)
         self._bench.execute(f"CREATE OR REPLACE TABLE {lineage} AS {_last_of(lineage, keys)}")
@@ -156,5 +157,5 @@ def _last_of(rows: str, keys: str) -> str:
     return f"SELECT * FROM {rows} QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {BATCH} DESC) = 1"
 
 
-def _gone(table: WarehouseTable) -> str:
-    return engine.name(engine.case_safe("gone", table.name))
+def _removed(table: WarehouseTable) -> str:
+    return engine.name(engine.case_safe("removed", table.name))

@@ -1,4 +1,4 @@
-"""Which objects of both lakes the versions of one row came from."""
+"""Finds the objects of both lakes that the versions of a row came from."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from totes.star.model import Model
 
 
 class Origin:
-    """Where a row of a warehouse table came from, batch by batch; batches are asked for in order."""
+    """Where a row of a warehouse table came from, batch by batch; `objects` has to be called in the order of batches."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class Origin:
         ingested: Journal[IngestionManifest],
         row: dict[str, str],
     ) -> None:
-        """Prepares to look.
+        """Prepares the search.
 
         Args:
             pipeline: the pipeline.
@@ -49,12 +49,12 @@ class Origin:
         self._since = newest.models[model.name].since if newest and model.versioned else 0
 
     def objects(self, batch: int) -> tuple[str, ...]:
-        """The packets of a batch with the source rows that the row came from, and the Parquet part that holds the row.
+        """The packets of a batch with the source rows of the row, and the Parquet object with the row itself.
 
-        Source rows are those that it was joined from in this batch, and in the batch asked for before: one of these may
-        have been deleted. Where the lake does not say which they are, all packets of the batch that its model reads.
+        Source rows are those that the row was joined from in this batch and in the batch of the previous call, since one of
+        the latter may have been deleted. If the lake does not have them, all packets of the batch that the model reads.
         """
-        # Where the table began anew since, its rows stand in the batch of that.
+        # If the table was rebuilt since, its rows are in the objects of the batch that rebuilt it.
         changes = self._processed.read(max(batch, self._since)).models[self._model.name]
         manifest = self._ingested.read(batch)
         rows = self._source_rows(changes, manifest)
@@ -77,7 +77,7 @@ class Origin:
     def _source_rows(
         self, changes: ModelChanges, manifest: IngestionManifest
     ) -> dict[str, set[tuple[str, ...]]] | None:
-        """By table, the keys of the source rows; None where they are not known."""
+        """By table, the keys of the source rows; None if they are not known."""
         project = self._pipeline.project
         try:
             [query] = bind_models((self._model,), relations_at(project, manifest))
@@ -86,7 +86,7 @@ class Origin:
         if changes.query_sha256 != self._model.query_sha256(project.reference_content()):
             return None  # the model has been changed since then
         if query.keeps_lineage and manifest.batch < self._since:
-            return None  # of a table that began anew, the lake has the newest rows' alone
+            return None  # for a rebuilt table, the lake has only the lineage of the newest rows
         found = self._by_lineage(query, changes) if query.keeps_lineage else self._by_key(query)
         known, self._before = (
             {name: found.get(name, set()) | keys for name, keys in self._before.items()},
@@ -100,7 +100,7 @@ class Origin:
         return {base.name: {key}} if len(key) == len(base.key) > 0 else {}
 
     def _by_lineage(self, query: BoundQuery, changes: ModelChanges) -> dict[str, set[tuple[str, ...]]]:
-        """What the batch's state says of the row: the key of each leaf's row, NULL where a join found none."""
+        """The row's lineage in the batch's state: the key of each leaf's row, NULL if a join found none."""
         leaves = [leaf for leaf in query.leaves if leaf.relation.is_source]
         hidden = [part for leaf in leaves for part in leaf.key]
         select = ", ".join(f"CAST({engine.name(part)} AS VARCHAR) AS {engine.name(part)}" for part in hidden)
@@ -126,7 +126,7 @@ def find_rows(
 
 
 def matches(columns: tuple[str, ...], key: Iterable[str]) -> str:
-    """The condition that columns have these values, as text."""
+    """The SQL condition that columns have these values, as text."""
     return " AND ".join(
         f"CAST({engine.name(column)} AS VARCHAR) = {engine.text(value)}"
         for column, value in zip(columns, key, strict=True)
@@ -136,7 +136,7 @@ def matches(columns: tuple[str, ...], key: Iterable[str]) -> str:
 def _holds(
     store: Store, entry: StoredObject, manifest: IngestionManifest, table: str, keys: set[tuple[str, ...]]
 ) -> bool:
-    """Whether a packet has a change of one of these rows of its table."""
+    """Whether a packet has a change of one of the rows with these keys."""
     if not keys:
         return False
     relation = source_relation(table, manifest.tables[table])

@@ -1,4 +1,4 @@
-"""What differs between the models and the star, what making it so does and costs, and what it loses. Changes nothing."""
+"""Plans how to bring the star in line with its models: what applying them changes, costs and loses. Changes nothing."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from totes.warehouse.dependents import Dependent, dependents
 
 @dataclass(frozen=True)
 class PlannedChange:
-    """A model's change with what is known of it beforehand.
+    """A model's change with its effects.
 
-    `cost` is what is read of the ingestion lake, `seconds` how long that took in an earlier batch, None where there is none
-    to go by. `versions` is the most that the table can have, where its query joins nothing. `reads` are columns of the
-    source that the query did not name before. `dependents` is what other people have on the table that does not survive.
-    `by_run` says that the next run makes the change by itself. `problem` is why it cannot be made.
+    `cost` is how much of the ingestion lake is read, and `seconds` an estimate from an earlier batch, None if there is none.
+    `versions` is the most that the table can have, for a query without joins. `reads` are source columns that the query did not
+    name before. `dependents` are objects that other people have created on the table and that would be dropped. `by_run`
+    means that the next run makes the change by itself. `problem` is why it cannot be made.
     """
 
     change: ModelChange
@@ -39,7 +39,7 @@ class PlannedChange:
     problem: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """The change as `totes plan --json` has it."""
+        """The change as in `totes plan --json`."""
         document = asdict(self.change)
         del document["name"]
         types = document["retyped"]
@@ -59,19 +59,19 @@ class PlannedChange:
 
 @dataclass(frozen=True)
 class Plan:
-    """All changes, in the order in which they are made; `unknown` is why nothing is known of what others have on the tables."""
+    """All changes, in the order in which they are made; `unknown` is why dependents are not known, if they are not."""
 
     changes: dict[str, PlannedChange]
     unknown: str | None = None
 
     @property
     def loses(self) -> tuple[str, ...]:
-        """What making these changes loses, all together."""
+        """Everything that these changes lose."""
         return tuple(f"{name}: {lost}" for name, one in self.changes.items() for lost in one.change.loses)
 
     @property
     def obstacles(self) -> tuple[str, ...]:
-        """What others have made on the tables and these changes do not leave: what it is, and the statement that drops it."""
+        """The dependents that block these changes, each with the statement that drops it."""
         return tuple(
             f"{one.kind} {one.name} ({one.drop})"
             for planned in self.changes.values()
@@ -90,10 +90,11 @@ class Plan:
 def plan(pipeline: Pipeline) -> Plan:
     """Compares the project's models with the star.
 
-    The lake is read, and the warehouse if it answers; the source is not asked.
+    It reads the lake, and the warehouse if it answers, but not the source.
 
     Raises:
-        StoreError, LakeDamaged: the lake cannot be read.
+        StoreError: the lake cannot be read.
+        LakeDamaged: a manifest is missing or wrong.
     """
     project = pipeline.project
     ingested, processed = (
@@ -147,7 +148,7 @@ def _columns_read(pipeline: Pipeline, model: Model, newest: IngestionManifest) -
 
 
 def _columns_known(pipeline: Pipeline, model: Model, newest: IngestionManifest) -> set[str]:
-    """What a previous query read; nothing where the source has not all of that any more."""
+    """The source columns that a previous query read; none if the source no longer has all of them."""
     try:
         return _columns_read(pipeline, model, newest)
     except ModelFailed:
@@ -157,7 +158,7 @@ def _columns_known(pipeline: Pipeline, model: Model, newest: IngestionManifest) 
 def _seconds_a_row(
     ingested: Journal[IngestionManifest], processed: Journal[ProcessedManifest]
 ) -> float | None:
-    """How long processing took for a captured row, in the batch that had most of them."""
+    """How long processing took per captured row, in the batch with the most rows."""
     rows = {
         batch: sum(entry.rows for table in ingested.read(batch).tables.values() for entry in table.objects)
         for batch in range(1, processed.last() + 1)
@@ -172,19 +173,21 @@ def _seconds_a_row(
 def _dependents(
     pipeline: Pipeline, changes: Mapping[str, ModelChange]
 ) -> tuple[dict[str, tuple[Dependent, ...]], str | None]:
-    """What of others does not survive the changes, by table; and why that is not known."""
+    """The dependents that would be dropped, by table; or why they are not known."""
     found: dict[str, tuple[Dependent, ...]] = {}
     try:
         with pipeline.warehouse(read_only=True) as warehouse, warehouse.one_moment():
-            if warehouse.dialect == "duckdb":  # its views name what they read, and find it again
+            if (
+                warehouse.dialect == "duckdb"
+            ):  # its views refer to tables by name, so a rebuilt table does not break them
                 return {}, None
             schema = schema_of(pipeline.settings.warehouse_url(), pipeline.settings.warehouse.schema_)
             star = frozenset(model.name for model in pipeline.project.models) | changes.keys()
             for name, change in changes.items():
-                gone = change.kind in ("removed", "key")
+                whole = change.kind in ("removed", "key")
                 columns = (*change.dropped, *(change.renamed.get(one, one) for one in change.retyped))
                 of_others = dependents(
-                    lambda sql: warehouse.query(sql)[1], schema, name, columns, star, whole=gone
+                    lambda sql: warehouse.query(sql)[1], schema, name, columns, star, whole=whole
                 )
                 found[name] = tuple(one for one in of_others if one.stays)
     except TotesError as error:

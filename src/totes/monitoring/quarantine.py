@@ -1,4 +1,4 @@
-"""What is in quarantine, out of the lake alone, and trying it again once the cause is mended."""
+"""Lists quarantined rows, from the lake alone, and retries them once the cause is fixed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ENTRIES = (
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong: of which column (None: of the row as a whole), in which way, and the value as the source has it."""
+    """What is wrong with a row: in which column (None: the row as a whole), in which way, and the source's value."""
 
     column: str | None
     kind: str
@@ -32,10 +32,10 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class SetAside:
+class QuarantinedRow:
     """A row in quarantine.
 
-    `key` is that of the row of the model's first table, and `row` that row as it was captured. `batch` set it aside, at
+    `key` is the key of the row of the model's first table, and `row` that row as captured. `batch` put it into quarantine, at
     the time `at` (UTC).
     """
 
@@ -50,27 +50,27 @@ class SetAside:
 
 @dataclass(frozen=True)
 class Quarantine:
-    """What is in quarantine after a batch: how many rows of each table, for what, and the newest of them.
+    """The quarantine after a batch: how many rows of each table, with which problems, and the newest rows.
 
-    A row of the model's first table counts once for every different reason that its rows have.
+    A row of the model's first table counts once for every different reason.
     """
 
     batch: int
     tables: dict[str, int] = field(default_factory=dict)
     kinds: dict[str, tuple[ProblemKind, ...]] = field(default_factory=dict)
-    rows: list[SetAside] = field(default_factory=list)
+    rows: list[QuarantinedRow] = field(default_factory=list)
 
     @property
     def total(self) -> int:
-        """How many rows there are in all."""
+        """The total number of rows."""
         return sum(self.tables.values())
 
 
 @dataclass(frozen=True)
 class Retried:
-    """A table's rows that were tried again.
+    """The result of retrying a table's quarantined rows.
 
-    `tried` were in quarantine before, `fit` have left it for the table, and `remain` are in it now, for `kinds`.
+    `tried` were in quarantine before, `fit` are valid now and have left it for the table, `remain` are in it now, for `kinds`.
     """
 
     tried: int
@@ -81,7 +81,7 @@ class Retried:
 
 @dataclass(frozen=True)
 class Retry:
-    """What trying again did. `cycle` is None when nothing was in quarantine, and then no batch was made."""
+    """The result of a retry. `cycle` is None if nothing was in quarantine, and then there was no batch."""
 
     cycle: Cycle | None
     tables: dict[str, Retried] = field(default_factory=dict)
@@ -91,19 +91,20 @@ class Retry:
 def read_quarantine(
     pipeline: Pipeline, tables: tuple[str, ...] = (), rows_max: int | None = None
 ) -> Quarantine:
-    """What is in quarantine after the newest processed batch.
+    """The quarantine after the newest processed batch.
 
-    It is read from the lake and nothing is locked: another runner may be at work, and no cache is needed. Batches are
-    read from the newest one back, until all rows are found that the newest one counts.
+    It is read from the lake, without a lock or cache, so other runners may be at work. Batches are read from the newest one
+    backwards, until all rows that the newest one counts are found.
 
     Args:
         pipeline: the pipeline.
         tables: the warehouse tables; all if empty.
-        rows_max: how many rows to give, the newest first; all if None.
+        rows_max: how many rows to return, the newest first; all if None.
 
     Raises:
         ConfigurationError: there is no such table.
-        StoreError, LakeDamaged: as they say.
+        StoreError: the lake cannot be read.
+        LakeDamaged: a manifest or object is missing or wrong.
     """
     _check(pipeline, tables)
     journal = processed_journal(pipeline.processed_store)
@@ -127,14 +128,15 @@ def read_quarantine(
 
 
 def retry(pipeline: Pipeline, tables: tuple[str, ...] = ()) -> Retry:
-    """Tries what is in quarantine again, now: with a batch that is made also when nothing is new at the source.
+    """Retries the quarantined rows now, with a batch that is committed even if nothing is new at the source.
 
-    A batch tries all that is in quarantine, whichever tables are named; these are the ones that it is done for, and
-    that are told of.
+    A batch always retries the whole quarantine. `tables` decides whether there is anything to retry, and which tables are
+    reported.
 
     Raises:
         ConfigurationError: there is no such table.
-        StoreError, LakeDamaged: as they say.
+        StoreError: the lake cannot be read.
+        LakeDamaged: a manifest is missing or wrong.
     """
     _check(pipeline, tables)
     journal = processed_journal(pipeline.processed_store)
@@ -177,7 +179,7 @@ def _open(manifest: ProcessedManifest, tables: tuple[str, ...]) -> dict[str, int
 
 
 def _backwards(journal: Journal[ProcessedManifest], newest: ProcessedManifest) -> Iterator[ProcessedManifest]:
-    """All manifests from the newest one back; some are read ahead, since a far store takes its time for each."""
+    """All manifests from the newest one backwards; some are read ahead, since each read from a remote store takes a while."""
     yield newest
     with ThreadPoolExecutor(_READ_AHEAD) as readers:
         for last in range(newest.batch - 1, 0, -_READ_AHEAD):
@@ -190,7 +192,7 @@ def _take_in(
     manifest: ProcessedManifest,
     tables: dict[str, int],
 ) -> int:
-    """Takes in what a batch says of rows of which no later one says anything; gives how many it set aside."""
+    """Adds a batch's quarantine entries of rows without a later entry; returns how many rows it put into quarantine."""
     objects = [
         entry for name, changes in manifest.models.items() if name in tables for entry in changes.quarantine
     ]
@@ -209,13 +211,13 @@ def _take_in(
     )
 
 
-def _rows(connection: engine.Engine, times: dict[int, datetime], rows_max: int) -> list[SetAside]:
+def _rows(connection: engine.Engine, times: dict[int, datetime], rows_max: int) -> list[QuarantinedRow]:
     result = connection.execute(
         "SELECT model, row_key, reason, problems, batch, source_row FROM entries WHERE reason IS NOT NULL"
         f" ORDER BY batch DESC, model, row_key, reason LIMIT {rows_max}"
     )
     return [
-        SetAside(
+        QuarantinedRow(
             table,
             json.loads(key),
             reason,

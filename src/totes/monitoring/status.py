@@ -1,4 +1,4 @@
-"""Where each stage stands, out of the manifests, the warehouse's ledger and the health file."""
+"""The status of each stage, from the manifests, the warehouse's ledger and the health file."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from totes.pipeline import Pipeline
 
 @dataclass(frozen=True)
 class StageStatus:
-    """A stage: its newest batch, when that was made, how many batches it is behind the stage before, and rows in it.
+    """A stage: its newest batch, when that was committed, and how many batches it lags behind the previous stage.
 
-    `rows` are those of the newest batch; `failing` is the open incident; `unreachable` says why nothing is known.
+    `rows` is the number of rows in the newest batch, `failing` the open incident, and `unreachable` why nothing is known.
     """
 
     batch: int
@@ -29,7 +29,7 @@ class StageStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """A pipeline's status. `fresh_seconds` is how far the warehouse may be behind the source."""
+    """A pipeline's status. `fresh_seconds` is how far the warehouse may be behind the source, at most."""
 
     project: str
     stages: dict[str, StageStatus]
@@ -41,7 +41,7 @@ class Status:
 
     @property
     def healthy(self) -> bool:
-        """Whether no incident is open, no stage unknown, and no alert waits for a receiver that does not take it."""
+        """Whether no incident is open, every stage can be reached, and every alert has been delivered."""
         stages = self.stages.values()
         return not (self.not_fresh or self.alerts_unsent) and all(
             not stage.failing and not stage.unreachable for stage in stages
@@ -71,7 +71,7 @@ class Status:
 
 
 def read_status(pipeline: Pipeline) -> Status:
-    """Reads where the pipeline stands; what cannot be reached is told in its stage, and does not hide the others."""
+    """Reads the status of all stages; a stage that cannot be reached is reported as such, and does not hide the others."""
     health = read_health(health_file(pipeline.settings))
     ingested, no_ingested = _newest(lambda: ingestion_journal(pipeline.ingestion_store))
     processed, no_processed = _newest(lambda: processed_journal(pipeline.processed_store))
@@ -111,7 +111,7 @@ def read_status(pipeline: Pipeline) -> Status:
 
 
 def _newest(journal: Callable[[], Journal[M]]) -> tuple[M | None, str | None]:
-    """The newest manifest of a store, or why nothing is known of it."""
+    """The newest manifest of a store, or why it cannot be read."""
     try:
         return journal().newest(), None
     except TotesError as error:

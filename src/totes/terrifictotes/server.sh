@@ -1,5 +1,5 @@
-# Runs one PostgreSQL server for as long as standard input stays open, and takes it down when a line or the
-# end arrives there. The end comes by itself however the Python process died: no server is ever left behind.
+# Runs one PostgreSQL server as long as standard input stays open, and stops it when a line or the end of input
+# arrives. The end of input comes however the Python process died, so that no server is left running.
 #
 # server.sh FOLDER BINARIES SIGNAL keep|remove [postgres's own arguments…]
 folder=$1 binaries=$2 signal=$3 afterwards=$4
@@ -17,7 +17,7 @@ server=$!
 {
     read -r _ <&3
     : >"$folder/stopping"
-    # Again and again, as a signal that comes before the server listens for it is lost.
+    # Repeatedly, since a signal is lost if it comes before the server handles it.
     while kill -s "$signal" "$server" 2>/dev/null; do sleep 0.1; done
 } &
 guard=$!

@@ -1,1 +1,1 @@
-"""What can be known before a batch is made: each thing that would stop or bend one, with what mends it."""
+"""Checks before a batch: everything that would stop it or make it wrong, each with its fix."""

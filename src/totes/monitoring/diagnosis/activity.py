@@ -1,4 +1,4 @@
-"""What goes on at the source that would make batches slow, or end them: old transactions, a standby, worn-out ids."""
+"""Checks for activity at the source that would slow batches down or end them: old transactions, recovery, transaction ids."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _HELD_TRANSACTIONS_MAX = 1_000_000
 
 
 def check_activity(area: Area, server: Server, every: timedelta) -> None:
-    """Looks at transactions that hold the horizon back for longer than `every`, at recovery, and at transaction ids."""
-    with area.attempt("standby", "asking whether the server is a standby"):
+    """Checks for transactions holding the horizon back for longer than `every`, for recovery, and the use of transaction ids."""
+    with area.checking("standby", "asking whether the server is a standby"):
         _check_standby(area, server)
-    with area.attempt("transactions", "looking for old transactions"):
+    with area.checking("transactions", "looking for old transactions"):
         _check_transactions(area, server, every)
-    with area.attempt("transaction ids", "asking for the age of transaction ids"):
+    with area.checking("transaction ids", "asking for the age of transaction ids"):
         row = server.connection.execute(
             "SELECT age(datfrozenxid) FROM pg_catalog.pg_database WHERE datname = current_database()"
         ).fetchone()
@@ -52,7 +52,7 @@ def _check_standby(area: Area, server: Server) -> None:
 
 
 def _check_transactions(area: Area, server: Server, every: timedelta) -> None:
-    """Names what holds the horizon back: rows written since are read again by each batch, and left out afterwards."""
+    """Finds transactions that hold the horizon back: each batch reads all rows written since again, and then drops them."""
     connection, seconds = server.connection, every.total_seconds()
     prepared = connection.execute(
         "SELECT gid, prepared, database::text FROM pg_catalog.pg_prepared_xacts"
@@ -90,7 +90,7 @@ def _check_transactions(area: Area, server: Server, every: timedelta) -> None:
     elif held[0] > _HELD_TRANSACTIONS_MAX:
         area.warn(
             "transactions",
-            f"some transaction is open since {held[0]:,} others began: {what}",
+            f"a transaction has been open since before {held[0]:,} others began: {what}",
             "Only pg_monitor may see which; grant it, and run totes doctor again:",
             f"GRANT pg_monitor TO {server.quoted_role}",
         )
@@ -99,9 +99,9 @@ def _check_transactions(area: Area, server: Server, every: timedelta) -> None:
 
 
 def check_age(area: Area, age: int) -> None:
-    """Judges how many transaction ids are used up since the database's oldest rows were frozen."""
+    """Checks how many transaction ids have been used since the database's oldest rows were frozen."""
     fix = "As a superuser, in that database, and find out what keeps autovacuum from it:"
-    found = f"{age:,} transaction ids are in use; at about 2,147,000,000 PostgreSQL takes no more writes"
+    found = f"{age:,} transaction ids are in use; at about 2,147,000,000 PostgreSQL accepts no more writes"
     if age > _AGE_ERROR:
         area.fail("transaction ids", found, fix, "VACUUM (FREEZE)")
     elif age > _AGE_WARNING:

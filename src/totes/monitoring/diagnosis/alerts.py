@@ -1,4 +1,4 @@
-"""Who would be told of a failure: nothing is sent here."""
+"""Checks the alerts: who would receive one, and whether any are waiting. Nothing is sent."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from totes.monitoring.health import health_file, read_health
 
 
 def check_alerts(area: Area, settings: Settings) -> None:
-    """Looks at whether Apprise understands every URL, and whether the times that are set fit each other."""
+    """Checks that Apprise understands every URL, and that the configured times are consistent."""
     if not settings.alerts.urls:
         area.warn(
             "urls",
-            "nobody is told when a stage fails or the warehouse is not fresh",
+            "nobody gets an alert when a stage fails or the warehouse is not fresh",
             'Set alerts.urls = ["mailtos://user:password@host?to=…"], or any other of Apprise\'s URLs',
         )
     else:
@@ -44,7 +44,7 @@ def _check_urls(area: Area, settings: Settings) -> None:
             area.fail(
                 "urls",
                 f"alerts.urls[{number}] ({kind}:…) is not a URL that Apprise understands",
-                "Write it as https://appriseit.com/services/ says, special characters percent-encoded",
+                "Write it as described at https://appriseit.com/services/, special characters percent-encoded",
             )
         elif not service.enabled:
             area.fail(
@@ -59,13 +59,13 @@ def _check_urls(area: Area, settings: Settings) -> None:
 
 
 def _check_unsent(area: Area, settings: Settings) -> None:
-    with area.attempt("unsent", "reading the pipeline's health"):
+    with area.checking("unsent", "reading the pipeline's health"):
         unsent = read_health(health_file(settings)).unsent
         if unsent:
             area.warn(
                 "unsent",
                 f"{count(len(unsent), 'alert')} could not be sent, the first at {unsent[0].at:%Y-%m-%d %H:%M} UTC",
-                "Check that the receiver answers and takes the password; the next cycle sends them",
+                "Check that the receiver answers and accepts the password; the next cycle sends them",
             )
         else:
-            area.ok("unsent", "no alert waits to be sent")
+            area.ok("unsent", "no alert is waiting to be sent")

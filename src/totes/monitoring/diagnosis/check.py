@@ -1,4 +1,4 @@
-"""What a check found, and how the checks of one area are collected so that one which fails does not hide the others."""
+"""Checks of `totes doctor`: their findings, collected by area so that a failing check does not hide the others."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Severity = Literal["ok", "warning", "error"]
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """One finding.
 
-    An `error` would stop a batch, or make one that is wrong; a `warning` is what people should know of. `fix` says what
-    to do, and `sql` holds the statements that do it, to be run as they are, in the database that the area names.
+    An `error` would stop a batch or make it wrong; a `warning` is something that people should know. `fix` describes what
+    to do, and `sql` has the statements that do it, ready to run in the database that the area names.
     """
 
     area: str
@@ -36,13 +36,13 @@ class Check:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All checks, in the order in which data passes through the areas."""
+    """All checks, by area in the order of the data flow."""
 
     checks: tuple[Check, ...]
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is an error."""
+        """Whether there are no errors."""
         return not self.of("error")
 
     def of(self, severity: Severity) -> list[Check]:
@@ -62,28 +62,28 @@ class Area:
     checks: list[Check] = field(default_factory=list)
 
     def ok(self, name: str, found: str) -> None:
-        """Notes that something is as it should be."""
+        """Records that something is as it should be."""
         self._add(name, "ok", found)
 
     def warn(self, name: str, found: str, fix: str, *sql: str) -> None:
-        """Notes what does not stop a batch, and should be known."""
+        """Records something that does not stop a batch but should be known."""
         self._add(name, "warning", found, fix, sql)
 
     def fail(self, name: str, found: str, fix: str, *sql: str) -> None:
-        """Notes what would stop a batch, or make one that is wrong."""
+        """Records something that would stop a batch or make it wrong."""
         self._add(name, "error", found, fix, sql)
 
     def skip(self, name: str, because: str) -> None:
-        """Notes what could not be looked at."""
+        """Records that something could not be checked."""
         self._add(
             name, "warning", f"not checked: {because}", "Correct that first, and run totes doctor again"
         )
 
     @contextmanager
-    def attempt(
+    def checking(
         self, name: str, doing: str, fix: str = "Correct that, and run totes doctor again"
     ) -> Iterator[None]:
-        """Takes a failure of what is within for the finding of a check."""
+        """Records an exception within the context as the finding of a check."""
         try:
             yield
         except TotesError as error:
@@ -92,7 +92,7 @@ class Area:
             self.fail(name, f"{doing} failed: {message(error)}", fix)
 
     def failed(self, name: str) -> bool:
-        """Whether a check of that name is an error."""
+        """Whether a check with that name is an error."""
         return any(check.name == name and check.severity == "error" for check in self.checks)
 
     def _add(self, name: str, severity: Severity, found: str, fix: str | None = None, sql: Any = ()) -> None:
@@ -104,6 +104,6 @@ class Area:
 
 
 def some(names: list[str], most: int = 3) -> str:
-    """The first few of some names, and how many more there are."""
+    """The first few names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

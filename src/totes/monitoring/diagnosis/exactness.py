@@ -1,4 +1,4 @@
-"""Where a model computes with exact numbers in binary floating point, as DuckDB's plan of its text shows."""
+"""Finds where a model computes with exact numbers in binary floating point, from DuckDB's plan of its text."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _ROUNDED = {"round", "round_even", "trunc", "floor", "ceil", "ceiling"}
 
 
 def inexact(query: BoundQuery, connection: engine.Engine) -> list[str]:
-    """The functions, with their lines, that turn exact numbers into floating point for a column that is not declared so.
+    """The functions, with their lines, that turn exact numbers into floating point for a column that is not declared as such.
 
-    What is rounded or cast to another type at once is what its author wanted.
+    A result that is rounded or cast at once is taken to be intended.
     """
     model = query.model
     relations = Relations({leaf.relation.name: leaf.relation for leaf in query.leaves}, {})
@@ -31,18 +31,18 @@ def inexact(query: BoundQuery, connection: engine.Engine) -> list[str]:
     }
     root = plan["plans"][0]
     floating = [column.type in _FLOATING for column in model.produced]
-    said = []
+    doubts = []
     for number, expression in enumerate(root.get("expressions", [])):
         if not (number < len(floating) and floating[number]):
-            said += [
+            doubts += [
                 (one, model.line_at(syntax.start(model.text, one)))
                 for one in _found(model.text, expression, casts)
             ]
     for child in root.get("children", []):
-        said += [
+        doubts += [
             (one, model.line_at(syntax.start(model.text, one))) for one in _found(model.text, child, casts)
         ]
-    return list(dict.fromkeys(f"{_name(one)} in line {line}" for one, line in said))
+    return list(dict.fromkeys(f"{_name(one)} in line {line}" for one, line in doubts))
 
 
 def _found(text: str, node: Any, casts: set[int | None]) -> Iterator[dict[str, Any]]:
@@ -62,7 +62,7 @@ def _found(text: str, node: Any, casts: set[int | None]) -> Iterator[dict[str, A
 
 
 def _made_floating(text: str, node: dict[str, Any], casts: set[int | None]) -> bool:
-    """Whether a function gets exact numbers alone, which the engine itself casts to floating point."""
+    """Whether all arguments of a function are exact numbers, which the engine casts to floating point implicitly."""
     children = [child for child in node.get("children", []) if _kind(child) in _FLOATING]
     implicit = [
         child

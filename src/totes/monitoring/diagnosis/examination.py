@@ -1,4 +1,4 @@
-"""All checks, in the order in which data passes; what one finds out serves those after it, and none hides another."""
+"""Runs all checks in the order of the data flow; later checks use the findings of earlier ones, and none hides another."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ Progress = Callable[[str], None]
 
 
 def diagnose(pipeline: Pipeline, file: Path, progress: Progress) -> Diagnosis:
-    """Looks at everything that a batch will need, and changes nothing.
+    """Checks everything that a batch will need, and changes nothing.
 
-    One object a store is written where no data is, to see that the store refuses to write it again.
+    It writes one object per store, outside of the data, to see whether the store refuses to overwrite it.
 
     Args:
         pipeline: the pipeline.
-        file: where its settings were read from, if they were in a file.
-        progress: is told what is being done.
+        file: the settings file, whether it exists or not.
+        progress: called with a line about what is being done.
     """
     areas = {name: Area(name) for name in AREAS}
     settings = pipeline.settings
@@ -62,7 +62,7 @@ def diagnose(pipeline: Pipeline, file: Path, progress: Progress) -> Diagnosis:
 def _check_source(
     areas: dict[str, Area], settings: Settings, project: Project | None, newest: IngestionManifest | None
 ) -> tuple[str, str] | None:
-    """Looks at the source and what is compared with it; gives its cluster and database where these are known."""
+    """Checks the source, and what is compared with it; returns its cluster and database, if these are known."""
     area = areas["source"]
     url = known_url(settings.source_url)
     if url is None:
@@ -103,12 +103,12 @@ def _check_tables(
         area.skip("tables", "there is no connection to the source")
         return None
     tables = None
-    with area.attempt("tables", "reading the source's catalog"):
+    with area.checking("tables", "reading the source's catalog"):
         tables = check_tables(area, server, settings.source, needed)
     if tables is not None:
-        with area.attempt("rights", "asking for the role's rights"):
+        with area.checking("rights", "asking for the role's rights"):
             check_rights(area, server, settings.source, tables)
-        with area.attempt("time zones", "asking for time zones"):
+        with area.checking("time zones", "asking for time zones"):
             check_time_zones(area, server, tables)
     check_activity(area, server, settings.schedule.every)
     return tables
@@ -117,7 +117,7 @@ def _check_tables(
 def _rehearse(
     area: Area, opened: ExitStack, url: str, settings: Settings, needed: frozenset[str]
 ) -> Snapshot | None:
-    """Opens a batch's snapshot, and has the source plan each of its reads, without reading a row."""
+    """Opens a snapshot as a batch does, and runs each of its reads with a condition that no row meets."""
     try:
         snapshot = opened.enter_context(open_snapshot(url, settings.source, needed))
         with engine.connect(None, memory=settings.lake.memory) as empty:
@@ -128,7 +128,7 @@ def _rehearse(
                     empty.unregister("incoming")
     except (TotesError, duckdb.Error) as error:
         if any(check.severity == "error" for check in area.checks):
-            area.skip("rehearsal", "something above keeps a batch from being opened")
+            area.skip("rehearsal", "an error above prevents a batch from being opened")
         elif isinstance(error, TotesError):
             area.fail("rehearsal", error.what, error.hint or "Correct that, and run totes doctor again")
         else:

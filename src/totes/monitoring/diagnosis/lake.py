@@ -1,4 +1,4 @@
-"""The two stores: whether they can be written once and never over, are whole, and belong together and to the source."""
+"""Checks the two stores: that objects can be written but not overwritten, and that they belong together and to the source."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from totes.processing.definitions import pending_changes
 from totes.star.project import Project
 
 _FIRST = (
-    b"Written by totes doctor, to see that an object of this store is never written over. It is not data.\n"
+    b"Written by totes doctor, to check that an object of this store cannot be overwritten. It is not data.\n"
 )
-_SECOND = b"This server writes objects over: it ignores If-None-Match, and is not fit for a lake.\n"
+_SECOND = b"This server overwrites objects: it ignores If-None-Match, and cannot hold a lake.\n"
 
 
 def check_lake(area: Area, settings: Settings, project: Project | None) -> IngestionManifest | None:
-    """Looks at both stores; gives the newest manifest of the ingestion lake, if there is one."""
+    """Checks both stores; returns the newest manifest of the ingestion lake, if there is one."""
     ingestion = _check_store(area, "ingestion", settings.lake.ingestion, settings.base)
     processed = _check_store(area, "processed", settings.lake.processed, settings.base)
     if ingestion is None or processed is None:
@@ -34,14 +34,14 @@ def check_lake(area: Area, settings: Settings, project: Project | None) -> Inges
     if ingestion.url == processed.url:
         area.fail(
             "places",
-            f"both stores are {ingestion.url}, and their batches would meet",
+            f"both stores are {ingestion.url}, so their batches would collide",
             "Set lake.processed to another place",
         )
         return None
     ingested = _newest(area, "ingestion batches", ingestion_journal(ingestion))
     made = _newest(area, "processed batches", processed_journal(processed))
     if made:
-        with area.attempt("batches", "comparing the stores"):
+        with area.checking("batches", "comparing the stores"):
             _check_together(area, ingestion, ingested, made)
         if project:
             _check_models(area, project, processed_journal(processed))
@@ -49,33 +49,37 @@ def check_lake(area: Area, settings: Settings, project: Project | None) -> Inges
 
 
 def check_history(area: Area, newest: IngestionManifest | None, snapshot: Snapshot | None) -> None:
-    """Looks at whether the source is the one that the lake was captured from, and its tables go on as they were."""
+    """Checks that the source is the one that the lake was captured from, and that its tables still have their keys."""
     if newest is None:
-        area.ok("source", "nothing is captured yet: the first batch decides which source this lake is of")
+        area.ok(
+            "source", "nothing is captured yet: the first batch decides which source this lake belongs to"
+        )
         return
     if snapshot is None:
         area.skip("source", "no batch can be opened at the source")
         return
-    with area.attempt("source", "comparing the source with the lake"):
+    with area.checking("source", "comparing the source with the lake"):
         why = why_compared(newest.position, snapshot.position, snapshot.server)
         then = f"; {why}, so the next batch compares all rows with what was captured" if why else ""
-        area.ok("source", f"the lake is of the database {snapshot.position.database} of this cluster{then}")
+        area.ok(
+            "source", f"the lake belongs to the database {snapshot.position.database} of this cluster{then}"
+        )
     for table in snapshot.tables:
         before = newest.tables.get(table.name)
         if before:
-            with area.attempt("keys", f"comparing {table.name} with the lake"):
+            with area.checking("keys", f"comparing {table.name} with the lake"):
                 check_shape(before, table)
 
 
 def _check_store(area: Area, name: str, url: str, base: Path) -> Store | None:
     try:
         store = Store.open(url, base, f"lake.{name}")
-        with suppress(ObjectExists):  # of an earlier look
+        with suppress(ObjectExists):  # from an earlier check
             store.put_new(PROBE, _FIRST)
-        if _writes_over(store):
+        if _overwrites(store):
             area.fail(
                 name,
-                f"{store.url} writes objects over: its server ignores If-None-Match",
+                f"{store.url} overwrites objects: its server ignores If-None-Match",
                 "Use another server: a lake's objects must not be changed, and two runners must not commit one batch",
             )
             return None
@@ -89,12 +93,12 @@ def _check_store(area: Area, name: str, url: str, base: Path) -> Store | None:
                 if s3 else f"Let this account write there, or set lake.{name} to a folder that it may write"),
         )  # fmt: skip
         return None
-    area.ok(name, f"{store.url} takes an object once, and refuses it a second time")
+    area.ok(name, f"{store.url} accepts a new object, and refuses to overwrite it")
     return store
 
 
-def _writes_over(store: Store) -> bool:
-    """Whether an object that is there can be put again; what is there then is the second one."""
+def _overwrites(store: Store) -> bool:
+    """Whether the store overwrites an existing object."""
     try:
         store.put_new(PROBE, _SECOND)
     except ObjectExists:
@@ -103,7 +107,7 @@ def _writes_over(store: Store) -> bool:
 
 
 def _newest(area: Area, name: str, journal: Journal[M]) -> M | None:
-    with area.attempt(name, "reading the manifests"):
+    with area.checking(name, "reading the manifests"):
         newest = journal.newest()
         area.ok(name, f"1 to {newest.batch}, without a gap" if newest else "none yet")
         return newest
@@ -131,14 +135,14 @@ def _check_together(
 
 
 def _check_models(area: Area, project: Project, processed: Journal[ProcessedManifest]) -> None:
-    """Models that differ from the star wait for a run or for `totes apply`."""
+    """Reports models that differ from the star: they wait for a run or for `totes apply`."""
     changes = pending_changes(project, processed)
     for name, change in changes.items():
         lost = f", and loses {', '.join(change.loses)}" if change.loses else ""
         area.warn(
             "models",
             f"{name} differs from the star ({change.kind}){lost}",
-            "totes plan shows what that means, totes apply makes it so",
+            "totes plan shows what that means, totes apply makes the change",
         )
     if not changes:
-        area.ok("models", "the star is as the models say")
+        area.ok("models", "the star is as its models declare it")

@@ -1,4 +1,4 @@
-"""The project: whether every model can be read, kept up to date and bound to the source's tables, each told by itself."""
+"""Checks the project: that every model can be read, maintained and bound to the source's tables, with a finding for each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HINT = "Correct the model: docs/how-to/write-models.md"
 
 
 def check_project(area: Area, settings: Settings) -> Project | None:
-    """Reads all models and reference files; gives the project, or None where it cannot be loaded."""
+    """Reads all models and reference files; returns the project, or None if it cannot be loaded."""
     path = settings.path(settings.project.path) if settings.project.path else None
     name = settings.project.name
     try:
@@ -42,7 +42,7 @@ def check_project(area: Area, settings: Settings) -> Project | None:
 
 
 def check_binding(area: Area, project: Project, tables: Tables) -> None:
-    """Binds each model to the source's tables, and says which values its declared types may not hold."""
+    """Binds each model to the source's tables, and reports which values its declared types may not hold."""
     described = {name: table.description() for name, table in tables.captured.items()}
     _check_names(area, project, tables)
     bound: list[BoundQuery] = []
@@ -64,7 +64,7 @@ def check_binding(area: Area, project: Project, tables: Tables) -> None:
         _check_comparisons(area, query, tables, described)
         _check_exactness(area, query)
     if not waiting and not area.failed("binding"):
-        area.ok("binding", f"every model fits the source's tables ({len(bound)})")
+        area.ok("binding", f"every model matches the source's tables ({len(bound)})")
     if bound and not any(check.name == "values" for check in area.checks):
         area.ok(
             "values", "every value of the source's types can be held by the types that the models declare"
@@ -91,15 +91,15 @@ def _check_exactness(area: Area, query: BoundQuery) -> None:
         area.warn(
             "exactness",
             f"{query.model.name} computes with exact numbers in binary floating point: {', '.join(found)}",
-            "Say how it is to be rounded, with CAST(… AS DECIMAL(p, s)), divide integers with //, or declare the column DOUBLE: "
+            "Round explicitly with CAST(… AS DECIMAL(p, s)), divide integers with //, or declare the column DOUBLE: "
             "docs/how-to/postgresql-sql.md",
         )
 
 
 def _name_all(area: Area, name: str, path: Path | None, error: TotesError) -> None:
-    """Names every model that is wrong by itself, where loading the project ends at the first."""
+    """Reports every invalid model, since loading the project ends at the first."""
     named, files = False, []
-    with suppress(ConfigurationError):  # then that is the error
+    with suppress(ConfigurationError):  # then `error` is that one
         files = model_files(name, path)
     for file in files:
         try:
@@ -118,7 +118,7 @@ def _check_references(area: Area, project: Project) -> None:
     rows = 0
     with connection:
         for reference in project.references.values():
-            with area.attempt("reference files", f"reading {reference.path}"):
+            with area.checking("reference files", f"reading {reference.path}"):
                 load_reference(connection, reference, "reference")
                 rows += int(engine.scalar(connection, "SELECT count(*) FROM reference"))
     if not area.failed("reference files"):
@@ -126,15 +126,15 @@ def _check_references(area: Area, project: Project) -> None:
 
 
 def _check_names(area: Area, project: Project, tables: Tables) -> None:
-    """A name that both a file of the project and a table of the source have means the former."""
+    """Reports names of both a file of the project and a table of the source: in a model they mean the file."""
     read = {name.lower() for model in project.models for name in model.relations}
     for name in tables.facts:
         if name.lower() in project.built_in_relations & read:
             what = "the calendar" if name.lower() == CALENDAR else f"the file reference/{name}.csv"
             area.warn(
                 "names",
-                f"where a model says {name} it reads {what}, not the source's table of that name",
-                "Nothing, if that is meant; otherwise let the model read a view of the source with another name"
+                f"a model that names {name} reads {what}, not the source's table of that name",
+                "Nothing, if that is intended; otherwise let the model read a view of the source with another name"
                 + ("" if name.lower() == CALENDAR else ", or rename the file"),
             )
 
@@ -145,6 +145,6 @@ def _check_values(area: Area, query: BoundQuery, described: dict[str, TableChang
         area.warn(
             "values",
             f"{query.model.name}: {'; '.join(doubts)}",
-            "Rows with such a value go to quarantine, or are rounded where that is said. Declare a wider type, or "
-            "VARCHAR to keep the exact text; leave it where no such value is expected",
+            "Rows with such a value go to quarantine, or are rounded if it says so. Declare a wider type, or VARCHAR for the "
+            "exact text; leave it if no such value is expected",
         )

@@ -1,4 +1,4 @@
-"""What the source's role may do beyond reading, and in which time zones the source's times were written."""
+"""Checks what the source's role may do beyond reading, and in which time zones the source's times were written."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _ZONES_SQL = """
 
 
 def check_rights(area: Area, server: Server, source: SourceSettings, tables: Tables) -> None:
-    """Looks at whether the role could do harm: one that can only read suffices."""
+    """Checks whether the role could do harm: one that can only read is enough."""
     connection, schema = server.connection, engine.name(source.schema_)
     row = connection.execute(
         "SELECT rolsuper, EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = %s),"
@@ -93,7 +93,7 @@ def check_rights(area: Area, server: Server, source: SourceSettings, tables: Tab
 
 
 def check_time_zones(area: Area, server: Server, tables: Tables) -> None:
-    """Looks at the zones in which the source's sessions write their times; a `timestamp` does not say its own."""
+    """Checks in which zones the source's sessions write their times, since a `timestamp` has none."""
     setting, origin = server.time_zone
     times = [f"{name}.{column}" for name in tables.captured for column in tables.facts[name].times]
     database = engine.name(server.database)
@@ -110,14 +110,14 @@ def check_time_zones(area: Area, server: Server, tables: Tables) -> None:
         area.ok("time zones", "no captured column is a timestamp without time zone")
     elif not others:
         area.ok(
-            "time zones", f"sessions are in UTC; {count(len(times), 'timestamp column')} taken as they stand"
+            "time zones", f"sessions are in UTC; {count(len(times), 'timestamp column')} captured as they are"
         )
     else:
         area.warn(
             "time zones",
-            f"sessions write wall-clock time: {'; '.join(others)}. Timestamp columns ({some(times)}) do not say "
-            "of which zone, and are taken as they are, while read times are in UTC",
-            "If the applications leave their times to the server, let it be UTC (times that are stored already stay as "
-            "they are); if they write UTC themselves, leave it:",
+            f"sessions write wall-clock time: {'; '.join(others)}. Timestamp columns ({some(times)}) have no "
+            "zone, and are captured as they are, while read times are in UTC",
+            "If the applications leave their times to the server, set it to UTC (times that are stored already do not "
+            "change); if they write UTC themselves, leave it:",
             *others.values(),
         )

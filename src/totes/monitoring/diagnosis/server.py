@@ -1,4 +1,4 @@
-"""The source's server and the session that a batch would have there; rows are looked at nowhere in these checks."""
+"""Checks the source's server, and the session that a batch would have there. No rows are read."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _FUNCTIONS = (
 _SESSION_SQL = """
     SELECT current_user::text, current_database()::text, setting, source FROM pg_catalog.pg_settings WHERE name = 'TimeZone'
 """
-# What a role or a database may have set, and what would end a session that reads for long.
+# Timeouts of a role or database that would end a session that reads for long.
 _TIMEOUTS = (
     "statement_timeout", "transaction_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout",
 )  # fmt: skip
@@ -39,9 +39,9 @@ _TIMEOUTS = (
 
 @dataclass(frozen=True)
 class Server:
-    """An open connection to the source, with what it said of itself.
+    """An open connection to the source, with what the server reports.
 
-    `time_zone` is the one that a session has which sets none, and where it comes from.
+    `time_zone` is a session's default time zone, and where it is configured.
     """
 
     connection: psycopg.Connection
@@ -57,9 +57,9 @@ class Server:
 
 @contextmanager
 def connect(area: Area, url: str, source: SourceSettings) -> Iterator[Server | None]:
-    """Connects as a batch does, and looks at the server and the session; gives None where there is no connection.
+    """Connects as a batch does, and checks the server and the session; yields None if there is no connection.
 
-    What is given has the settings of a batch's session.
+    The connection has the settings of a batch's session.
     """
     try:
         connection = psycopg.connect(
@@ -76,7 +76,7 @@ def connect(area: Area, url: str, source: SourceSettings) -> Iterator[Server | N
         return
     with connection:
         try:
-            # As a session has it that sets none: not by this connection's own cursors.
+            # The session's defaults, so not with this connection's own cursors.
             row = psycopg.Cursor(connection).execute(_SESSION_SQL).fetchone()
             connection.execute("SELECT 1")
         except psycopg.Error as error:
@@ -85,13 +85,13 @@ def connect(area: Area, url: str, source: SourceSettings) -> Iterator[Server | N
             return
         assert row is not None
         server = Server(connection, row[0], row[1], (row[2], row[3]))
-        with area.attempt("connection", "asking the server who it is"):
+        with area.checking("connection", "asking the server who it is"):
             _check_connection(area, server)
-        with area.attempt("functions", "looking at the functions that a batch calls"):
+        with area.checking("functions", "looking at the functions that a batch calls"):
             _check_functions(area, server)
-        with area.attempt("clock", "asking for the server's time"):
+        with area.checking("clock", "asking for the server's time"):
             _check_clock(area, server)
-        with area.attempt("timeouts", "setting up a session"):
+        with area.checking("timeouts", "setting up a session"):
             _check_session(area, server)
         yield server
 
@@ -142,7 +142,7 @@ def _check_connection(area: Area, server: Server) -> None:
     else:
         area.ok(
             "version",
-            f"PostgreSQL {version} is one of those that totes is made for, {VERSION_MIN} to {VERSION_TESTED}",
+            f"PostgreSQL {version} is one of the supported versions, {VERSION_MIN} to {VERSION_TESTED}",
         )
     encoding = info.parameter_status("server_encoding")
     if encoding == "SQL_ASCII":
@@ -175,12 +175,12 @@ def _check_functions(area: Area, server: Server) -> None:
     denied = [function for function, allowed in zip(_FUNCTIONS, row, strict=True) if allowed is False]
     if not denied:
         area.ok(
-            "functions", "the functions that tell where in the source's history a batch stands may be called"
+            "functions", "the functions that report a batch's position in the source's history may be called"
         )
         return
     area.fail(
         "functions",
-        f"{server.role} may not call {', '.join(denied)}, which tell where in the source's history a batch stands",
+        f"{server.role} may not call {', '.join(denied)}, which report a batch's position in the source's history",
         f"As a superuser, in the database {server.database}:",
         *(f"GRANT EXECUTE ON FUNCTION pg_catalog.{function} TO {server.quoted_role}" for function in denied),
     )
@@ -197,7 +197,7 @@ def _check_clock(area: Area, server: Server) -> None:
         area.warn(
             "clock",
             f"the source's clock is {abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} this machine's",
-            "Set both by NTP. Nothing is lost by it, but lag and freshness are reckoned wrongly",
+            "Set both by NTP. Nothing is lost, but lag and freshness are wrong",
         )
     else:
         area.ok("clock", "the source's clock and this machine's agree")
@@ -206,7 +206,7 @@ def _check_clock(area: Area, server: Server) -> None:
 def _check_session(area: Area, server: Server) -> None:
     connection = server.connection
     before, left = _timeouts(psycopg.Cursor(connection)), _timeouts(connection.cursor())
-    left.pop("idle_in_transaction_session_timeout", None)  # a batch shows life more often than it is set to
+    left.pop("idle_in_transaction_session_timeout", None)  # a batch sends a query more often than that
     row = connection.execute(
         "SELECT pg_backend_pid(), current_setting('old_snapshot_threshold', true)"
     ).fetchone()
@@ -214,7 +214,7 @@ def _check_session(area: Area, server: Server) -> None:
     if row[0] != connection.info.backend_pid:
         area.ok(
             "pooler",
-            "a connection pooler stands between: all that a batch sets or locks ends with its transactions, and its pool "
+            "there is a connection pooler in between: all that a batch sets or locks ends with its transactions, and the pool "
             f"needs {_CONNECTIONS_MAX} free connections",
         )
     if row[1] not in (None, "-1"):
@@ -245,7 +245,7 @@ def _check_session(area: Area, server: Server) -> None:
 
 
 def _timeouts(cursor: psycopg.Cursor) -> dict[str, str]:
-    """The timeouts that are in force."""
+    """The timeouts that are in effect."""
     rows = cursor.execute(
         "SELECT name, current_setting(name) FROM pg_catalog.pg_settings WHERE name = ANY(%s) AND setting <> '0'",
         (list(_TIMEOUTS),),

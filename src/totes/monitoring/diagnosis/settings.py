@@ -1,4 +1,4 @@
-"""The settings, and the machine that they are used on: the settings file, secrets, folders, disk and memory."""
+"""Checks the settings and the machine: the settings file, secrets, folders, disk and memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SIZES = {"K": 10, "M": 20, "G": 30, "T": 40}
 
 
 def check_settings(area: Area, settings: Settings, file: Path) -> None:
-    """Looks at the settings file, the secrets that it names, and the machine."""
+    """Checks the settings file, the secrets that it names, and the machine."""
     _check_file(area, file)
     _check_secrets(area, settings)
     _check_cache(area, settings)
@@ -38,7 +38,7 @@ def _check_file(area: Area, file: Path) -> None:
     if mode & 0o077 and redact(text) != text:
         area.warn(
             "file",
-            f"{file} holds a password, and others on this machine may read it (mode {mode:o})",
+            f"{file} contains a password, and other users of this machine may read it (mode {mode:o})",
             f"chmod 600 {file}",
         )
     else:
@@ -47,7 +47,7 @@ def _check_file(area: Area, file: Path) -> None:
 
 def _check_secrets(area: Area, settings: Settings) -> None:
     for resolve in (settings.source_url, settings.warehouse_url):
-        with area.attempt("secrets", "fetching a secret", "See docs/how-to/secrets.md"):
+        with area.checking("secrets", "fetching a secret", "See docs/how-to/secrets.md"):
             resolve()
     if not area.failed("secrets"):
         area.ok("secrets", "source.url and warehouse.url are known")
@@ -75,7 +75,7 @@ def _check_disk(area: Area, settings: Settings) -> None:
     ]
     url = known_url(settings.warehouse_url)
     if url and url.startswith("duckdb:"):
-        with suppress(TotesError):  # a URL that is no file's: the check of the warehouse says so
+        with suppress(TotesError):  # a URL that names no file: the check of the warehouse reports it
             places.append(duckdb_file(url, settings.base).parent)
     devices: dict[int, list[Path]] = {}
     for place in dict.fromkeys(places):
@@ -85,7 +85,7 @@ def _check_disk(area: Area, settings: Settings) -> None:
         found = f"{free / (1 << 30):.1f} GiB are free for {some([str(folder) for folder in folders], 5)}"
         if free < FREE_BYTES_MIN:
             area.warn(
-                "disk", found, "Make room: a full disk ends a batch, which is then made again by the next run"
+                "disk", found, "Free some space: a full disk ends a batch, which the next run starts over"
             )
         else:
             area.ok("disk", found)
@@ -96,13 +96,13 @@ def _check_memory(area: Area, settings: Settings) -> None:
     wanted = size_bytes(settings.lake.memory)
     found = f"lake.memory is {settings.lake.memory}, and the machine has {installed / (1 << 30):.1f} GiB"
     if wanted > installed:
-        area.warn("memory", found, "Set lake.memory to less: what does not fit is spilled to disk")
+        area.warn("memory", found, "Lower lake.memory: what does not fit is spilled to disk")
     else:
         area.ok("memory", found)
 
 
 def known_url(resolve: Callable[[], str]) -> str | None:
-    """A URL of the settings, or None where the secret that it names cannot be fetched: the check `secrets` says why."""
+    """A URL of the settings; None if the secret that it names cannot be fetched, which the check `secrets` reports."""
     try:
         return resolve()
     except TotesError:
@@ -110,13 +110,13 @@ def known_url(resolve: Callable[[], str]) -> str | None:
 
 
 def existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there, in which it would be made."""
+    """The folder, or its nearest existing parent, in which it would be created."""
     absolute = folder.absolute()
     return next(place for place in (absolute, *absolute.parents) if place.is_dir())
 
 
 def size_bytes(size: str) -> int:
-    """How many bytes a size such as `512MB` or `4GiB` is, taken generously."""
+    """The bytes of a size such as `512MB` or `4GiB`, with 1024 as the factor of both."""
     match = re.fullmatch(r"([\d.]+)\s*([KMGT])i?B", size, re.IGNORECASE)
     assert match is not None, "the settings accept nothing else"
     return int(float(match.group(1)) * (1 << _SIZES[match.group(2).upper()]))

@@ -1,4 +1,4 @@
-"""The source's tables: which a batch would capture, which it could not, and the statement that mends each obstacle."""
+"""Checks the source's tables: which ones a batch would capture, which ones it could not, and the statements that fix that."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _ROW_KEY = "row_id"
 
 @dataclass(frozen=True)
 class Facts:
-    """What the catalog says of a table; see tables.sql.
+    """A table in the catalog; see tables.sql.
 
-    `unique_columns` are those of a unique index without NULLs, `blind` those whose collation takes different characters for
-    equal.
+    `unique_columns` are those of a unique index without NULLs, `blind` those with a collation for which different characters
+    can be equal.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Tables:
-    """The source's tables, by name: those that can be captured, and why others, that should be, cannot."""
+    """The source's tables, by name: those that can be captured, and those that should be but cannot, with the reason."""
 
     facts: dict[str, Facts]
     captured: dict[str, SourceTable] = field(default_factory=dict)
@@ -59,7 +59,7 @@ class Tables:
 
 
 def check_tables(area: Area, server: Server, source: SourceSettings, needed: frozenset[str]) -> Tables:
-    """Looks at every table that would be captured, and every one that should be and cannot."""
+    """Checks every table that would be captured, and every one that should be but cannot."""
     with server.connection.cursor(row_factory=class_row(Facts)) as cursor:
         facts = {
             table.name: table for table in cursor.execute(TABLES_SQL.encode(), {"schema": source.schema_})
@@ -111,14 +111,14 @@ def _check_schema(area: Area, server: Server, source: SourceSettings) -> bool:
             f"GRANT USAGE ON SCHEMA {engine.name(schema)} TO {server.quoted_role}",
         )
     else:
-        area.ok("schema", f"{schema} is there, and {server.role} may use it")
+        area.ok("schema", f"{schema} exists, and {server.role} may use it")
     return schema in usable
 
 
 def _name_obstacles(
     area: Area, server: Server, source: SourceSettings, table: Facts, *, demanded: bool
 ) -> None:
-    """Names all that keeps a table from being captured; an error where a model or a setting demands it."""
+    """Reports everything that prevents a table from being captured; as errors if a model or a setting demands it."""
     note = area.fail if demanded else area.warn
     way_out = "" if demanded else ", or leave it out for good with source.exclude"
     quoted = engine.name(source.schema_, table.name)
@@ -138,7 +138,7 @@ def _name_obstacles(
             f"ALTER ROLE {server.quoted_role} BYPASSRLS",
         )
     if not table.keyed and table.name not in source.keys:
-        fix, *sql = _mend_key(table, quoted, way_out)
+        fix, *sql = _fix_key(table, quoted, way_out)
         note("keys", f"{full} has no primary key, so its rows cannot be followed over time", fix, *sql)
     for column in (column for column in table.names if column.lower() in _RESERVED):
         other = _unused(column.strip("_"), table.names)
@@ -150,7 +150,7 @@ def _name_obstacles(
         )
 
 
-def _mend_key(table: Facts, quoted: str, way_out: str) -> tuple[str, ...]:
+def _fix_key(table: Facts, quoted: str, way_out: str) -> tuple[str, ...]:
     setting = f'[source.keys] "{table.name}" = ["…"]'
     if table.kind not in ("r", "p"):
         return (f"Name the columns that identify a row{way_out}: {setting}",)
@@ -180,8 +180,8 @@ def _check_captured(area: Area, server: Server, source: SourceSettings, table: F
     if chosen and table.kind in ("r", "p") and set(table.unique_columns) != set(chosen):
         area.warn(
             "keys",
-            f"nothing at the source makes sure that {', '.join(chosen)} identify a row of {full}: the batch that meets "
-            "two rows of one key is refused",
+            f"nothing at the source ensures that {', '.join(chosen)} identify a row of {full}: if two rows have the same "
+            "key, the table is left out",
             "As its owner:",
             *(f"ALTER TABLE {quoted} ALTER COLUMN {engine.name(column)} SET NOT NULL" for column in chosen),
             f"CREATE UNIQUE INDEX ON {quoted} ({engine.names(chosen)})",
@@ -196,9 +196,9 @@ def _check_captured(area: Area, server: Server, source: SourceSettings, table: F
     if table.foreign_partitions:
         area.warn(
             "foreign partitions",
-            f"partitions of {full} are on another server ({some(table.foreign_partitions)}): their rows carry no "
-            "transaction ids of this one, so that every batch reads the table in full and compares its content",
-            "Nothing, as long as it is small; otherwise capture that server's table by a pipeline of its own",
+            f"partitions of {full} are on another server ({some(table.foreign_partitions)}): their rows have no "
+            "transaction ids of this one, so every batch reads the table in full and compares its content",
+            "Nothing, as long as it is small; otherwise capture that server's table with a pipeline of its own",
         )
     if not table.populated:
         area.fail(
@@ -210,8 +210,8 @@ def _check_captured(area: Area, server: Server, source: SourceSettings, table: F
     if table.bytes >= LARGE_BYTES:
         area.warn(
             "size",
-            f"{full} has {table.bytes / (1 << 30):,.0f} GiB, and each batch has the server read all of it to find what is new",
-            "Set schedule.every to several times what a first batch's scan takes; docs/concepts/capture.md says why",
+            f"{full} has {table.bytes / (1 << 30):,.0f} GiB, and for each batch the server reads all of it to find what is new",
+            "Set schedule.every to several times the duration of a scan; docs/concepts/capture.md explains why",
         )
 
 
@@ -227,7 +227,7 @@ def _check_choice(
             ):
                 area.warn(
                     "choice",
-                    f"source.{setting} has {pattern}, which no table of {source.schema_} is called like",
+                    f"source.{setting} has {pattern}, which matches no table of {source.schema_}",
                     "Correct it",
                 )
     undated = sorted(name for name, table in captured.items() if table.changed_at is None)
@@ -236,15 +236,15 @@ def _check_choice(
             "changed at",
             f"no table has a timestamp column {source.changed_at}: a version begins when a batch read it, not when "
             "it was written",
-            "Name the column that says when a row was changed in source.changed_at, if there is one",
+            "Set source.changed_at to the column with the time of a row's last change, if there is one",
         )
     elif captured:
-        rest = f"; without it, at the batch's read time: {some(undated)}" if undated else ""
-        area.ok("changed at", f"versions begin at {source.changed_at}{rest}")
+        others = f"; without it, at the batch's read time: {some(undated)}" if undated else ""
+        area.ok("changed at", f"versions begin at {source.changed_at}{others}")
 
 
 def _elsewhere(server: Server, table: str) -> str | None:
-    """In which other schemas there is a table of that name."""
+    """A hint with the schemas that have a table of that name, if there are any."""
     rows = server.connection.execute(
         "SELECT relnamespace::regnamespace::text FROM pg_catalog.pg_class"
         " WHERE relname = %s AND relkind IN ('r', 'p', 'v', 'm', 'f') ORDER BY 1",
@@ -254,9 +254,9 @@ def _elsewhere(server: Server, table: str) -> str | None:
 
 
 def _unused(wanted: str, names: list[str]) -> str:
-    taken = {name.lower() for name in names}
+    existing = {name.lower() for name in names}
     return next(
         name
         for name in (wanted, *(f"{wanted}_{n}" for n in range(2, len(names) + 3)))
-        if name.lower() not in taken
+        if name.lower() not in existing
     )

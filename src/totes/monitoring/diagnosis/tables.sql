@@ -1,5 +1,5 @@
--- One row a table, partitioned table, view or foreign table of a schema, with what may stand in the way of its capture.
--- It says more than the catalog query of ingestion, which decides what is captured: here is what mends it.
+-- One row a table, partitioned table, view or foreign table of a schema, with what may prevent its capture.
+-- It has more than the catalog query of ingestion, which decides what is captured: this one finds the fix.
 SELECT
     relation.relname::text AS name,
     relation.relkind::text AS kind,

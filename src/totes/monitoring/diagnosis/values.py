@@ -1,4 +1,4 @@
-"""Which values of a source column the type that a model declares for it may not hold. Pure: no row is looked at."""
+"""Finds values of a source column's type that the type declared in a model cannot hold. No rows are read."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ from totes.processing.bound.scope import Binder, origin
 from totes.star.column import Column
 from totes.star.model import WIDEST_DECIMAL
 
-_DIGITS = {"TINYINT": 2, "SMALLINT": 4, "INTEGER": 9, "BIGINT": 18}  # of which every number is held
-_INTEGER_DIGITS = {"smallint": 5, "integer": 10, "bigint": 19}  # that the longest has
+_DIGITS = {
+    "TINYINT": 2,
+    "SMALLINT": 4,
+    "INTEGER": 9,
+    "BIGINT": 18,
+}  # the type holds every number with as many digits
+_INTEGER_DIGITS = {"smallint": 5, "integer": 10, "bigint": 19}  # the type's longest number has as many digits
 _WIDTHS = {"TINYINT": 1, "SMALLINT": 2, "INTEGER": 4, "BIGINT": 8, "smallint": 2, "integer": 4, "bigint": 8}
 _FLOATING = {"FLOAT": 6, "DOUBLE": 15}
 
 
 def check_values(query: BoundQuery, tables: dict[str, TableChanges]) -> list[str]:
-    """What each column of a model may not hold, one line each; empty where all of the source's values fit."""
+    """A line for each column of a model that cannot hold all values of the source's type."""
     binder = Binder(query.model, Relations({leaf.relation.name: leaf.relation for leaf in query.leaves}, {}))
     scope = binder.bind()
     declared = {column.name: column for column in query.model.produced}
@@ -46,7 +51,7 @@ def check_values(query: BoundQuery, tables: dict[str, TableChanges]) -> list[str
 
 
 def misfit(source: SourceColumn, declared: Column) -> str | None:
-    """Which values of a source column a declared column that takes them unchanged cannot hold; None where it holds all."""
+    """Which values of a source column a declared column cannot hold, if they are passed on unchanged; None if it holds all."""
     parts = [_misfit_of_type(source, declared)]
     if declared.not_null and source.nullable:
         parts.append("which may be NULL, as NOT NULL")
@@ -98,7 +103,7 @@ def _misfit_of_numeric(source: str, target: str, shown: str) -> str | None:
 
 
 def _numeric(kind: str) -> tuple[int, int] | None:
-    """Precision and scale of a numeric, None for one without."""
+    """The precision and scale of a numeric; None if it has none."""
     match = re.fullmatch(r"numeric\((\d+),(-?\d+)\)", kind)
     return (int(match.group(1)), int(match.group(2))) if match else None
 

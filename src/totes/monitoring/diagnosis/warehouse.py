@@ -1,4 +1,4 @@
-"""The warehouse: whether it can be loaded by this role, holds this lake's batches or none, and has no table in the way."""
+"""Checks the warehouse: that this role can load it, that it is empty or of this lake, and that no other table is in the way."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 @dataclass(frozen=True)
 class _Place:
-    """Where the star's tables are to be; `identity` is the cluster and database, where that can be known."""
+    """The schema of the warehouse in which the star's tables are, or are to be."""
 
     area: Area
     warehouse: Warehouse
@@ -50,13 +50,13 @@ class _Place:
 def check_warehouse(
     area: Area, pipeline: Pipeline, project: Project | None, source: tuple[str, str] | None
 ) -> None:
-    """Looks at the warehouse; changes nothing there, and makes no file.
+    """Checks the warehouse; changes nothing there, and creates no file.
 
     Args:
-        area: takes the checks.
+        area: collects the checks.
         pipeline: the pipeline.
-        project: the star, where it could be loaded.
-        source: the source's cluster and database, where these are known.
+        project: the project, if it could be loaded.
+        source: the source's cluster and database, if these are known.
     """
     settings = pipeline.settings
     url = known_url(settings.warehouse_url)
@@ -75,20 +75,20 @@ def check_warehouse(
         with pipeline.warehouse(read_only=True) as warehouse:
             place = _Place(area, warehouse, schema, project)
             if dialect == "postgresql":
-                with area.attempt("connection", "asking the warehouse"):
+                with area.checking("connection", "asking the warehouse"):
                     _check_postgresql(place, settings.source.schema_, source)
             else:
                 area.ok("connection", f"{duckdb_file(url, settings.base)} can be opened")
-            with area.attempt("tables", "looking at the warehouse's tables"):
+            with area.checking("tables", "looking at the warehouse's tables"):
                 _check_tables(place, pipeline, dialect)
-            with area.attempt("ledger", "reading the ledger"):
+            with area.checking("ledger", "reading the ledger"):
                 _check_ledger(place, pipeline)
     except TotesError as error:
-        fix, *sql = _mend_connection(url, error)
+        fix, *sql = _fix_connection(url, error)
         area.fail("connection", error.what, fix, *sql)
 
 
-def _mend_connection(url: str, error: TotesError) -> tuple[str, ...]:
+def _fix_connection(url: str, error: TotesError) -> tuple[str, ...]:
     if "CONNECT privilege" in error.what:
         try:
             parts = conninfo_to_dict(url)
@@ -100,12 +100,12 @@ def _mend_connection(url: str, error: TotesError) -> tuple[str, ...]:
 
 
 def _check_file(area: Area, pipeline: Pipeline, url: str, schema: str) -> bool:
-    """Looks at a DuckDB file from outside; gives whether it is there and may be opened."""
+    """Checks a DuckDB file without opening it; returns whether it exists and can be opened."""
     file = duckdb_file(url, pipeline.settings.base)
     if schema != OWN_SCHEMAS["duckdb"] and file.stem.lower() == schema.lower():
         area.fail(
             "schema",
-            f"the schema {schema} has the name of the file {file.name}, and DuckDB could not tell one from the other",
+            f"the schema {schema} has the name of the file {file.name}, and DuckDB could not distinguish them",
             "Give warehouse.schema or the file another name",
         )
         return False
@@ -113,7 +113,7 @@ def _check_file(area: Area, pipeline: Pipeline, url: str, schema: str) -> bool:
         return True
     folder = existing(file.parent)
     if os.access(folder, os.W_OK):
-        area.ok("connection", f"{file} is not there yet; the first load makes it")
+        area.ok("connection", f"{file} is not there yet; the first load creates it")
     else:
         area.fail(
             "connection",
@@ -143,7 +143,9 @@ def _check_postgresql(place: _Place, source_schema: str, source: tuple[str, str]
         )
     if standby:
         area.fail(
-            "read only", "the server is a standby, and takes no writes", "Point warehouse.url at its primary"
+            "read only",
+            "the server is a standby, and accepts no writes",
+            "Point warehouse.url at its primary",
         )
     elif read_only == "on":
         area.fail(
@@ -153,22 +155,22 @@ def _check_postgresql(place: _Place, source_schema: str, source: tuple[str, str]
     if encoding != "UTF8":
         area.warn(
             "encoding",
-            f"the database's encoding is {encoding}: a text with characters that it does not have ends the load of its batch",
+            f"the database's encoding is {encoding}: text with characters that it does not support ends the load of its batch",
             "Load into a database with ENCODING 'UTF8'",
         )
     if not temporary:
         area.fail(
-            "grants", f"{role} may not make temporary tables in {database}, through which each batch goes",
+            "grants", f"{role} may not create temporary tables in {database}, which each load needs",
             "As the database's owner:", f"GRANT TEMPORARY ON DATABASE {quoted_database} TO {quoted_role}",
         )  # fmt: skip
     if source and source == (identifier, database) and place.schema == source_schema:
         area.fail(
             "schema",
-            f"warehouse and source are the same schema {place.schema} of the same database: the star's tables would stand "
+            f"warehouse and source are the same schema {place.schema} of the same database: the star's tables would be "
             "among the source's, and be captured",
             'Set warehouse.schema to another one, such as "star"',
         )
-    with area.attempt("grants", "asking for the role's rights"):
+    with area.checking("grants", "asking for the role's rights"):
         _check_rights(place, role, database)
 
 
@@ -223,7 +225,7 @@ def _check_rights(place: _Place, role: str, database: str) -> None:
 
 
 def _check_tables(place: _Place, pipeline: Pipeline, dialect: Dialect) -> None:
-    """Looks for relations under the star's names that totes has not made, and for what is gone of those that it has."""
+    """Finds relations with the star's names that totes did not create, and missing views and columns of those that it did."""
     if place.project is None:
         place.area.skip("tables", "the project cannot be loaded")
         return
@@ -239,7 +241,7 @@ def _check_tables(place: _Place, pipeline: Pipeline, dialect: Dialect) -> None:
             found += 1
             _check_columns(place, dialect, model, present[model.name][1])
             if current not in present:
-                area.warn("views", f"{current} is gone", "Run totes load: it makes the view again")
+                area.warn("views", f"{current} is missing", "Run totes load: it creates the view again")
             continue
         if not kinds:
             continue
@@ -250,20 +252,20 @@ def _check_tables(place: _Place, pipeline: Pipeline, dialect: Dialect) -> None:
         ]
         area.fail(
             "tables",
-            f"{', '.join(in_the_way)} is there, and no load has made it",
+            f"{', '.join(in_the_way)} exists, and was not created by a load",
             "Set warehouse.schema to a schema of its own, or as its owner:",
             *sql,
         )
     if not area.failed("tables"):
         area.ok(
             "tables",
-            f"{found} of {count(len(place.project.models), 'table')} are there; a load makes what is not",
+            f"{found} of {count(len(place.project.models), 'table')} are there; a load creates the missing ones",
         )
 
 
 def _loaded(place: _Place, pipeline: Pipeline) -> frozenset[str]:
     """The tables that batches were loaded into, if the warehouse is of this lake."""
-    with suppress(TotesError):  # another lake's, or not to be read: the ledger's check says so
+    with suppress(TotesError):  # another lake's, or not readable: the check of the ledger reports it
         newest = place.warehouse.newest()
         journal = processed_journal(pipeline.processed_store)
         check_same_lake(journal, journal.last(), newest)
@@ -285,12 +287,12 @@ def _check_columns(place: _Place, dialect: Dialect, model: Model, actual: dict[s
             "tables",
             f"{model.name} does not have the columns that its model declares: {some(wrong)}",
             "If the model was changed, run totes apply. If the table was altered, undo that, "
-            f"or make it again from the lake: totes replay --table {model.name}",
+            f"or rebuild it from the lake: totes replay --table {model.name}",
         )
 
 
 def _present(place: _Place, dialect: Dialect) -> dict[str, tuple[str, dict[str, str]]]:
-    """What is there by name: `table`, `view` or another kind, with its columns and their types."""
+    """The schema's relations by name: `table`, `view` or another kind, with the columns and their types."""
     literal = engine.text(place.schema)
     if dialect == "duckdb":
         kinds = place.rows(

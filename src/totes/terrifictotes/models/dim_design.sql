@@ -1,4 +1,4 @@
--- Tote bag designs, and where their artwork is kept.
+-- Tote bag designs, and where their artwork is stored.
 CREATE TABLE dim_design (
     design_id      INTEGER PRIMARY KEY,
     design_name    VARCHAR NOT NULL,

@@ -1,5 +1,5 @@
 -- One more day of trade: new orders, changed orders, a cancelled one, payments made, and changes to what orders
--- refer to. The last statement says what was done.
+-- refer to. The last statement returns what was done.
 
 CREATE FUNCTION pg_temp.pick(number bigint, purpose integer, choices integer) RETURNS integer
 IMMUTABLE LANGUAGE sql RETURN ((hashint8extended(number, purpose) & 9223372036854775807) % choices)::integer;
@@ -21,7 +21,7 @@ FROM (
     FROM sales_order
 ) AS so_far;
 
--- A currency that the company has not used before.
+-- A currency that is new to the company.
 INSERT INTO currency (currency_code, created_at, last_updated)
 SELECT code, opening, opening
 FROM today
