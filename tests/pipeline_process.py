@@ -6,7 +6,9 @@ import logging
 import os
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import duckdb
 import structlog
 
 import totes.cli.app
@@ -22,8 +24,19 @@ from totes.config import load_settings
 from totes.monitoring.alerts import watch
 from totes.monitoring.health import health_file
 from totes.pipeline import Pipeline
+from totes.star import functions, syntax
 
 __all__ = ["cycle"]
+
+
+def _learn() -> None:
+    """Asks once for all processes which functions DuckDB has; the engine that is asked is closed before any is forked."""
+    with duckdb.connect(":memory:") as asked, mock.patch.object(syntax, "parser", return_value=asked):
+        functions.catalog()
+        syntax._lambda_functions()
+
+
+_learn()
 
 
 def cycle(folder: Path, only: str | None) -> tuple[dict[str, Any], dict[str, str]]:

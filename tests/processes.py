@@ -1,7 +1,7 @@
 """Commands and runners as real processes that cost no start-up, and that can be killed or stopped at a failpoint.
 
-A process is forked from a server (`multiprocessing`'s forkserver) that has imported the pipeline and nothing else: it
-has run no query, holds no connection and has one thread. What such a process does is what the command `totes` does; that
+A process is forked from a server (`multiprocessing`'s forkserver) that has imported the pipeline and knows DuckDB's
+functions, and nothing else: it holds no connection and has one thread. What such a process does is what the command `totes` does; that
 Python starts it as well is what tests show that start it by themselves: acceptance/ does.
 """
 

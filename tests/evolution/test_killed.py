@@ -19,7 +19,7 @@ from totes.config import load_settings
 from totes.lake.journal import ingestion_journal, processed_journal
 from totes.pipeline import Pipeline
 
-# Points that are tried each time; the sweep tries every point, each time that it is reached.
+# Points that are tried in turn; the sweep tries every point alone, each time that it is reached.
 OFTEN = ("process.", "store.put.", "journal.commit.", "duckdb.commit.")
 
 
@@ -65,33 +65,47 @@ def changed(database: Database, totes: Callable[..., Command], write_project: An
     return folder
 
 
-@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.sweep)])
-def test_an_apply_that_is_killed_at_any_point_is_completed_by_the_next(
-    changed: Path, totes: Callable[..., Command], tmp_path: Path, every: bool
-) -> None:
+@pytest.fixture
+def expected(changed: Path, totes: Callable[..., Command], tmp_path: Path) -> tuple[Any, list[str]]:
+    """What an undisturbed `apply` leaves, and the points that it reaches, one after the other."""
     before = outcome(changed)
     shutil.copytree(changed, tmp_path / "whole")
     trace = tmp_path / "trace"
     assert totes("apply", "--yes", cwd=tmp_path / "whole", TOTES_FAILPOINT_TRACE=str(trace)).code == 0
-    expected = outcome(tmp_path / "whole")
-    assert expected[0] != before[0]
-    reached = Counter(trace.read_text(encoding="utf-8").split())
-    points = [
-        f"{name}:{turn}"
-        for name, times in sorted(reached.items())
-        for turn in (range(1, times + 1) if every else [times // 2 + 1] * name.startswith(OFTEN))
-    ]
-    assert {
-        "process.model",
-        "store.put.after",
-        "journal.commit.after",
-        "duckdb.commit.before",
-    } <= reached.keys()
-    for number, point in enumerate(points):
+    after = outcome(tmp_path / "whole")
+    assert after[0] != before[0]
+    reached = trace.read_text(encoding="utf-8").split()
+    assert {"process.model", "store.put.after", "journal.commit.after", "duckdb.commit.before"} <= {*reached}
+    return after, reached
+
+
+def test_an_apply_that_is_killed_again_and_again_is_completed_by_the_next(
+    changed: Path, expected: tuple[Any, list[str]], totes: Callable[..., Command], tmp_path: Path
+) -> None:
+    after, reached = expected
+    points = [point for point in dict.fromkeys(reached) if point.startswith(OFTEN)]
+    for number in range(2):
         folder = tmp_path / f"killed{number}"
         shutil.copytree(changed, folder)
-        assert totes("apply", "--yes", cwd=folder, TOTES_FAILPOINT=point).code == KILLED, point
+        # Every second one, in the order of the work: each goes on from where the one before it was killed.
+        for point in points[number::2]:
+            assert totes("apply", "--yes", cwd=folder, TOTES_FAILPOINT=point).code == KILLED, point
         done = totes("apply", "--yes", cwd=folder)
-        assert done.code == 0, (point, done.err)
-        assert outcome(folder) == expected, point
-        shutil.rmtree(folder)
+        assert done.code == 0, done.err
+        assert outcome(folder) == after
+
+
+@pytest.mark.sweep
+def test_an_apply_that_is_killed_at_any_point_is_completed_by_the_next(
+    changed: Path, expected: tuple[Any, list[str]], totes: Callable[..., Command], tmp_path: Path
+) -> None:
+    after, reached = expected
+    for name, times in sorted(Counter(reached).items()):
+        for point in (f"{name}:{turn}" for turn in range(1, times + 1)):
+            folder = tmp_path / "killed"
+            shutil.copytree(changed, folder)
+            assert totes("apply", "--yes", cwd=folder, TOTES_FAILPOINT=point).code == KILLED, point
+            done = totes("apply", "--yes", cwd=folder)
+            assert done.code == 0, (point, done.err)
+            assert outcome(folder) == after, point
+            shutil.rmtree(folder)

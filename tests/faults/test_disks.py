@@ -14,6 +14,7 @@ from tests.conftest import Database, Mailbox
 from tests.faults import kiosk
 from tests.plain_lake import manifests_of, objects_of, rows_of_lake, rows_of_source
 from tests.processes import run
+from tests.spread import in_sweep
 
 # A megabyte that does not compress well, and a little more in the second batch.
 FIRST = (
@@ -66,9 +67,9 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
     ("what", "stage", "file"),
     [
         ("ingestion", "ingest", "/ingestion/note/"),
-        ("processed", "process", "/processed/fact_note/"),
+        in_sweep("processed", "process", "/processed/fact_note/"),
         ("cache", "process", "/cache/processing.duckdb"),
-        ("temporary", "ingest", "/temporary/totes-"),
+        in_sweep("temporary", "ingest", "/temporary/totes-"),
         ("warehouse", "load", "/warehouse.duckdb"),
     ],
 )

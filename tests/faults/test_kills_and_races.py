@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import Database, rows_of
 from tests.processes import Runner, run
+from tests.spread import in_sweep
 from tests.terrifictotes.independent import compare
 from totes.lake.journal import ingestion_journal, processed_journal
 from totes.pipeline import Pipeline
@@ -43,8 +44,9 @@ def check(pipeline: Pipeline, totesys: Database, tmp_path: Path, batches: int) -
     assert all(ingested.read(n).batch == processed.read(n).batch == n for n in range(1, batches + 1))
 
 
+@pytest.mark.parametrize("trials", [6, in_sweep(12)])
 def test_a_pipeline_killed_again_and_again_ends_where_an_undisturbed_one_does(
-    pipeline: Pipeline, totesys: Database, tmp_path: Path
+    pipeline: Pipeline, totesys: Database, tmp_path: Path, trials: int
 ) -> None:
     calm = tmp_path / "calm"
     calm.mkdir()
@@ -53,12 +55,12 @@ def test_a_pipeline_killed_again_and_again_ends_where_an_undisturbed_one_does(
     assert run(calm).failures == {}
     seconds = time.monotonic() - began  # what a cycle takes here, so that kills are spread over all of it
     moments, batches, killed = random.Random(7), 1, 0
-    for trial in range(12):
+    for trial in range(trials):
         runner = Runner(tmp_path)
         time.sleep(moments.uniform(0.1, 1.0) * seconds)
         killed += runner.process.is_alive()
         runner.end()
-        if trial in (3, 7):
+        if trial in (trials // 3 - 1, 2 * trials // 3 - 1):
             assert run(tmp_path).failures == {}
             demo_source.trade(totesys.url)
             batches += 1

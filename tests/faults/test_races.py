@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import Bucket, Database
 from tests.faults.conftest import Shop
 from tests.processes import Runner
+from tests.spread import in_sweep
 
 RUNNERS = 8
 # Where a runner is stopped: over which store and warehouse, at which point, and the stages that others can do meanwhile.
@@ -27,6 +28,7 @@ PAUSES = [
         for point in ("rows", "commit.before")
     ),
 ]
+LESS_OFTEN = {("s3", "journal.commit.before:2"), ("folder", "duckdb.rows:1"), ("folder", "postgresql.rows:1")}
 
 
 @pytest.fixture
@@ -73,8 +75,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Runner]]:
     [
         ("folder", "duckdb"),
         ("s3", "postgresql"),
-        pytest.param("folder", "postgresql", marks=pytest.mark.sweep),
-        pytest.param("s3", "duckdb", marks=pytest.mark.sweep),
+        in_sweep("folder", "postgresql"),
+        in_sweep("s3", "duckdb"),
     ],
 )
 def test_of_eight_runners_at_once_one_makes_each_batch(
@@ -95,7 +97,13 @@ def test_of_eight_runners_at_once_one_makes_each_batch(
 
 
 @pytest.mark.parametrize(
-    ("store", "kind", "point", "others_do"), PAUSES, ids=[f"{pause[0]}-{pause[2]}" for pause in PAUSES]
+    ("store", "kind", "point", "others_do"),
+    [
+        (in_sweep if (store, point) in LESS_OFTEN else pytest.param)(
+            store, kind, point, others_do, id=f"{store}-{point}"
+        )
+        for store, kind, point, others_do in PAUSES
+    ],
 )
 def test_a_runner_that_wakes_up_long_after_others_went_on_does_no_harm(
     open_shop: Callable[[str, str], Shop],

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from tests.conftest import Database, rows_of, run_cleanly
 from totes import engine
 from totes.lake.journal import processed_journal
@@ -23,35 +21,39 @@ def set_aside(pipeline: Pipeline, model: str) -> list[tuple[Any, ...]]:
         ).fetchall()  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("source_type", "bad", "good", "declared", "reason"),
-    [
-        ("text", "'2024-13-45'", "'2024-12-04'", "DATE", "v: '2024-13-45' is not a valid DATE"),
-        ("text", "'soon'", "'5'", "INTEGER", "v: 'soon' is not a valid INTEGER"),
-        ("text", "'1.5'", "'2.00'", "INTEGER", "v: '1.5' has more digits than INTEGER keeps"),
-        ("numeric", "12.345", "12.340", "NUMERIC(10, 2)", "v: '12.345' has more digits than DECIMAL(10, 2) keeps"),
-        ("numeric", "123456789012", "1", "NUMERIC(10, 2)", "v: '123456789012' is not a valid DECIMAL(10, 2)"),
-        ("numeric", "'NaN'", "1.1", "NUMERIC", "v: 'NaN' is not a valid NUMERIC"),
-        ("numeric", "0.12345678901", "0.1234567890", "NUMERIC", "v: '0.12345678901' has more digits than NUMERIC keeps"),
-        ("bigint", "3000000000", "5", "INTEGER", "v: '3000000000' is not a valid INTEGER"),
-        ("text", "NULL", "'x'", "VARCHAR NOT NULL", "v is NULL, and is declared NOT NULL"),
-        ("text", "'abcd'", "'abc'", "VARCHAR(3)", "v: 'abcd' is longer than 3 characters"),
-        ("text", "'x'", "'00000000-0000-0000-0000-000000000001'", "UUID", "v: 'x' is not a valid UUID"),
-    ],
-)  # fmt: skip
+# Type at the source; a value that does not fit; one that does; what is declared; the reason.
+UNFIT = [
+    ("text", "'2024-13-45'", "'2024-12-04'", "DATE", "v: '2024-13-45' is not a valid DATE"),
+    ("text", "'soon'", "'5'", "INTEGER", "v: 'soon' is not a valid INTEGER"),
+    ("text", "'1.5'", "'2.00'", "INTEGER", "v: '1.5' has more digits than INTEGER keeps"),
+    ("numeric", "12.345", "12.340", "NUMERIC(10, 2)", "v: '12.345' has more digits than DECIMAL(10, 2) keeps"),
+    ("numeric", "123456789012", "1", "NUMERIC(10, 2)", "v: '123456789012' is not a valid DECIMAL(10, 2)"),
+    ("numeric", "'NaN'", "1.1", "NUMERIC", "v: 'NaN' is not a valid NUMERIC"),
+    ("numeric", "0.12345678901", "0.1234567890", "NUMERIC", "v: '0.12345678901' has more digits than NUMERIC keeps"),
+    ("bigint", "3000000000", "5", "INTEGER", "v: '3000000000' is not a valid INTEGER"),
+    ("text", "NULL", "'x'", "VARCHAR NOT NULL", "v is NULL, and is declared NOT NULL"),
+    ("text", "'abcd'", "'abc'", "VARCHAR(3)", "v: 'abcd' is longer than 3 characters"),
+    ("text", "'x'", "'00000000-0000-0000-0000-000000000001'", "UUID", "v: 'x' is not a valid UUID"),
+]  # fmt: skip
+
+
 def test_a_value_that_does_not_fit_is_set_aside_with_the_reason(
-    source_type: str, bad: str, good: str, declared: str, reason: str,
-    database: Database, make_pipeline: Any, write_project: Any,
-) -> None:  # fmt: skip
-    database.execute(
-        f"CREATE TABLE t (id int PRIMARY KEY, v {source_type})",
-        f"INSERT INTO t VALUES (1, {bad}), (2, {good})",
-    )
-    model = f"CREATE TABLE dim_t (id INTEGER PRIMARY KEY, v {declared}) AS SELECT id, v FROM t"
-    pipeline = make_pipeline(database.url, project=write_project({"dim_t": model}))
-    assert run_cleanly(pipeline).quarantined == 1
-    assert rows_of(pipeline, "SELECT id FROM dim_t") == [(2,)]
-    assert set_aside(pipeline, "dim_t") == [('{"id":1}', reason)]
+    database: Database, make_pipeline: Any, write_project: Any
+) -> None:
+    for number, (source_type, bad, good, *_) in enumerate(UNFIT):
+        database.execute(
+            f"CREATE TABLE t{number} (id int PRIMARY KEY, v {source_type})",
+            f"INSERT INTO t{number} VALUES (1, {bad}), (2, {good})",
+        )
+    models = {
+        f"dim_{number}": f"CREATE TABLE dim_{number} (id INTEGER PRIMARY KEY, v {declared}) AS SELECT id, v FROM t{number}"
+        for number, (*_, declared, _) in enumerate(UNFIT)
+    }
+    pipeline = make_pipeline(database.url, project=write_project(models))
+    assert run_cleanly(pipeline).quarantined == len(UNFIT)
+    for number, (*_, reason) in enumerate(UNFIT):
+        assert rows_of(pipeline, f"SELECT id FROM dim_{number}") == [(2,)], reason
+        assert set_aside(pipeline, f"dim_{number}") == [('{"id":1}', reason)]
 
 
 def test_an_expression_that_fails_for_one_row_fails_for_no_other(

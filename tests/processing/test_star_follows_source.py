@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import Database, rows_of, run_cleanly
 from tests.processing.freight import EXPECTED, MODELS, PRESENT, SCHEMA
+from tests.spread import KINDS, in_sweep
 from totes.pipeline import Pipeline
 
 BROKEN_CHAINS = """
@@ -121,29 +122,24 @@ class Traders:
 
 
 @pytest.mark.parametrize(
-    ("warehouse_url", "seed"),
-    [
-        ("duckdb", 0),
-        ("postgresql", 1),
-        pytest.param("duckdb", 1, marks=pytest.mark.sweep),
-        pytest.param("postgresql", 0, marks=pytest.mark.sweep),
-    ],
+    ("warehouse_url", "seed", "batches"),
+    [("duckdb", 0, 4), ("postgresql", 1, 4), *(in_sweep(kind, seed, 6) for kind in KINDS for seed in (0, 1))],
     indirect=["warehouse_url"],
 )
 def test_current_rows_equal_the_models_applied_to_the_source_after_any_changes(
-    seed: int, database: Database, warehouse_url: str, make_pipeline: Any, write_project: Any
+    seed: int, batches: int, database: Database, warehouse_url: str, make_pipeline: Any, write_project: Any
 ) -> None:
     database.execute(SCHEMA)
     pipeline = make_pipeline(database.url, warehouse_url, project=write_project(MODELS))
     traders = Traders(database, seed)
     traders.trade(60)
-    for batch in range(6):
+    for batch in range(batches):
         cycle = run_cleanly(pipeline)
         assert cycle.quarantined == 0
         known = normal(truth(database))
         star = normal(star_of(pipeline))
         assert star == known, f"after batch {batch + 1}"
         assert rows_of(pipeline, BROKEN_CHAINS) == []
-        if batch == 3:
+        if batch == batches - 3:
             shutil.rmtree(pipeline.settings.cache_folder)
         traders.trade(12)

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from tests.conftest import Bucket, Database, rows_of, run_cleanly
 from tests.contracts.shop import MODELS, SCHEMA
+from tests.spread import in_sweep
 from totes import engine
 from totes.cli.history import show_history
 from totes.cli.run import show_cycle
@@ -180,8 +181,9 @@ def _find_nothing_else(hostile: Pipeline) -> None:
             verify(hostile, (f"no {unknown}",), 1.0, lambda _: None)
 
 
+@pytest.mark.parametrize("ways", [1, in_sweep(3)])  # in how many settings each name stands in turn
 def test_hostile_settings_of_the_source_name_a_table_or_are_refused(
-    hostile_source: Database, make_pipeline: Make, write_project: Write
+    hostile_source: Database, make_pipeline: Make, write_project: Write, ways: int
 ) -> None:
     project = write_project({"dim": "CREATE TABLE dim (id VARCHAR PRIMARY KEY) AS SELECT id FROM canary"})
 
@@ -204,12 +206,14 @@ def test_hostile_settings_of_the_source_name_a_table_or_are_refused(
     }  # [/red] is a pattern's set of letters
     assert captured(2, tables=[view], keys={view: [key]}) == {view}
     for number, wrong in enumerate(("' OR true --", 'canary"; DROP TABLE canary; --', *HOSTILE), start=3):
-        with pytest.raises(SourceRefused):
-            captured(number, schema=f"no {wrong}")
-        with pytest.raises(SourceRefused):
-            captured(number, keys={f"no {wrong}": ["id"]})
-        with pytest.raises(SourceRefused):
-            captured(number, tables=[view], keys={view: [wrong]})
+        settings: list[dict[str, Any]] = [
+            {"schema": f"no {wrong}"},
+            {"keys": {f"no {wrong}": ["id"]}},
+            {"tables": [view], "keys": {view: [wrong]}},
+        ]
+        for way in range(ways):
+            with pytest.raises(SourceRefused):
+                captured(number, **settings[(number + way) % 3])
     assert hostile_source.execute("SELECT count(*) FROM public.canary") == [(0,)]
 
 
@@ -264,7 +268,7 @@ def test_a_function_that_somebody_put_in_the_way_is_not_called(
         assert one.execute("SELECT * FROM called") == []
 
 
-@pytest.mark.parametrize("prefix", ["plain", "it's [a-z]*", "Ünï %41 {x}", "a+b&c=d"])
+@pytest.mark.parametrize("prefix", [in_sweep("plain"), "it's [a-z]*", "Ünï %41 {x}", in_sweep("a+b&c=d")])
 def test_a_prefix_of_a_bucket_is_taken_as_it_is(
     prefix: str, s3: Bucket, database: Database, make_pipeline: Make, write_project: Write
 ) -> None:
