@@ -1,0 +1,234 @@
+"""Reads a database's catalog: which tables can be captured, what they refer to, and why others are left out. No row is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from fnmatch import fnmatchcase
+from importlib import resources
+from typing import Any
+
+import psycopg
+from psycopg.rows import class_row
+
+from totes.config import SourceSettings
+from totes.display import count
+from totes.errors import ConfigurationError, SourceRefused
+from totes.ingestion.catalog import select_tables
+from totes.ingestion.session import begin, connect, source_errors
+from totes.monitoring.diagnosis.tables import TABLES_SQL, Facts
+from totes.scaffold.catalog import Catalog, Column, LeftOut, Reference, Table
+from totes.scaffold.frameworks import owner_of
+from totes.scaffold.meaning import is_secret
+from totes.scaffold.words import listed, singular, snake
+from totes.star.project import CALENDAR
+
+_FILES = resources.files("totes.scaffold")
+RELATIONS_SQL = _FILES.joinpath("relations.sql").read_text(encoding="utf-8")
+REFERENCES_SQL = _FILES.joinpath("references.sql").read_text(encoding="utf-8")
+_SCHEMAS_SQL = """
+    SELECT namespace.nspname::text
+    FROM pg_catalog.pg_namespace AS namespace
+    WHERE namespace.nspname NOT LIKE 'pg\\_%' AND namespace.nspname <> 'information_schema'
+        AND EXISTS (
+            SELECT FROM pg_catalog.pg_class AS relation
+            WHERE relation.relnamespace = namespace.oid AND relation.relkind IN ('r', 'p') AND NOT relation.relispartition
+        )
+    ORDER BY 1
+"""
+_PATIENCE = timedelta(seconds=30)
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What relations.sql says of a column and its table."""
+
+    table_name: str
+    column_name: str
+    table_comment: str | None
+    column_comment: str | None
+    blind: bool
+    owner: str
+    secured: bool
+    kind: str
+    parents: list[str]
+
+
+def survey(url: str, schema: str | None, patterns: tuple[str, ...]) -> Catalog:
+    """Reads what models need to know of a schema.
+
+    Args:
+        url: the PostgreSQL URL.
+        schema: the schema; by default `public`, or the only one that has tables.
+        patterns: names of tables, or patterns such as `sales_*`.
+
+    Raises:
+        SourceError: the source cannot be reached or read.
+        ConfigurationError: there is no such schema or table.
+    """
+    with source_errors("connecting to the source"), connect(url) as connection:
+        begin(connection, _PATIENCE)
+        found = _read(connection, url, schema, patterns)
+        connection.execute("COMMIT")
+    return found
+
+
+def _read(connection: psycopg.Connection, url: str, schema: str | None, patterns: tuple[str, ...]) -> Catalog:
+    schema = _schema(connection, schema)
+    said = _ask(connection, RELATIONS_SQL, _Said, schema)
+    facts = {one.name: one for one in _ask(connection, TABLES_SQL, Facts, schema)}
+    kinds = {one.table_name: one.kind for one in said}
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in kinds):
+            raise ConfigurationError(
+                f"no table of schema {schema} is called like {pattern}",
+                hint=f"Its tables are {listed(sorted(kinds), _SHOWN)}",
+            )
+    parents = {one.table_name: [name for name in one.parents if name in kinds] for one in said}
+    chosen = [name for name in kinds if not patterns or any(fnmatchcase(name, one) for one in patterns)]
+    left_out = {name: reason for name in chosen if (reason := _aside(name, kinds[name], parents[name]))}
+    keys = {
+        name: tuple(facts[name].unique_columns)
+        for name in chosen
+        if name not in left_out and not facts[name].keyed and facts[name].unique_columns
+    }
+    source = SourceSettings.model_validate(
+        {"url": url, "schema": schema, "tables": chosen or ["*"], "exclude": list(left_out), "keys": keys}
+    )
+    try:
+        selection = select_tables(connection, source, frozenset())
+    except SourceRefused as error:
+        raise SourceRefused(
+            f"no table of schema {schema} can be modelled: {error.what}",
+            hint=error.hint,
+        ) from error
+    for name, refusal in selection.left_out.items():
+        if name not in left_out:
+            left_out[name] = _refused(name, facts[name], refusal, schema)
+    references = connection.execute(REFERENCES_SQL, {"schema": schema}).fetchall()
+    spoken = {(one.table_name, one.column_name): one for one in said}
+    tables: dict[str, Table] = {}
+    for captured in selection.tables:
+        if captured.name in left_out:
+            continue
+        columns = tuple(
+            Column(
+                column.entry,
+                (spoken[captured.name, column.name].column_comment or ""),
+                spoken[captured.name, column.name].blind,
+            )
+            for column in captured.columns
+        )
+        table = Table(
+            captured.name,
+            columns,
+            captured.key,
+            tuple(
+                Reference(tuple(own), target, tuple(theirs), sure)
+                for name, own, target, theirs, sure in references
+                if name == captured.name
+            ),
+            spoken[captured.name, columns[0].name].table_comment or "",
+            key_chosen=captured.name in keys,
+        )
+        if reason := _unreadable(table):
+            left_out[table.name] = reason
+        else:
+            tables[table.name] = table
+    tables = {
+        name: replace(table, references=(*table.references, *_by_name(table, tables)))
+        for name, table in tables.items()
+    }
+    row = connection.execute("SELECT current_database()").fetchone()
+    assert row is not None
+    return Catalog(
+        str(row[0]), schema, tables, left_out,
+        tuple(sorted({one.owner for one in said})), any(one.secured for one in said),
+    )  # fmt: skip
+
+
+def _ask(connection: psycopg.Connection, sql: str, row: type[Any], schema: str) -> list[Any]:
+    with connection.cursor(row_factory=class_row(row)) as cursor:
+        return cursor.execute(sql.encode(), {"schema": schema}).fetchall()
+
+
+def _schema(connection: psycopg.Connection, wanted: str | None) -> str:
+    """The schema that is meant, if it has tables."""
+    known = [str(name) for (name,) in connection.execute(_SCHEMAS_SQL).fetchall()]
+    if wanted in known:
+        return str(wanted)
+    if wanted is None and "public" in known:
+        return "public"
+    if wanted is None and len(known) == 1:
+        return known[0]
+    if not known:
+        raise ConfigurationError("the database has no tables", hint="Check the database's name in the URL")
+    missing = f"schema {wanted} has no tables" if wanted else "schema public has no tables"
+    raise ConfigurationError(missing, hint=f"Name one with --schema: {listed(known, _SHOWN)}")
+
+
+def _aside(name: str, kind: str, parents: list[str]) -> LeftOut | None:
+    """Why a table is not looked at any further."""
+    if kind in ("v", "m", "f"):
+        shown = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}[kind]
+        return LeftOut(f"{shown}, which has no key of its own")
+    if owner := owner_of(name):
+        return LeftOut(f"{owner}'s own", excluded=True)
+    if parents:
+        return LeftOut(f"its rows are rows of {listed(parents)}", excluded=True)
+    return None
+
+
+def _refused(name: str, facts: Facts, error: SourceRefused, schema: str) -> LeftOut:
+    if not facts.readable:
+        return LeftOut("the role may not read it")
+    if facts.filtered:
+        return LeftOut("row-level security hides rows from the role")
+    if not facts.keyed and not facts.unique_columns:
+        return LeftOut("no primary key, nor a unique index without NULLs", excluded=True)
+    return LeftOut(error.what.removeprefix(f"{schema}.{name} "), excluded=True)
+
+
+def _unreadable(table: Table) -> LeftOut | None:
+    """Why no model can read a table that can be captured."""
+    if table.name.lower() == CALENDAR:
+        return LeftOut("models that say calendar mean totes' own")
+    names = [column.name.lower() for column in table.columns]
+    double = next((name for name in names if names.count(name) > 1), None)
+    if double:
+        return LeftOut(f"has columns that differ in case only ({double})")
+    if any(is_secret(table, table.column(name)) for name in table.key):
+        return LeftOut("its key is a secret", excluded=True)
+    return None
+
+
+def _by_name(table: Table, tables: dict[str, Table]) -> list[Reference]:
+    """What a table refers to by its columns' names alone, as many applications leave it."""
+    found = []
+    known = {singular(snake(name)): one for name, one in tables.items()}
+    names = {snake(column.name) for column in table.columns}
+    for column in table.columns:
+        name = snake(column.name)
+        stem = name.removesuffix("_id")
+        target = known.get(stem)
+        if (
+            stem == name
+            or target is None
+            or f"{stem}_type" in names
+            or any(column.name in reference.columns for reference in table.references)
+            or (target.name == table.name and column.name in table.key)
+            or len(target.key) != 1
+            or snake(target.key[0]) not in ("id", name)
+            or target.column(target.key[0]).type not in ("smallint", "integer", "bigint", "uuid")
+        ):
+            continue
+        pair = {column.type, target.column(target.key[0]).type}
+        if len(pair) == 1 or "uuid" not in pair:
+            found.append(Reference((column.name,), target.name, target.key, enforced=False))
+    return found
+
+
+def shown(catalog: Catalog) -> str:
+    """What was looked at, for a person."""
+    return f"{catalog.database}, schema {catalog.schema}: {count(len(catalog.tables), 'table')}"
