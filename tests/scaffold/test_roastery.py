@@ -17,7 +17,7 @@ CREATE TABLE dim_bean (
     price_per_kilo  DECIMAL(8, 2) NOT NULL,  -- Net, in euros
     decaffeinated   BOOLEAN NOT NULL
 ) AS
--- A dimension, as bean_flavour and roast_order_line refer to it.
+-- A dimension: bean_flavour and roast_order_line refer to it.
 SELECT
     bean.bean_id,
     bean.name,

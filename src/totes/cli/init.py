@@ -43,7 +43,7 @@ def init(
 ) -> None:
     """Make a project for a database: settings, a role's statements, and a model a table. It runs and verifies as it is.
 
-    The database's catalog is read, and none of its rows.
+    It reads the database's catalog, and of tables with dates or numbers without limits the first rows.
     """
     from totes.errors import ConfigurationError
     from totes.redaction import register_secret

@@ -11,12 +11,16 @@ from totes.lake.manifest import SourceColumn
 class Column:
     """A column as it is captured.
 
-    `blind` says that PostgreSQL takes different characters of it for equal, which DuckDB does not.
+    `blind` says that PostgreSQL takes different characters of it for equal, which DuckDB does not. The others are what was
+    seen in some rows: `infinite` that a date or time was, `digits` how many a number had before and behind its point at most, or
+    None where one was not a number of digits at all.
     """
 
     entry: SourceColumn
     comment: str = ""
     blind: bool = False
+    infinite: bool = False
+    digits: tuple[int, int] | None = (0, 0)
 
     @property
     def name(self) -> str:
@@ -38,13 +42,15 @@ class Column:
 class Reference:
     """Columns of a table that hold the key of a row of another, or of the same one.
 
-    `enforced` says that PostgreSQL makes sure of it; otherwise their names say it.
+    `enforced` says that PostgreSQL makes sure of it; it does not where a foreign key is not validated. `by_name` says that there
+    is none, and only the column's name says it.
     """
 
     columns: tuple[str, ...]
     table: str
     target: tuple[str, ...]
     enforced: bool = True
+    by_name: bool = False
 
 
 @dataclass(frozen=True)

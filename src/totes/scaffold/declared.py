@@ -43,6 +43,8 @@ _COMPUTED = {
     "money": Declared("DECIMAL(19, 2)", "replace(replace({}, '$', ''), ',', '')"),
 }
 _DIGITS_MAX = 38
+_NUMERIC = (28, 10)  # digits before and behind the point
+_QUOTIENT = (18, 20)  # what PostgreSQL's divisions have
 _LABELS_SHOWN = 60
 _NO_KEYS = ("INTERVAL", "JSON")
 
@@ -70,7 +72,7 @@ def _declared(column: Column) -> Declared:
     if base == "character":
         return Declared(f"VARCHAR{_length(kind)}", "rtrim({})")
     if base == "numeric":
-        return _numeric(kind)
+        return _numeric(column)
     if not kind.endswith("[]") and (found := _COMPUTED.get(base.partition(" ")[0])):
         return found
     is_enum = bool(column.entry.labels) and not kind.endswith("[]")
@@ -83,16 +85,30 @@ def _length(kind: str) -> str:
     return found.group() if found else ""
 
 
-def _numeric(kind: str) -> Declared:
-    digits = [int(number) for number in re.findall(r"-?\d+", kind)]
-    if not digits:
-        return Declared("NUMERIC")
-    precision, scale = ([*digits, 0])[:2]
+def _numeric(column: Column) -> Declared:
+    parameters = [int(number) for number in re.findall(r"-?\d+", column.type)]
+    if not parameters:
+        return _unbounded(column)
+    precision, scale = ([*parameters, 0])[:2]
     whole = max(precision - scale, 0)
     scale = max(scale, 0)
     if whole + scale > _DIGITS_MAX:
-        return Declared("VARCHAR", note=f"{kind}, as text: more digits than a DECIMAL has")
+        return Declared("VARCHAR", note=f"{column.type}, as text: more digits than a DECIMAL has")
     return Declared(f"DECIMAL({max(whole + scale, 1)}, {scale})")
+
+
+def _unbounded(column: Column) -> Declared:
+    """A type for numbers of any size, of which some have been seen."""
+    if column.digits is None:
+        return Declared("VARCHAR", note="numeric, as text: some are NaN or infinite")
+    whole, scale = column.digits
+    if whole <= _NUMERIC[0] and scale <= _NUMERIC[1]:
+        return Declared("NUMERIC")
+    if whole <= _QUOTIENT[0] and scale <= _QUOTIENT[1]:
+        return Declared(f"DECIMAL({_DIGITS_MAX}, {_QUOTIENT[1]})")
+    if whole + scale <= _DIGITS_MAX:
+        return Declared(f"DECIMAL({_DIGITS_MAX}, {scale})")
+    return Declared("VARCHAR", note="numeric, as text: more digits than a DECIMAL has")
 
 
 def _choices(labels: list[str]) -> str:

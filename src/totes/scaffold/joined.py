@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
-import re
-
 from totes.scaffold.catalog import Column, Reference, Table
 from totes.scaffold.declared import declared
 from totes.scaffold.draft import Draft, DraftColumn, Value
 from totes.scaffold.star import Plan, described, label
-from totes.scaffold.words import singular, snake
+from totes.scaffold.words import snake
 
-_KEY_ENDINGS = re.compile(r"_(id|code|key|no|number|uuid|guid|fk|ref)$")
 _NUMBERS = ("smallint", "integer", "bigint", "uuid")
 
 
-def role(reference: Reference) -> str:
-    """What a row is to the one that refers to it: `ship_address_id` leads to a `ship_address`."""
-    if len(reference.columns) != 1:
-        return singular(snake(reference.table))
-    own = _KEY_ENDINGS.sub("", snake(reference.columns[0]))
-    return own if own and own != "id" else singular(snake(reference.table))
+def joined_name(prefix: str, thing: str, column: str) -> str:
+    """The name of another table's column: after the role that its row has, with no word said twice in between.
 
-
-def is_plain_role(reference: Reference) -> bool:
-    """Whether the role is what the other table is called."""
-    name, own = singular(snake(reference.table)), role(reference)
-    return own in (name, snake(reference.table)) or name.endswith(f"_{own}")
-
-
-def joined_name(prefix: str, table: str, column: str) -> str:
-    """The name of another table's column: after the role that its row has, once."""
-    name, own = snake(column), singular(snake(table))
+    Args:
+        prefix: the role.
+        thing: what a row of the other table is called.
+        column: the column's name.
+    """
+    name = snake(column)
     if name.startswith(prefix):
         return name
-    if name == own or name.startswith(f"{own}_"):
-        return prefix + name.removeprefix(own)
-    return f"{prefix}_{name}"
+    if name == thing or name.startswith(f"{thing}_"):
+        return prefix + name.removeprefix(thing)
+    before, after = prefix.split("_"), name.split("_")
+    alike = next((n for n in range(min(len(before), len(after)), 0, -1) if before[-n:] == after[:n]), 0)
+    return "_".join([*before, *after[alike:]])
 
 
 def add_joined(
@@ -50,7 +41,7 @@ def add_joined(
         reference: its reference.
         alias: the table's alias in the model.
         sure: whether the row of that table is always there.
-        within: the role of that table in the model, where it is another than its name says.
+        within: the role of that table in the model, where it is another than what its rows are called.
 
     Returns:
         The names of what was added.
@@ -58,25 +49,35 @@ def add_joined(
     if not plan.joins(table, reference):
         return []
     target = plan.tables[reference.table]
-    is_lookup = reference.table in plan.folded
-    wanted = described(target) if is_lookup else label(target)
-    if not wanted and not (is_lookup and plan.refers(target)):
+    wanted = _wanted(plan, table, reference, target)
+    links = {one.columns[-1]: one for one in plan.refers(target)} if reference.table in plan.folded else {}
+    if not wanted and not links:
         return []
-    prefix = f"{within}_{role(reference)}" if within else role(reference)
+    own = plan.role(reference)
+    prefix = f"{within}_{own}" if within else own
     there = sure and is_sure(table, reference)
     other = draft.join(alias, reference, prefix)
-    links = {name: one for one in plan.refers(target) for name in one.columns[-1:]} if is_lookup else {}
     added = []
     for column in target.columns:
         if column.name in wanted:
-            name = joined_name(prefix, target.name, column.name)
+            name = joined_name(prefix, plan.things[target.name], column.name)
             added.append(
                 draft.add(passed_on(column, other, name=name, not_null=there and not column.nullable)).name
             )
         elif column.name in links:
-            inner = "" if is_plain_role(reference) and not within else prefix
+            inner = "" if own == plan.things[target.name] and not within else prefix
             added += add_joined(plan, draft, target, links[column.name], other, sure=there, within=inner)
     return added
+
+
+def _wanted(plan: Plan, table: Table, reference: Reference, target: Table) -> list[str]:
+    """Which columns of another table a model shows: all that a row of its own is in both of them, or that has no other place."""
+    columns = described(target)
+    if reference.table not in plan.folded and not (
+        reference.columns == table.key and len(columns) <= len(described(table))
+    ):
+        columns = label(target)
+    return [name for name in columns if name not in reference.target]
 
 
 def is_sure(table: Table, reference: Reference) -> bool:

@@ -11,8 +11,8 @@ from totes.scaffold.meaning import (
     is_created,
     is_event_date,
     is_measure,
+    is_named,
     is_of_people,
-    name_columns,
 )
 from totes.scaffold.words import listed, singular, words
 
@@ -62,17 +62,19 @@ def _judged(table: Table, tables: dict[str, Table], referrers: list[str]) -> Jud
     used = listed(sorted(set(referrers))) if referrers else ""
     if len(refers) > 1 and not referrers and not _beyond_links(table, refers):
         return Judgement(Kind.BRIDGE, f"it links {said} and says nothing more")
+    links = {name for reference in refers for name in reference.columns}
     dates = [column.name for column in table.columns if is_event_date(column)]
-    amounts = [column.name for column in table.columns if is_measure(column) and column.name not in table.key]
-    grows = [f"has dates ({listed(dates, 3)})"] if dates else []
-    grows += [f"amounts ({listed(amounts, 3)})"] if amounts else []
+    amounts = [one.name for one in table.columns if is_measure(one) and one.name not in links | {*table.key}]
     if _is_fact(table, refers, referrers, dates, amounts):
-        reasons = [f"refers to {said}"] if said else []
-        return Judgement(Kind.FACT, f"it {' and '.join([*reasons, *grows]) or 'records what happens'}")
+        has = [
+            f"{what} ({listed(some, 3)})" for what, some in (("dates", dates), ("amounts", amounts)) if some
+        ]
+        reasons = [f"refers to {said}"] * bool(said) + [f"has {' and '.join(has)}"] * bool(has)
+        return Judgement(Kind.FACT, f"it {' and '.join(reasons) or 'records what happens'}")
     if used:
         return Judgement(Kind.DIMENSION, f"{used} {'refer' if len(set(referrers)) > 1 else 'refers'} to it")
     return Judgement(
-        Kind.DIMENSION, f"it describes {said} further" if said else "nothing refers to it, and it to nothing"
+        Kind.DIMENSION, f"it says more of {said}" if said else "it stands alone, and has no dates"
     )
 
 
@@ -80,17 +82,17 @@ def _is_fact(
     table: Table, refers: list[Reference], referrers: list[str], dates: list[str], amounts: list[str]
 ) -> bool:
     is_event = singular(words(table.name)[-1]) in _EVENTS
-    named = bool(name_columns(table))
+    named = is_named(table)
     if not refers:
         created = any(is_created(column) for column in table.columns)
         return not referrers and (is_event or not named) and bool(dates or (is_event and created))
+    if named and referrers:
+        return False
     if is_event:
         return True
     if is_of_people(table) or any(set(one.columns) == set(table.key) for one in refers):
         return False
-    if named:
-        return bool(dates) and not referrers
-    return bool(dates) or (not referrers and (bool(amounts) or len(refers) > 1))
+    return bool(dates) or (not named and not referrers and (bool(amounts) or len(refers) > 1))
 
 
 def outgoing(table: Table, tables: dict[str, Table]) -> list[Reference]:

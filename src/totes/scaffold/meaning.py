@@ -26,8 +26,8 @@ _NAMES = (
     ("slug",),
 )  # fmt: skip
 _PEOPLE = {
-    "birth_date", "date_of_birth", "email", "email_address", "family_name", "first_name", "full_name", "given_name", "last_name",
-    "username",
+    "birth_date", "date_of_birth", "family_name", "first_name", "full_name", "given_name", "last_name", "username",
+    "encrypted_password", "password", "password_digest", "password_hash",
 }  # fmt: skip
 _MEASURES = {
     "amount", "balance", "cost", "count", "discount", "duration", "fee", "freight", "hours", "minutes", "points", "price",
@@ -121,6 +121,13 @@ def name_columns(table: Table) -> tuple[Column, ...]:
         if len(found) == len(names) and all(_is_text(column) for column in found):
             return tuple(found)
     return ()
+
+
+def is_named(table: Table) -> bool:
+    """Whether its rows have names of their own, as things do and events do not."""
+    own = singular(snake(table.name))
+    names = {"name", "title", f"{own}_name", f"{own}_title", own, own.rpartition("_")[2]}
+    return is_of_people(table) or any(snake(one.name) in names and _is_text(one) for one in table.columns)
 
 
 def is_of_people(table: Table) -> bool:

@@ -14,8 +14,9 @@ from totes.processing.relation import Relations, source_relation
 from totes.scaffold.catalog import Catalog, LeftOut
 from totes.scaffold.draft import Draft
 from totes.scaffold.models import draft_models
+from totes.scaffold.naming import CALENDAR_MODEL
 from totes.scaffold.settings import role_text, settings_text
-from totes.scaffold.star import CALENDAR_MODEL, Plan, plan
+from totes.scaffold.star import Plan, plan
 from totes.scaffold.survey import survey
 from totes.scaffold.writing import CALENDAR_TEXT, written
 from totes.scratch import temporary_folder

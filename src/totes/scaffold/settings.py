@@ -17,6 +17,7 @@ from totes.secrets import PREFIX
 from totes.urls import server_fault
 
 _SECRETS = re.compile(r"pass(?!file)|pwd|secret|token|api_?key", re.IGNORECASE)
+_COMMENT = 36  # where comments stand
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl", "passfile")
 
 
@@ -79,47 +80,42 @@ def settings_text(catalog: Catalog, url: str, patterns: tuple[str, ...]) -> str:
         "",
         "[project]",
         f"name = {_text(catalog.database)}",
-        'path = "."                             # models/ is here',
+        _explained('path = "."', "models/ is here"),
         "",
         "[source]",
     ]
     if not url.startswith(PREFIX):
         lines.append(
-            "# Without its password, which PGPASSWORD or ~/.pgpass has; TOTES_SOURCE__URL overrides all of it."
+            "# Without a password: PGPASSWORD or ~/.pgpass has it, or TOTES_SOURCE__URL all of the URL."
         )
     lines += [f"url = {_text(without_password(url))}", f"schema = {_text(catalog.schema)}"]
     if patterns:
         lines.append(f"tables = [{', '.join(map(_text, patterns))}]")
     if changed := changed_at(catalog):
         lines.append(
-            f"changed_at = {_text(changed)}             # when a row was last changed, and so its version began"
+            _explained(
+                f"changed_at = {_text(changed)}", "when a row was last changed, and so its version began"
+            )
         )
     excluded = {name: one.reason for name, one in sorted(catalog.left_out.items()) if one.excluded}
     if excluded:
-        width = max(len(_text(name)) for name in excluded)
-        lines += [
-            "exclude = [",
-            *(
-                f"    {f'{_text(name)},'.ljust(width + 1)}  # {one_line(reason)}"
-                for name, reason in excluded.items()
-            ),
-            "]",
-        ]
+        width = max(len(_text(name)) for name in excluded) + 1
+        rows = (
+            f"{_text(name)},".ljust(width) + f"  # {one_line(reason)}" for name, reason in excluded.items()
+        )
+        lines += ["exclude = [", *(f"    {row}" for row in rows), "]"]
     keys = {name: table.key for name, table in catalog.tables.items() if table.key_chosen}
     if keys:
-        lines += [
-            "",
-            "[source.keys]                          # no primary key, but a unique index without NULLs",
-        ]
+        lines += ["", _explained("[source.keys]", "no primary key, but a unique index without NULLs")]
         lines += [f"{_text(name)} = [{', '.join(map(_text, key))}]" for name, key in keys.items()]
     lines += [
         "",
         "[lake]",
-        'ingestion = "lake/ingestion"           # folders, or s3://bucket/prefix',
+        _explained('ingestion = "lake/ingestion"', "folders, or s3://bucket/prefix"),
         'processed = "lake/processed"',
         "",
         "[warehouse]",
-        'url = "duckdb:///warehouse.duckdb"     # or postgresql://…',
+        _explained('url = "duckdb:///warehouse.duckdb"', "or postgresql://…"),
     ]
     return "\n".join(lines) + "\n"
 
@@ -146,6 +142,10 @@ def changed_at(catalog: Catalog) -> str | None:
         if is_changed(column) and column.type != "date"
     )
     return min(found, key=lambda name: (-found[name], name), default=None)
+
+
+def _explained(line: str, what: str) -> str:
+    return f"{line.ljust(_COMMENT)}  # {what}"
 
 
 def _text(value: str) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from totes.scaffold.catalog import Catalog, Reference, Table
-from totes.scaffold.draft import unused
 from totes.scaffold.kind import Judgement, Kind, judge, outgoing
 from totes.scaffold.meaning import (
     base_type,
@@ -15,12 +14,9 @@ from totes.scaffold.meaning import (
     is_secret,
     name_columns,
 )
-from totes.scaffold.words import singular, snake
-from totes.star.declaration import NAME_BYTES_MAX
+from totes.scaffold.naming import model_names, role, things
 
-CALENDAR_MODEL = "dim_date"
 _LOOKUP_COLUMNS_MAX = 8
-_NAME_BYTES_MAX = NAME_BYTES_MAX - len("_current")
 _TEXTS = {"text", "character varying"}
 _NUMBERS = {"smallint", "integer", "bigint"}
 _LARGE = {"bytea", "json", "jsonb", "xml"}
@@ -30,12 +26,14 @@ _LARGE = {"bytea", "json", "jsonb", "xml"}
 class Plan:
     """What each table becomes.
 
-    `names` are the models' of all tables that have one, `folded` the lookups, whose columns are in other models instead.
-    `circular` are references between dimensions that would make a circle of REFERENCES, as table and columns.
+    `things` are what a row of each table is called, `names` the models of all tables that have one, `folded` the lookups, whose
+    columns are in other models instead, with those that refer to them. `circular` are references between dimensions that would
+    make a circle of REFERENCES, as table and columns.
     """
 
     tables: dict[str, Table]
     kinds: dict[str, Judgement]
+    things: dict[str, str]
     names: dict[str, str]
     folded: dict[str, list[str]] = field(default_factory=dict)
     circular: frozenset[tuple[str, tuple[str, ...]]] = frozenset()
@@ -47,6 +45,10 @@ class Plan:
     def refers(self, table: Table) -> list[Reference]:
         """The references of a table to tables of the plan, itself included."""
         return [reference for reference in table.references if reference.table in self.tables]
+
+    def role(self, reference: Reference) -> str:
+        """What a row is to the one that refers to it."""
+        return role(reference, self.things[reference.table])
 
     def joins(self, table: Table, reference: Reference) -> bool:
         """Whether DuckDB finds the row that PostgreSQL means: both sides are compared alike there."""
@@ -71,9 +73,10 @@ def plan(catalog: Catalog) -> Plan:
     tables = dict(sorted(catalog.tables.items()))
     kinds = judge(tables)
     folded = _lookups(tables, kinds)
-    names = _names([name for name in tables if name not in folded], kinds)
-    found = Plan(tables, kinds, names, folded)
-    return Plan(tables, kinds, names, folded, _circular(found))
+    called = things(tables)
+    names = model_names([name for name in tables if name not in folded], called, kinds)
+    found = Plan(tables, kinds, called, names, folded)
+    return replace(found, circular=_circular(found))
 
 
 def described(table: Table) -> list[str]:
@@ -91,7 +94,7 @@ def described(table: Table) -> list[str]:
 
 def _lookups(tables: dict[str, Table], kinds: dict[str, Judgement]) -> dict[str, list[str]]:
     """Dimensions that only other dimensions refer to, and that are narrow enough to be joined to these."""
-    empty = Plan(tables, kinds, {})
+    empty = Plan(tables, kinds, {}, {})
     referrers: dict[str, list[tuple[Table, Reference]]] = {name: [] for name in tables}
     for table in tables.values():
         for reference in empty.refers(table):
@@ -119,29 +122,6 @@ def _lookups(tables: dict[str, Table], kinds: dict[str, Judgement]) -> dict[str,
         for name in tables
         if width(name, ()) is not None
     }
-
-
-def _names(tables: list[str], kinds: dict[str, Judgement]) -> dict[str, str]:
-    """A name for each model: what its rows are, after what it is in the star."""
-    wanted: dict[str, list[str]] = {}
-    for table in tables:
-        wanted.setdefault(f"{kinds[table].kind.value}_{_base(table, one=True)}", []).append(table)
-    names: dict[str, str] = {}
-    taken = {CALENDAR_MODEL, f"{CALENDAR_MODEL}_current"}
-    for name, claimants in wanted.items():
-        for table in claimants:
-            plain = f"{kinds[table].kind.value}_{_base(table, one=False)}"
-            chosen = unused(name if len(claimants) == 1 else plain, taken, _NAME_BYTES_MAX)
-            taken |= {chosen, f"{chosen}_current", chosen.removesuffix("_current")}
-            names[table] = chosen
-    return {table: names[table] for table in tables}
-
-
-def _base(table: str, *, one: bool) -> str:
-    name = snake(table)
-    for prefix in ("dim_", "fact_", "bridge_", "tbl_"):
-        name = name.removeprefix(prefix)
-    return (singular(name) if one else name) or "unnamed"
 
 
 def _circular(found: Plan) -> frozenset[tuple[str, tuple[str, ...]]]:

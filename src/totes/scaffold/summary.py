@@ -9,9 +9,9 @@ from pathlib import Path
 
 from totes.display import count, one_line
 from totes.scaffold.kind import Kind
+from totes.scaffold.naming import CALENDAR_MODEL
 from totes.scaffold.project import MODELS, ROLE, SETTINGS, Proposal
 from totes.scaffold.settings import has_password
-from totes.scaffold.star import CALENDAR_MODEL
 
 _WIDTH = 80
 _LABEL = 14

@@ -1,7 +1,8 @@
-"""Reads a database's catalog: which tables can be captured, what they refer to, and why others are left out. No row is read."""
+"""Reads a database's catalog: which tables can be captured, what they refer to, and why others are left out."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from fnmatch import fnmatchcase
@@ -12,14 +13,14 @@ import psycopg
 from psycopg.rows import class_row
 
 from totes.config import SourceSettings
-from totes.display import count
 from totes.errors import ConfigurationError, SourceRefused
-from totes.ingestion.catalog import select_tables
+from totes.ingestion.catalog import Selection, SourceTable, select_tables
 from totes.ingestion.session import begin, connect, source_errors
 from totes.monitoring.diagnosis.tables import TABLES_SQL, Facts
 from totes.scaffold.catalog import Catalog, Column, LeftOut, Reference, Table
 from totes.scaffold.frameworks import owner_of
 from totes.scaffold.meaning import is_secret
+from totes.scaffold.sample import sampled
 from totes.scaffold.words import listed, singular, snake
 from totes.star.project import CALENDAR
 
@@ -36,6 +37,7 @@ _SCHEMAS_SQL = """
         )
     ORDER BY 1
 """
+_NO_TABLES = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
 _PATIENCE = timedelta(seconds=30)
 _SHOWN = 8
 
@@ -76,76 +78,97 @@ def survey(url: str, schema: str | None, patterns: tuple[str, ...]) -> Catalog:
 
 def _read(connection: psycopg.Connection, url: str, schema: str | None, patterns: tuple[str, ...]) -> Catalog:
     schema = _schema(connection, schema)
-    said = _ask(connection, RELATIONS_SQL, _Said, schema)
+    said = {(one.table_name, one.column_name): one for one in _ask(connection, RELATIONS_SQL, _Said, schema)}
     facts = {one.name: one for one in _ask(connection, TABLES_SQL, Facts, schema)}
-    kinds = {one.table_name: one.kind for one in said}
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in kinds):
-            raise ConfigurationError(
-                f"no table of schema {schema} is called like {pattern}",
-                hint=f"Its tables are {listed(sorted(kinds), _SHOWN)}",
-            )
-    parents = {one.table_name: [name for name in one.parents if name in kinds] for one in said}
-    chosen = [name for name in kinds if not patterns or any(fnmatchcase(name, one) for one in patterns)]
-    left_out = {name: reason for name in chosen if (reason := _aside(name, kinds[name], parents[name]))}
+    kinds = {one.table_name: one for one in said.values()}
+    chosen = _chosen(list(kinds), patterns, schema)
+    left_out = {
+        name: reason
+        for name in chosen
+        if (reason := _aside(kinds[name], [parent for parent in kinds[name].parents if parent in chosen]))
+    }
     keys = {
         name: tuple(facts[name].unique_columns)
         for name in chosen
         if name not in left_out and not facts[name].keyed and facts[name].unique_columns
     }
-    source = SourceSettings.model_validate(
-        {"url": url, "schema": schema, "tables": chosen or ["*"], "exclude": list(left_out), "keys": keys}
-    )
-    try:
-        selection = select_tables(connection, source, frozenset())
-    except SourceRefused as error:
-        raise SourceRefused(
-            f"no table of schema {schema} can be modelled: {error.what}",
-            hint=error.hint,
-        ) from error
+    selection = _selection(connection, url, schema, chosen, left_out, keys)
     for name, refusal in selection.left_out.items():
-        if name not in left_out:
-            left_out[name] = _refused(name, facts[name], refusal, schema)
-    references = connection.execute(REFERENCES_SQL, {"schema": schema}).fetchall()
-    spoken = {(one.table_name, one.column_name): one for one in said}
+        left_out.setdefault(name, _refused(facts[name], refusal, schema))
+    references = _references(connection, schema)
     tables: dict[str, Table] = {}
     for captured in selection.tables:
+        table = _table(captured, said, references.get(captured.name, ()), key_chosen=captured.name in keys)
         if captured.name in left_out:
             continue
-        columns = tuple(
-            Column(
-                column.entry,
-                (spoken[captured.name, column.name].column_comment or ""),
-                spoken[captured.name, column.name].blind,
-            )
-            for column in captured.columns
-        )
-        table = Table(
-            captured.name,
-            columns,
-            captured.key,
-            tuple(
-                Reference(tuple(own), target, tuple(theirs), sure)
-                for name, own, target, theirs, sure in references
-                if name == captured.name
-            ),
-            spoken[captured.name, columns[0].name].table_comment or "",
-            key_chosen=captured.name in keys,
-        )
         if reason := _unreadable(table):
             left_out[table.name] = reason
         else:
-            tables[table.name] = table
-    tables = {
-        name: replace(table, references=(*table.references, *_by_name(table, tables)))
-        for name, table in tables.items()
+            tables[table.name] = sampled(connection, schema, table)
+    complete = {
+        name: replace(one, references=(*one.references, *_by_name(one, tables)))
+        for name, one in tables.items()
     }
-    row = connection.execute("SELECT current_database()").fetchone()
-    assert row is not None
-    return Catalog(
-        str(row[0]), schema, tables, left_out,
-        tuple(sorted({one.owner for one in said})), any(one.secured for one in said),
-    )  # fmt: skip
+    owners = tuple(sorted({one.owner for one in said.values()}))
+    secured = any(kinds[name].secured for name in chosen)
+    return Catalog(connection.info.dbname, schema, complete, left_out, owners, secured)
+
+
+def _chosen(names: list[str], patterns: tuple[str, ...], schema: str) -> list[str]:
+    """The tables that patterns name; all where there are none."""
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ConfigurationError(
+                f"no table of schema {schema} is called {pattern}",
+                hint=f"Its tables are {listed(sorted(names), _SHOWN)}",
+            )
+    return [name for name in names if not patterns or any(fnmatchcase(name, one) for one in patterns)]
+
+
+def _selection(
+    connection: psycopg.Connection,
+    url: str,
+    schema: str,
+    chosen: list[str],
+    left_out: dict[str, LeftOut],
+    keys: dict[str, tuple[str, ...]],
+) -> Selection:
+    """What a batch would capture of the chosen tables."""
+    source = SourceSettings.model_validate(
+        {"url": url, "schema": schema, "tables": chosen, "exclude": list(left_out), "keys": keys}
+    )
+    try:
+        return select_tables(connection, source, frozenset())
+    except SourceRefused as error:
+        raise SourceRefused(
+            f"no table of schema {schema} can be captured: {error.what}", hint=error.hint
+        ) from error
+
+
+def _references(connection: psycopg.Connection, schema: str) -> dict[str, list[Reference]]:
+    """The foreign keys of each table."""
+    found: dict[str, list[Reference]] = {}
+    for name, columns, target, target_columns, enforced in connection.execute(
+        REFERENCES_SQL, {"schema": schema}
+    ):
+        found.setdefault(name, []).append(Reference(tuple(columns), target, tuple(target_columns), enforced))
+    return found
+
+
+def _table(
+    captured: SourceTable,
+    said: dict[tuple[str, str], _Said],
+    references: Iterable[Reference],
+    *,
+    key_chosen: bool,
+) -> Table:
+    spoken = [said[captured.name, column.name] for column in captured.columns]
+    columns = tuple(
+        Column(column.entry, one.column_comment or "", one.blind)
+        for column, one in zip(captured.columns, spoken, strict=True)
+    )
+    comment = spoken[0].table_comment or ""
+    return Table(captured.name, columns, captured.key, tuple(references), comment, key_chosen)
 
 
 def _ask(connection: psycopg.Connection, sql: str, row: type[Any], schema: str) -> list[Any]:
@@ -168,26 +191,25 @@ def _schema(connection: psycopg.Connection, wanted: str | None) -> str:
     raise ConfigurationError(missing, hint=f"Name one with --schema: {listed(known, _SHOWN)}")
 
 
-def _aside(name: str, kind: str, parents: list[str]) -> LeftOut | None:
+def _aside(table: _Said, parents: list[str]) -> LeftOut | None:
     """Why a table is not looked at any further."""
-    if kind in ("v", "m", "f"):
-        shown = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}[kind]
-        return LeftOut(f"{shown}, which has no key of its own")
-    if owner := owner_of(name):
-        return LeftOut(f"{owner}'s own", excluded=True)
+    if kind := _NO_TABLES.get(table.kind):
+        return LeftOut(f"{kind}, which has no key of its own")
+    if owner := owner_of(table.table_name):
+        return LeftOut(f"kept by {owner} for itself", excluded=True)
     if parents:
         return LeftOut(f"its rows are rows of {listed(parents)}", excluded=True)
     return None
 
 
-def _refused(name: str, facts: Facts, error: SourceRefused, schema: str) -> LeftOut:
+def _refused(facts: Facts, error: SourceRefused, schema: str) -> LeftOut:
     if not facts.readable:
         return LeftOut("the role may not read it")
     if facts.filtered:
         return LeftOut("row-level security hides rows from the role")
     if not facts.keyed and not facts.unique_columns:
         return LeftOut("no primary key, nor a unique index without NULLs", excluded=True)
-    return LeftOut(error.what.removeprefix(f"{schema}.{name} "), excluded=True)
+    return LeftOut(error.what.removeprefix(f"{schema}.{facts.name} "), excluded=True)
 
 
 def _unreadable(table: Table) -> LeftOut | None:
@@ -225,10 +247,5 @@ def _by_name(table: Table, tables: dict[str, Table]) -> list[Reference]:
             continue
         pair = {column.type, target.column(target.key[0]).type}
         if len(pair) == 1 or "uuid" not in pair:
-            found.append(Reference((column.name,), target.name, target.key, enforced=False))
+            found.append(Reference((column.name,), target.name, target.key, enforced=False, by_name=True))
     return found
-
-
-def shown(catalog: Catalog) -> str:
-    """What was looked at, for a person."""
-    return f"{catalog.database}, schema {catalog.schema}: {count(len(catalog.tables), 'table')}"

@@ -11,6 +11,11 @@ _ALIKE = {
 }  # fmt: skip
 _IRREGULAR = {
     "child": "children",
+    "half": "halves",
+    "knife": "knives",
+    "leaf": "leaves",
+    "life": "lives",
+    "shelf": "shelves",
     "criterion": "criteria",
     "datum": "data",
     "man": "men",
@@ -19,11 +24,14 @@ _IRREGULAR = {
     "woman": "women",
 }
 _SINGULARS = {plural: singular for singular, plural in _IRREGULAR.items()}
+_PLAIN = re.compile(r"[a-z_]*[a-z][a-z0-9_]*")
 _ENDS_IN_US = re.compile(r"(stat|bon|b|vir|camp|cens|chor|corp|foc|rad|syllab)uses$")
 
 
 def snake(name: str) -> str:
     """A name in lower case, its words joined by underscores: `InvoiceLine` and `Invoice line` are `invoice_line`."""
+    if _PLAIN.fullmatch(name):
+        return name
     name = unicodedata.normalize("NFC", name)
     name = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name)
     name = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", name)
@@ -32,7 +40,7 @@ def snake(name: str) -> str:
 
 def words(name: str) -> tuple[str, ...]:
     """The words of a name, in lower case."""
-    return tuple(snake(name).split("_"))
+    return tuple(word for word in snake(name).split("_") if word) or (name,)
 
 
 def singular(name: str) -> str:

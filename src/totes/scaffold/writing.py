@@ -8,7 +8,7 @@ import textwrap
 from totes.display import one_line
 from totes.scaffold.draft import Draft, DraftColumn, Source, Value
 from totes.scaffold.identifiers import identifier
-from totes.scaffold.star import CALENDAR_MODEL
+from totes.scaffold.naming import CALENDAR_MODEL
 
 _WIDTH = 100
 _WAS = re.compile(r"was\s*:", re.IGNORECASE)
@@ -47,7 +47,7 @@ def written(draft: Draft) -> str:
     lines.append("SELECT")
     given = [column for column in draft.columns if column.value]
     lines += [f"    {_projection(column)}{'' if column is given[-1] else ','}" for column in given]
-    lines += [f"{'LEFT JOIN' if source.on else 'FROM'} {_source(source)}" for source in draft.sources]
+    lines += [line for source in draft.sources for line in _from(source)]
     return "\n".join(lines) + "\n"
 
 
@@ -89,11 +89,19 @@ def _projection(column: DraftColumn) -> str:
     return f"{column.value.template.replace('{}', value)} AS {identifier(column.name)}"
 
 
-def _source(source: Source) -> str:
+def _from(source: Source) -> list[str]:
     name = identifier(source.table)
     shown = name if name == identifier(source.alias) else f"{name} AS {identifier(source.alias)}"
-    on = " AND ".join(f"{_value(one)} = {_value(other)}" for one, other in source.on)
-    return f"{shown} ON {on}" if on else shown
+    if not source.on:
+        return [f"FROM {shown}"]
+    conditions = [f"{_value(one)} = {_value(other)}" for one, other in source.on]
+    line = f"LEFT JOIN {shown} ON {' AND '.join(conditions)}"
+    if len(line) <= _WIDTH or len(conditions) == 1:
+        return [line]
+    return [
+        f"LEFT JOIN {shown}",
+        *(f"    {'AND' if place else 'ON'} {one}" for place, one in enumerate(conditions)),
+    ]
 
 
 def _value(value: Value) -> str:
