@@ -47,7 +47,7 @@ def init(
     """
     from totes.errors import ConfigurationError
     from totes.redaction import register_secret
-    from totes.scaffold.folder import existing, write
+    from totes.scaffold.folder import check_others, existing, write
     from totes.scaffold.project import propose
     from totes.scaffold.settings import check_url
     from totes.scaffold.summary import summary
@@ -60,6 +60,7 @@ def init(
         known = resolve_secret(url, "URL")
         with waiting(current) as progress:
             proposal = propose(known, url, schema, patterns, progress)
+        kept = check_others(folder, proposal.files)
         in_the_way = existing(folder, proposal.files)
         if in_the_way and not yes and not _agreed(current, folder, in_the_way):
             raise ConfigurationError(
@@ -68,7 +69,7 @@ def init(
                 hint="Name another folder, or add --yes",
             )
         write(folder, proposal.files)
-        lines = summary(proposal, folder, url)
+        lines = summary(proposal, folder, url, kept)
         current.show(_document(proposal, folder), lambda out: _show(out, lines))
 
 

@@ -12,6 +12,7 @@ from totes.scaffold.kind import Kind
 from totes.scaffold.meaning import is_bookkeeping, is_changed, is_created, is_generated_text, is_secret
 from totes.scaffold.star import Plan
 from totes.scaffold.words import listed, phrase, snake
+from totes.star.declaration import NAME_BYTES_MAX
 
 
 def shown_columns(table: Table) -> list[Column]:
@@ -30,15 +31,20 @@ def reference_of(plan: Plan, table: Table, column: Column) -> Reference | None:
     return min(found, key=lambda reference: (len(reference.columns), not reference.enforced), default=None)
 
 
-def own_column(plan: Plan, draft: Draft, table: Table, column: Column) -> DraftColumn:
-    """A column of the table, with REFERENCES where it refers to a dimension and the star can have it."""
-    reference = reference_of(plan, table, column)
+def own_column(plan: Plan, draft: Draft, table: Table, column: Column, *, alias: str = "") -> DraftColumn:
+    """A column of a table, with REFERENCES where it refers to a dimension and the star can have it.
+
+    The table is the model's own, or the one that is joined under an alias.
+    """
+    reference, alias = reference_of(plan, table, column), alias or draft.first
     if reference is None:
-        return passed_on(column, draft.first, as_key=column.name in table.key)
+        outside = [one.table for one in table.references if one.columns[0] == column.name]
+        note = f"of {outside[0]}, which has no model" if outside else ""
+        return passed_on(column, alias, as_key=column.name in table.key, note=note)
     is_whole_key = reference.target == plan.tables[reference.table].key and len(reference.columns) == 1
     if is_whole_key and plan.declares(table, reference):
-        return replace(passed_on(column, draft.first, as_key=True), references=plan.names[reference.table])
-    return passed_on(column, draft.first, as_key=True, note=_whose(plan, table, column, reference))
+        return replace(passed_on(column, alias, as_key=True), references=plan.names[reference.table])
+    return passed_on(column, alias, as_key=True, note=_whose(plan, table, column, reference))
 
 
 def _whose(plan: Plan, table: Table, column: Column, reference: Reference) -> str:
@@ -73,8 +79,8 @@ def add_key(plan: Plan, draft: Draft, table: Table) -> None:
 def key_name(plan: Plan, table: Table, column: Column) -> str | None:
     """What a key is called that is an `id` and nothing more: those that refer to it say whose."""
     name = f"{plan.things[table.name]}_id"
-    taken = {snake(other.name) for other in table.columns}
-    return name if table.key == (column.name,) and snake(column.name) == "id" and name not in taken else None
+    free = name not in {snake(other.name) for other in table.columns} and len(name.encode()) <= NAME_BYTES_MAX
+    return name if table.key == (column.name,) and snake(column.name) == "id" and free else None
 
 
 def add_bookkeeping(plan: Plan, draft: Draft, table: Table, without: Iterable[Column] = ()) -> None:

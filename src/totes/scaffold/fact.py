@@ -53,7 +53,7 @@ def fact(plan: Plan, table: Table) -> Draft:
         _add_date(draft, table, column, names)
     for column in plain_columns(table):
         if column not in dates and column not in referring:
-            draft.add(passed_on(column, draft.first))
+            draft.add(own_column(plan, draft, table, column))
     add_bookkeeping(plan, draft, table, without=dates)
     rows = plural(plan.things[table.name])
     draft.description = described_as(table, f"{title(rows)}, in every version they have had.")
@@ -132,8 +132,8 @@ def _pull(plan: Plan, draft: Draft, table: Table, alias: str, *, sure: bool, dep
             if _is_worth(plan, draft, target, inner):
                 column = target.column(inner.columns[0])
                 other = draft.join(alias, reference, plan.role(reference))
-                got = passed_on(column, other, not_null=there and not column.nullable, as_key=True)
-                draft.add(replace(got, references=plan.names[inner.table]))
+                got = own_column(plan, draft, target, column, alias=other)
+                draft.add(replace(got, not_null=there and not column.nullable))
         if depth > 1 and any(_leads_on(plan, target, one) for one in plan.refers(target)):
             other = draft.join(alias, reference, plan.role(reference))
             _pull(plan, draft, target, other, sure=there, depth=depth - 1)
@@ -151,12 +151,12 @@ def _leads_on(plan: Plan, table: Table, reference: Reference) -> bool:
 
 def _is_worth(plan: Plan, draft: Draft, target: Table, inner: Reference) -> bool:
     """Whether a fact gets a dimension that another table refers to: one that it does not refer to itself."""
-    name = inner.columns[0]
+    name, table = inner.columns[0], plan.tables[draft.table]
     return (
         len(inner.columns) == 1
-        and inner.table != target.name
-        and plan.declares(target, inner)
-        and inner.target == plan.tables[inner.table].key
+        and inner.table not in (target.name, *(own.table for own in plan.refers(table)))
+        and inner.table in plan.names
+        and plan.kind(inner.table) is Kind.DIMENSION
         and plan.names[inner.table] not in draft.references()
         and not is_bookkeeping(target.column(name))
         and not draft.has(snake(name))

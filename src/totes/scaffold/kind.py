@@ -52,11 +52,11 @@ def judge(tables: dict[str, Table]) -> dict[str, Judgement]:
         for reference in table.references:
             if reference.table in tables and reference.table != table.name:
                 referrers[reference.table].append(table.name)
-    return {name: _judged(table, tables, referrers[name]) for name, table in tables.items()}
+    return {name: _judged(table, referrers[name]) for name, table in tables.items()}
 
 
-def _judged(table: Table, tables: dict[str, Table], referrers: list[str]) -> Judgement:
-    refers = outgoing(table, tables)
+def _judged(table: Table, referrers: list[str]) -> Judgement:
+    refers = _outgoing(table)
     targets = [reference.table for reference in refers]
     said = listed(list(dict.fromkeys(targets))) if targets else ""
     used = listed(sorted(set(referrers))) if referrers else ""
@@ -96,12 +96,15 @@ def _is_fact(
 
 
 def outgoing(table: Table, tables: dict[str, Table]) -> list[Reference]:
-    """The references of a table to others, those aside that say who wrote the row."""
+    """The references of a table to others of these, those aside that say who wrote the row."""
+    return [reference for reference in _outgoing(table) if reference.table in tables]
+
+
+def _outgoing(table: Table) -> list[Reference]:
     return [
         reference
         for reference in table.references
-        if reference.table in tables
-        and reference.table != table.name
+        if reference.table != table.name
         and not any(is_bookkeeping(table.column(name)) for name in reference.columns)
     ]
 

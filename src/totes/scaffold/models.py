@@ -15,7 +15,7 @@ from totes.scaffold.columns import (
 )
 from totes.scaffold.draft import Draft
 from totes.scaffold.fact import fact
-from totes.scaffold.joined import add_joined, is_number, passed_on
+from totes.scaffold.joined import add_joined, is_number
 from totes.scaffold.kind import Kind
 from totes.scaffold.star import Plan
 from totes.scaffold.words import listed, phrase, plural
@@ -38,7 +38,7 @@ def dimension(plan: Plan, table: Table) -> Draft:
     for column in plain_columns(table):
         reference = reference_of(plan, table, column)
         if reference is None:
-            draft.add(passed_on(column, draft.first))
+            draft.add(own_column(plan, draft, table, column))
             continue
         if not (reference.table in plan.folded and is_number(column)):
             draft.add(own_column(plan, draft, table, column))

@@ -20,6 +20,7 @@ from totes.scaffold.star import Plan, plan
 from totes.scaffold.survey import survey
 from totes.scaffold.writing import CALENDAR_TEXT, written
 from totes.scratch import temporary_folder
+from totes.star.model import Model
 from totes.star.project import CALENDAR, load_project
 
 SETTINGS, ROLE, MODELS = "totes.toml", "role.sql", "models"
@@ -103,13 +104,19 @@ def _refused(catalog: Catalog, models: dict[str, str]) -> dict[str, str]:
     }  # fmt: skip
     present = {name: source_relation(name, table) for name, table in described.items()}
     relations = Relations(present | {CALENDAR: calendar_relation()}, {})
-    refused = {}
-    for model in project.models:
-        try:
-            bind_models((model,), relations)
-        except (ModelError, ModelFailed) as error:
-            refused[model.name] = error.what
-    return refused
+    if _fault(project.models, relations) is None:  # all at once, which is quicker
+        return {}
+    faults = {model.name: _fault((model,), relations) for model in project.models}
+    return {name: fault for name, fault in faults.items() if fault}
+
+
+def _fault(models: tuple[Model, ...], relations: Relations) -> str | None:
+    """Why models cannot be computed over the source's tables; None where they can."""
+    try:
+        bind_models(models, relations)
+    except (ModelError, ModelFailed) as error:
+        return error.what
+    return None
 
 
 def _without(catalog: Catalog, refused: dict[str, str]) -> Catalog:

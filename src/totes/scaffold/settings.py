@@ -89,6 +89,7 @@ def settings_text(catalog: Catalog, url: str, patterns: tuple[str, ...]) -> str:
             "# Without a password: PGPASSWORD or ~/.pgpass has it, or TOTES_SOURCE__URL all of the URL."
         )
     lines += [f"url = {_text(without_password(url))}", f"schema = {_text(catalog.schema)}"]
+    patterns = tuple(pattern for pattern in patterns if pattern not in catalog.left_out)
     if patterns:
         lines.append(f"tables = [{', '.join(map(_text, patterns))}]")
     if changed := changed_at(catalog):

@@ -17,8 +17,12 @@ from totes.scaffold.meaning import (
 from totes.scaffold.naming import model_names, role, things
 
 _LOOKUP_COLUMNS_MAX = 8
-_TEXTS = {"text", "character varying"}
-_NUMBERS = {"smallint", "integer", "bigint"}
+_TEXTS = {"text", "character varying", "name"}
+_NUMBERS = {"smallint", "integer", "bigint", "numeric"}
+_EXACT = {
+    "boolean", "bytea", "character", "cidr", "date", "inet", "macaddr", "time without time zone",
+    "timestamp with time zone", "timestamp without time zone", "uuid",
+}  # fmt: skip
 _LARGE = {"bytea", "json", "jsonb", "xml"}
 
 
@@ -157,11 +161,14 @@ def _reaches(below: dict[str, set[str]], start: str, end: str) -> bool:
 
 
 def _alike(table: Table, name: str, target: Table, other: str) -> bool:
+    """Whether DuckDB takes values of two columns for equal where PostgreSQL does."""
     one, two = table.column(name), target.column(other)
+    kinds = {base_type(one), base_type(two)}
     if one.blind or two.blind:
         return False
-    kinds = {base_type(one), base_type(two)}
-    return len(kinds) == 1 or kinds <= _TEXTS or kinds <= _NUMBERS
+    if kinds <= _TEXTS or kinds <= _NUMBERS:
+        return True
+    return one.type == two.type and (kinds <= _EXACT or bool(one.entry.labels))
 
 
 def label(table: Table) -> list[str]:

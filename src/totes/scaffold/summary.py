@@ -14,17 +14,18 @@ from totes.scaffold.project import MODELS, ROLE, SETTINGS, Proposal
 from totes.scaffold.settings import has_password
 
 _WIDTH = 80
-_LABEL = 14
+_LABEL = 15
 _NAMES_MAX = 12
 
 
-def summary(proposal: Proposal, folder: Path, url: str) -> list[str]:
+def summary(proposal: Proposal, folder: Path, url: str, kept: list[str]) -> list[str]:
     """The lines, for a person.
 
     Args:
         proposal: what was written.
         folder: where.
         url: the source's URL as it was given.
+        kept: models that were in the folder before, and still are.
     """
     catalog, folded = proposal.catalog, proposal.plan.folded
     lines = [one_line(f"{catalog.database}, schema {catalog.schema}: {count(len(catalog.tables), 'table')}")]
@@ -42,6 +43,7 @@ def summary(proposal: Proposal, folder: Path, url: str) -> list[str]:
     ]
     for number, (reason, names) in enumerate(groups):
         lines += _row("" if number else "left out", f"{_some(names)}: {reason}")
+    lines += _row("kept", _some(kept)) if kept else []
     models = count(sum(name.startswith(f"{MODELS}/") for name in proposal.files), "file")
     lines += [
         "",

@@ -13,15 +13,17 @@ import psycopg
 from psycopg.rows import class_row
 
 from totes.config import SourceSettings
-from totes.errors import ConfigurationError, SourceRefused
+from totes.errors import ConfigurationError, SourceError, SourceRefused
 from totes.ingestion.catalog import Selection, SourceTable, select_tables
-from totes.ingestion.session import begin, connect, source_errors
+from totes.ingestion.session import begin, connect
+from totes.messages import message
 from totes.monitoring.diagnosis.tables import TABLES_SQL, Facts
 from totes.scaffold.catalog import Catalog, Column, LeftOut, Reference, Table
 from totes.scaffold.frameworks import owner_of
 from totes.scaffold.meaning import is_secret
 from totes.scaffold.sample import sampled
 from totes.scaffold.words import listed, singular, snake
+from totes.sqlstate import next_step
 from totes.star.project import CALENDAR
 
 _FILES = resources.files("totes.scaffold")
@@ -69,10 +71,15 @@ def survey(url: str, schema: str | None, patterns: tuple[str, ...]) -> Catalog:
         SourceError: the source cannot be reached or read.
         ConfigurationError: there is no such schema or table.
     """
-    with source_errors("connecting to the source"), connect(url) as connection:
-        begin(connection, _PATIENCE)
-        found = _read(connection, url, schema, patterns)
-        connection.execute("COMMIT")
+    try:
+        with connect(url) as connection:
+            begin(connection, _PATIENCE)
+            found = _read(connection, url, schema, patterns)
+            connection.execute("COMMIT")
+    except psycopg.Error as error:
+        raise SourceError(
+            f"reading the catalog failed: {message(error)}", hint=next_step(error, "the URL")
+        ) from error
     return found
 
 

@@ -79,7 +79,7 @@ def _singular(word: str) -> str:
         return _SINGULARS[word]
     if re.search(r"(ss|us|is|[^aeiou]as)$", word) or len(word) < 3:
         return word
-    if re.search(r"(ss|x|ch|sh|zz)es$", word) or _ENDS_IN_US.search(word):
+    if re.search(r"(ss|x|ch|sh|zz|[^h]\wo)es$", word) or _ENDS_IN_US.search(word):
         return word[:-2]
     if re.search(r"[^aeiou]ies$", word) and word not in ("cookies", "movies", "ties", "calories", "zombies"):
         return f"{word[:-3]}y"
