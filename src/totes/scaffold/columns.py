@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from totes.scaffold.catalog import Column, Reference, Table
@@ -65,12 +65,24 @@ def _whose(plan: Plan, table: Table, column: Column, reference: Reference) -> st
     return whose
 
 
-def add_key(plan: Plan, draft: Draft, table: Table) -> None:
-    """Adds the columns that identify a row of the table, which are the primary key of all but facts."""
+def add_key(
+    plan: Plan,
+    draft: Draft,
+    table: Table,
+    shaped: Callable[[DraftColumn, Column], DraftColumn] = lambda added, _: added,
+) -> None:
+    """Adds the columns that identify a row of the table, which are the primary key of all but facts.
+
+    Args:
+        plan: the star.
+        draft: the model.
+        table: its table.
+        shaped: gives a column as it is to be added.
+    """
     names = []
     for part in table.key:
         column = table.column(part)
-        added = replace(own_column(plan, draft, table, column), not_null=True)
+        added = shaped(replace(own_column(plan, draft, table, column), not_null=True), column)
         names.append(draft.add(replace(added, name=key_name(plan, table, column) or added.name)).name)
     if draft.kind is not Kind.FACT:
         draft.key = tuple(names)

@@ -36,10 +36,9 @@ def fact(plan: Plan, table: Table) -> Draft:
     draft.add(DraftColumn(surrogate, "BIGINT", None, not_null=True))
     names = {snake(column.name) for column in table.columns}
     dates = _dates(table)
-    add_key(plan, draft, table)
-    for place, part in enumerate(table.key, 1):
-        if table.column(part) in dates:
-            draft.columns[place] = _dated_key(draft.columns[place], table.column(part), names)
+    add_key(
+        plan, draft, table, lambda added, column: _dated(added, column, names) if column in dates else added
+    )
     key = [one.name for one in draft.columns[1:]]
     referring = [column for column in plain_columns(table) if reference_of(plan, table, column)]
     for column in referring:
@@ -74,12 +73,12 @@ def _dates(table: Table) -> list[Column]:
     return dates or [column for column in shown_columns(table) if is_created(column)]
 
 
-def _dated_key(column: DraftColumn, source: Column, taken: set[str]) -> DraftColumn:
+def _dated(added: DraftColumn, column: Column, taken: set[str]) -> DraftColumn:
     """A date or moment that is part of the key."""
-    if source.type != "date":
-        return replace(column, name=_moment_names(source, taken)[0])
-    refers = column.references is None and not source.infinite
-    return replace(column, references=CALENDAR_MODEL) if refers else column
+    if column.type != "date":
+        return replace(added, name=_moment_names(column, taken)[0])
+    refers = added.references is None and not column.infinite
+    return replace(added, references=CALENDAR_MODEL) if refers else added
 
 
 def _add_date(draft: Draft, table: Table, column: Column, taken: set[str]) -> None:

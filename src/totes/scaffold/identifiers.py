@@ -9,7 +9,6 @@ from pathlib import Path
 from totes import engine
 from totes.errors import ModelError
 from totes.star import syntax
-from totes.star.meaning import check_meaning
 from totes.star.model_file import parse_definition
 from totes.star.written import Dialect
 
@@ -58,8 +57,3 @@ def _is_understood(name: str) -> bool:
         return [column.name for column in model.columns] == [name, "y"] and syntax.same(model.tree, quoted)
     except (ModelError, syntax.NotParsed):
         return False
-
-
-def check(definition: str) -> None:
-    """Makes sure that a model's text is one."""
-    check_meaning(parse_definition(Path("models/x.sql"), definition))

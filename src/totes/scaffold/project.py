@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from totes.errors import ModelError, ModelFailed, SourceRefused
-from totes.lake.manifest import TableChanges
-from totes.processing.binding import bind_models
-from totes.processing.calendar import calendar_relation
-from totes.processing.relation import Relations, source_relation
+from totes.errors import SourceRefused
 from totes.scaffold.catalog import Catalog, LeftOut
 from totes.scaffold.draft import Draft
 from totes.scaffold.models import draft_models
@@ -18,10 +13,8 @@ from totes.scaffold.naming import CALENDAR_MODEL
 from totes.scaffold.settings import role_text, settings_text
 from totes.scaffold.star import Plan, plan
 from totes.scaffold.survey import survey
+from totes.scaffold.trial import refused
 from totes.scaffold.writing import CALENDAR_TEXT, written
-from totes.scratch import temporary_folder
-from totes.star.model import Model
-from totes.star.project import CALENDAR, load_project
 
 SETTINGS, ROLE, MODELS = "totes.toml", "role.sql", "models"
 Progress = Callable[[str], None]
@@ -75,48 +68,14 @@ def propose(
         if any(CALENDAR_MODEL in draft.references() for draft in drafts):
             models[CALENDAR_MODEL] = CALENDAR_TEXT
         progress(f"checking {len(models)} models")
-        refused = _refused(catalog, models)
-        if not refused:
+        refusals = refused(catalog, models)
+        if not refusals:
             break
         by_model = {draft.name: draft.table for draft in drafts}
-        catalog = _without(catalog, {by_model[name]: reason for name, reason in refused.items()})
+        catalog = _without(catalog, {by_model[name]: reason for name, reason in refusals.items()})
     files = {SETTINGS: settings_text(catalog, shown_url, patterns), ROLE: role_text(catalog)}
     files |= {f"{MODELS}/{name}.sql": text for name, text in sorted(models.items())}
     return Proposal(catalog, found, tuple(drafts), files)
-
-
-def _refused(catalog: Catalog, models: dict[str, str]) -> dict[str, str]:
-    """The models that the project's parser or binder does not take, each with the reason; the parser's first."""
-    with temporary_folder() as folder:
-        (folder / MODELS).mkdir()
-        for name, text in models.items():
-            (folder / MODELS / f"{name}.sql").write_text(text, encoding="utf-8")
-        try:
-            project = load_project(catalog.database, folder)
-        except ModelError as error:
-            return {Path(error.path).stem: error.what.partition(": ")[2]}
-    described = {
-        name: TableChanges(
-            columns=tuple(column.entry for column in table.columns), key=table.key, marked_by="transaction",
-            relation=number, partitions=(),
-        )
-        for number, (name, table) in enumerate(catalog.tables.items(), 1)
-    }  # fmt: skip
-    present = {name: source_relation(name, table) for name, table in described.items()}
-    relations = Relations(present | {CALENDAR: calendar_relation()}, {})
-    if _fault(project.models, relations) is None:  # all at once, which is quicker
-        return {}
-    faults = {model.name: _fault((model,), relations) for model in project.models}
-    return {name: fault for name, fault in faults.items() if fault}
-
-
-def _fault(models: tuple[Model, ...], relations: Relations) -> str | None:
-    """Why models cannot be computed over the source's tables; None where they can."""
-    try:
-        bind_models(models, relations)
-    except (ModelError, ModelFailed) as error:
-        return error.what
-    return None
 
 
 def _without(catalog: Catalog, refused: dict[str, str]) -> Catalog:
