@@ -12,7 +12,6 @@ from totes.scaffold.columns import (
     described_as,
     own_column,
     plain_columns,
-    reference_of,
     remark,
     shown_columns,
     title,
@@ -40,7 +39,8 @@ def fact(plan: Plan, table: Table) -> Draft:
         plan, draft, table, lambda added, column: _dated(added, column, names) if column in dates else added
     )
     key = [one.name for one in draft.columns[1:]]
-    referring = [column for column in plain_columns(table) if reference_of(plan, table, column)]
+    links = {name for reference in table.references for name in reference.columns}
+    referring = [column for column in plain_columns(table) if column.name in links and column not in dates]
     for column in referring:
         draft.add(own_column(plan, draft, table, column))
     begun = len(draft.sources), len(draft.columns)

@@ -44,11 +44,9 @@ def summary(proposal: Proposal, folder: Path, url: str, kept: list[str]) -> list
     for number, (reason, names) in enumerate(groups):
         lines += _row("" if number else "left out", f"{_some(names)}: {reason}")
     lines += _row("kept", _some(kept)) if kept else []
-    models = count(sum(name.startswith(f"{MODELS}/") for name in proposal.files), "file")
-    lines += [
-        "",
-        one_line(f"{folder}/ has {SETTINGS}, {ROLE} (a role that can only read), and {models} in {MODELS}/."),
-    ]
+    models = count(sum(name.startswith(f"{MODELS}/") for name in proposal.files), "model")
+    place = "This folder" if folder == Path() else str(folder)
+    lines += ["", one_line(f"{place} has {SETTINGS}, {ROLE} for a role that can only read, and {models}.")]
     lines += ["", "Next:"]
     if folder != Path():
         lines.append(one_line(f"  cd {shlex.quote(str(folder))}"))
