@@ -16,11 +16,11 @@ SCHEMAS = Path(__file__).parent / "schemas"
 
 @dataclass
 class Made:
-    """A project in a folder; `said` is what `totes init --json` printed."""
+    """A project in a folder for the database at a URL; `said` is what `totes init --json` printed."""
 
     folder: Path
     said: dict[str, Any]
-    password: str
+    url: str
     totes: Callable[..., Command]
 
     def model(self, name: str) -> str:
@@ -34,12 +34,14 @@ class Made:
 
     def run(self, *arguments: str) -> Command:
         """Runs a command in the folder, as somebody does who was told to set PGPASSWORD."""
-        return self.totes(*arguments, cwd=self.folder, PGPASSWORD=self.password)
+        password = self.url.partition("://")[2].partition("@")[0].partition(":")[2]
+        return self.totes(*arguments, cwd=self.folder, PGPASSWORD=password)
 
     def works(self) -> dict[str, Any]:
         """Makes sure that it runs and verifies as it is; gives what `totes verify` counted, by table."""
         doctor = json.loads(self.run("doctor", "--json").out)
-        assert [check for check in doctor["checks"] if check["severity"] == "error"] == []
+        wrong = [(one["name"], one["found"]) for one in doctor["checks"] if one["severity"] == "error"]
+        assert wrong == [], wrong
         run = self.run("run", "--json")
         assert run.code == 0, run.err
         assert json.loads(run.out)["quarantined"] == 0
@@ -52,5 +54,4 @@ def make(database: Database, folder: Path, totes: Callable[..., Command], *optio
     """Makes a project for a database with `totes init`."""
     done = totes("init", database.url, str(folder), "--json", *options)
     assert done.code == 0, done.err
-    password = database.url.partition("://")[2].partition("@")[0].partition(":")[2]
-    return Made(folder, json.loads(done.out), password, totes)
+    return Made(folder, json.loads(done.out), database.url, totes)

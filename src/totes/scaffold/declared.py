@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from totes.scaffold.catalog import Column
+from totes.scaffold.meaning import base_type, shown_type
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,13 @@ def declared(column: Column, *, as_key: bool = False) -> Declared:
     if not as_key:
         return found
     if found.type in _NO_KEYS or (found.template != "{}" and not found.type.startswith("VARCHAR")):
-        return Declared("VARCHAR", note=found.note or f"{column.type}, as text")
+        return Declared("VARCHAR", note=found.note or f"{shown_type(column)}, as text")
     return Declared(found.type, note=found.note)
 
 
 def _declared(column: Column) -> Declared:
     kind = column.type
-    base = re.sub(r"\(.*?\)", "", kind).strip()
+    base = base_type(column)
     if base in _SAME:
         return Declared(_SAME[base] + _length(kind) if base == "character varying" else _SAME[base])
     if base == "character":
@@ -76,7 +77,7 @@ def _declared(column: Column) -> Declared:
     if not kind.endswith("[]") and (found := _COMPUTED.get(base.partition(" ")[0])):
         return found
     is_enum = bool(column.entry.labels) and not kind.endswith("[]")
-    note = _choices(list(column.entry.labels)) if is_enum else f"{kind}, as text"
+    note = _choices(list(column.entry.labels)) if is_enum else f"{shown_type(column)}, as text"
     return Declared("VARCHAR", note=note)
 
 

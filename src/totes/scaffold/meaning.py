@@ -49,9 +49,14 @@ _CARRIERS = {"digest", "hash", "key", "value", "data", "code"}
 _MOMENTS = ("date", "timestamp without time zone", "timestamp with time zone")
 
 
+def shown_type(column: Column) -> str:
+    """PostgreSQL's name of a column's type, without the schema that it may be in."""
+    return re.sub(r'^("(?:[^"]|"")+"|\w+)\.', "", column.type)
+
+
 def base_type(column: Column) -> str:
-    """PostgreSQL's name of a column's type, without its modifiers."""
-    return re.sub(r"\(.*?\)", "", column.type).strip()
+    """PostgreSQL's name of a column's type, without the schema that it may be in, and without modifiers."""
+    return re.sub(r"\(.*?\)", "", shown_type(column)).strip()
 
 
 def is_moment(column: Column) -> bool:

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
+from totes import engine
 from totes.display import one_line
 from totes.errors import ConfigurationError
 from totes.ingestion.reader import READER, reader_statements
@@ -125,7 +126,7 @@ def role_text(catalog: Catalog) -> str:
     """The text of `role.sql`: a role that may read what is captured, and nothing else."""
     statements = reader_statements(catalog.database, catalog.schema, catalog.owners)
     if catalog.secured:
-        statements.append(f"ALTER ROLE {READER} BYPASSRLS")
+        statements.append(f"ALTER ROLE {engine.name(READER)} BYPASSRLS")
     lines = [
         f"-- A role that can read {one_line(catalog.database)}, and nothing else. The owner of its tables runs this once;",
         f"-- then give it a password (in psql: \\password {READER}), and name it in source.url of totes.toml.",

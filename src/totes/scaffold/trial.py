@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from totes.errors import ModelError, ModelFailed
@@ -15,6 +16,7 @@ from totes.star.model import Model
 from totes.star.project import CALENDAR, load_project
 
 _MODELS = "models"
+_PLACE = re.compile(r"^models/[^:]*: ")
 
 
 def refused(catalog: Catalog, models: dict[str, str]) -> dict[str, str]:
@@ -26,7 +28,7 @@ def refused(catalog: Catalog, models: dict[str, str]) -> dict[str, str]:
         try:
             project = load_project(catalog.database, folder)
         except ModelError as error:
-            return {Path(error.path).stem: error.what.partition(": ")[2]}
+            return {Path(error.path).stem: _PLACE.sub("", error.what)}
     described = {
         name: TableChanges(
             columns=tuple(column.entry for column in table.columns), key=table.key, marked_by="transaction",
@@ -47,5 +49,5 @@ def _fault(models: tuple[Model, ...], relations: Relations) -> str | None:
     try:
         bind_models(models, relations)
     except (ModelError, ModelFailed) as error:
-        return error.what
+        return _PLACE.sub("", error.what)
     return None
