@@ -197,15 +197,21 @@ def on_terminal(
     environment: Mapping[str, str],
     columns: int = 80,
     seconds_max: float = 120,
+    typed: str = "",
 ) -> Command:
-    """Runs `totes` in a folder on a terminal of its own; `out` is all that the terminal got, standard error included."""
+    """Runs `totes` in a folder on a terminal of its own; `out` is all that the terminal got, standard error included.
+
+    `typed` is what somebody types there; without it, nobody can.
+    """
     controller, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     variables = {**environment, "TERM": "xterm-256color"}
     variables = {name: value for name, value in variables.items() if name not in ("COLUMNS", "NO_COLOR")}
     place = os.ttyname(terminal)
+    read = place if typed else os.devnull
+    os.write(controller, typed.encode())
     process = _servers.Process(
-        target=_command, args=(list(arguments), str(folder), variables, place, place), daemon=True
+        target=_command, args=(list(arguments), str(folder), variables, place, place, read), daemon=True
     )
     got = bytearray()
 
@@ -255,8 +261,10 @@ def _run(folder: str, only: str | None, environment: dict[str, str], report: Con
         raise
 
 
-def _command(arguments: list[str], folder: str, environment: dict[str, str], out: str, err: str) -> None:
-    for number, place, flags in ((0, os.devnull, os.O_RDONLY), (1, out, os.O_WRONLY), (2, err, os.O_WRONLY)):
+def _command(
+    arguments: list[str], folder: str, environment: dict[str, str], out: str, err: str, read: str = os.devnull
+) -> None:
+    for number, place, flags in ((0, read, os.O_RDONLY), (1, out, os.O_WRONLY), (2, err, os.O_WRONLY)):
         os.dup2(os.open(place, flags | os.O_CREAT), number)
     sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
     sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)

@@ -157,7 +157,7 @@ def test_text_that_is_no_toml_is_named_with_its_line(load: Callable[[str], Setti
 
 def test_no_file_is_an_error_that_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigurationError, match=r"there is no totes\.toml\. Write one"):
+    with pytest.raises(ConfigurationError, match=r"there is no totes\.toml\. Make one with totes init"):
         load_settings(None)
     monkeypatch.setenv("TOTES_SOURCE__URL", URL)
     with pytest.raises(ConfigurationError, match=r"there is no other\.toml"):

@@ -285,7 +285,7 @@ def load_settings(file: Path | None) -> Settings:
         hint = (
             "Check the path of --config"
             if file
-            else ("Write one (docs/start.md shows how), name one with --config, or try `totes demo`")
+            else "Make one with totes init URL, name one with --config, or try totes demo"
         )
         raise ConfigurationError(f"there is no {path}", hint=hint)
     if "base" in values:

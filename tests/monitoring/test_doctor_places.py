@@ -168,6 +168,23 @@ def test_what_a_loader_lacks_is_named_with_the_statement_that_grants_it(
     assert PASSWORD not in json.dumps(list(checks.values()))
 
 
+def test_a_loaded_table_has_the_columns_that_its_model_declares_whatever_their_types(
+    warehouse_url: str, database: Database, write_project: Any, doctor: Any, totes: Any
+) -> None:
+    kinds = (
+        "BOOLEAN", "SMALLINT", "INTEGER", "BIGINT", "TINYINT", "FLOAT", "DOUBLE", "DECIMAL(9, 2)", "NUMERIC", "VARCHAR", "VARCHAR(9)",
+        "DATE", "TIME", "TIMESTAMP", "TIMESTAMPTZ", "INTERVAL", "UUID", "BLOB", "JSON",
+    )  # fmt: skip
+    declared = ", ".join(f"c{number} {kind}" for number, kind in enumerate(kinds))
+    given = ", ".join(f"CAST(NULL AS {kind}) AS c{number}" for number, kind in enumerate(kinds))
+    model = f"CREATE TABLE dim_a (id INTEGER PRIMARY KEY, {declared}) AS SELECT id, {given} FROM a"
+    database.execute("CREATE TABLE a (id int PRIMARY KEY)", "INSERT INTO a VALUES (1)")
+    sections = {"project": write_project({"dim_a": model}), "warehouse": {"url": warehouse_url}}
+    doctor(database.url, **sections)
+    assert totes("run").code == 0
+    assert listed(doctor(database.url, **sections), "error") == set()
+
+
 def test_a_view_in_the_way_and_a_warehouse_among_the_sources_tables_are_errors(
     database: Database, small: Any, doctor: Any
 ) -> None:

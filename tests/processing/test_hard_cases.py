@@ -215,3 +215,26 @@ def test_a_calendar_that_is_joined_grows_and_follows_what_it_is_joined_with(
     assert rows_of(
         pipeline, "SELECT CAST(date_id AS VARCHAR), holiday FROM dim_date WHERE holiday IS NOT NULL"
     ) == [("2025-01-01", "New Year")]
+
+
+def test_columns_are_called_what_they_like(
+    database: Database, make_pipeline: Any, write_project: Any
+) -> None:
+    names = ("one", "part", "number", "told", "kind", "problems", "rows", "v", "whole")
+    columns = ", ".join(f"{name} numeric" for name in names)
+    values = ", ".join(["12345678901234567890.5"] * len(names))
+    database.execute(
+        f"CREATE TABLE t (id int PRIMARY KEY, {columns}, j json)",
+        f"INSERT INTO t VALUES (1, {values}, '[1.5]'), (2, {values}, '[12345678901234567890.5]')",
+    )
+    declared = ", ".join(f"{name} DECIMAL(25, 1) NOT NULL" for name in names)
+    model = (
+        f"CREATE TABLE fact_t (r BIGINT PRIMARY KEY, id INTEGER, {declared}, doubled NUMERIC, first VARCHAR) AS "
+        f"SELECT id, {', '.join(names)}, number * 2 AS doubled, j->>0 AS first FROM t"
+    )
+    pipeline = make_pipeline(database.url, project=write_project({"fact_t": model}))
+    run_cleanly(pipeline)
+    assert rows_of(pipeline, "SELECT id, one::VARCHAR, first FROM fact_t") == [
+        (1, "12345678901234567890.5", "1.5")
+    ]
+    assert proven(pipeline)

@@ -41,6 +41,9 @@ def load(folder: Path, references: dict[str, bytes] | None = None, **models: str
         ("CREATE TABLE x (a INTEGER PRIMARY KEY, b VARCHAR) AS SELECT a, s.t.u.v AS b FROM t AS s", "more than two parts"),
         ("CREATE TABLE x (a INTERVAL PRIMARY KEY) AS SELECT a FROM t", "is declared INTERVAL, for which a month and 30 days"),
         ("CREATE TABLE x (a JSON PRIMARY KEY) AS SELECT a FROM t", "is declared JSON, which PostgreSQL cannot compare"),
+        ("CREATE TABLE x (a INTEGER PRIMARY KEY, current_date DATE) AS SELECT a, d AS current_date FROM t",
+         "CURRENT_DATE is not a name. Write it in double quotes"),
+        ("CREATE TABLE x (a INTEGER, null INTEGER PRIMARY KEY) AS SELECT a FROM t", "NULL is not a name"),
         (PASSES.format("totes_batches"), "a name that totes itself uses in the warehouse"),
     ],
 )  # fmt: skip

@@ -14,6 +14,7 @@ from totes.cli import (
     demo,
     doctor,
     history,
+    init,
     plan,
     quarantine,
     replay,
@@ -57,6 +58,7 @@ def totes(
 
 
 app.command("demo")(demo.demo)
+app.command("init")(init.init)
 app.command("doctor")(doctor.doctor)
 app.command("run")(run.run)
 app.command("ingest")(run.ingest)

@@ -91,7 +91,7 @@ def parse_definition(path: Path, text: str) -> Model:
     table = declared.this.this
     columns, primary_key = _columns(path, declared)
     return Model(
-        name=folded(table),
+        name=_name(path, table),
         path=path,
         description=_description(text),
         columns=columns,
@@ -160,10 +160,10 @@ def _columns(path: Path, declared: exp.Schema) -> tuple[tuple[Column, ...], tupl
             _check_plain(path, part, part.args, ("expressions",))
             if primary_key:
                 raise ModelError(path, line_of(part), "there are two primary keys")
-            primary_key = tuple(folded(key) for key in part.expressions)
+            primary_key = tuple(_name(path, key) for key in part.expressions)
         elif isinstance(part, exp.ForeignKey) and len(part.expressions) == 1:
             _check_plain(path, part, part.args, ("expressions", "reference"))
-            references[folded(part.expressions[0])] = _reference(path, part.args["reference"])
+            references[_name(path, part.expressions[0])] = _reference(path, part.args["reference"])
         else:
             raise ModelError(
                 path,
@@ -187,8 +187,20 @@ def _columns(path: Path, declared: exp.Schema) -> tuple[tuple[Column, ...], tupl
     return complete, primary_key
 
 
+def _name(path: Path, part: exp.Expr) -> str:
+    """The name that stands where one has to be: `null` and `current_date` are none without quotes."""
+    named: Any = part
+    while isinstance(named, exp.Expr) and not isinstance(named, exp.Identifier):
+        named = named.this
+    if not isinstance(named, exp.Identifier):
+        raise ModelError(
+            path, line_of(part), f"{part.sql('duckdb')} is not a name", hint="Write it in double quotes"
+        )
+    return folded(named)
+
+
 def _column(path: Path, part: exp.ColumnDef) -> tuple[Column, bool]:
-    name = folded(part.this)
+    name = _name(path, part.this)
     kind, unbounded, length_max = _type(path, name, part.args.get("kind"))
     not_null, is_key = False, False
     references: tuple[str, str | None] | None = None
@@ -258,7 +270,7 @@ def _reference(path: Path, reference: exp.Reference) -> tuple[str, str | None]:
         raise ModelError(
             path, line_of(reference), f"{reference.sql('duckdb')} is not a table of the star", hint=_ONE_KEY
         )
-    return folded(table.this), folded(columns[0]) if columns else None
+    return _name(path, table.this), _name(path, columns[0]) if columns else None
 
 
 def _check_plain(path: Path, part: exp.Expr, given: dict[str, Any], understood: tuple[str, ...]) -> None:

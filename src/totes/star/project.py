@@ -49,8 +49,7 @@ class Project:
         return ConfigurationError(
             "no project is named, so the built-in models of TerrificTotes are in use, and the source has none of their "
             f"tables that the role may see ({', '.join(sorted(self.source_tables)[:3])}, …)",
-            hint="Name the folder of your own models in the settings: [project] name = …, path = …; "
-            "docs/how-to/write-models.md shows what a model is",
+            hint="totes init makes models for it; or name the folder of your own in the settings: [project] name = …, path = …",
         )
 
     def model(self, name: str) -> Model | None:

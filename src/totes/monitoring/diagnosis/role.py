@@ -5,11 +5,11 @@ from __future__ import annotations
 from totes import engine
 from totes.config import SourceSettings
 from totes.display import count
+from totes.ingestion.reader import READER, reader_statements
 from totes.monitoring.diagnosis.check import Area, some
 from totes.monitoring.diagnosis.server import Server
 from totes.monitoring.diagnosis.tables import Tables
 
-_READER = "totes_reader"
 _WRITES = ("INSERT", "UPDATE", "DELETE", "TRUNCATE")
 _UTC = {
     "utc",
@@ -52,23 +52,18 @@ def check_rights(area: Area, server: Server, source: SourceSettings, tables: Tab
         "SELECT rolsuper, EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = %s),"
         " coalesce(pg_has_role(to_regrole('pg_write_all_data')::oid, 'USAGE'), false)"
         " FROM pg_catalog.pg_roles WHERE rolname = current_user",
-        (_READER,),
+        (READER,),
     ).fetchone()
     assert row is not None
     superuser, known, writes_all = row
     owned = [name for name, table in tables.facts.items() if table.owned]
     if superuser or owned:
         what = "is a superuser" if superuser else f"owns tables ({some(owned)})"
-        reader = engine.name(_READER)
         area.warn(
             "rights",
             f"{server.role} {what}: it may do far more than read, which is all that is needed",
-            f"As a superuser; then give {_READER} a password, and name it in source.url:",
-            *(() if known else (f"CREATE ROLE {reader} LOGIN",)),
-            f"GRANT CONNECT ON DATABASE {engine.name(server.database)} TO {reader}",
-            f"GRANT USAGE ON SCHEMA {schema} TO {reader}",
-            f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {reader}",
-            f"ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT SELECT ON TABLES TO {reader}",
+            f"As a superuser; then give {READER} a password, and name it in source.url:",
+            *reader_statements(server.database, source.schema_, exists=known),
         )
         return
     sql: list[str] = []

@@ -275,11 +275,11 @@ def _loaded(place: _Place, pipeline: Pipeline) -> frozenset[str]:
 
 def _check_columns(place: _Place, dialect: Dialect, model: Model, actual: dict[str, str]) -> None:
     expected = {column.name: column_type(column, dialect) for column in model.columns}
-    if dialect == "postgresql":
-        types = list(dict.fromkeys(expected.values()))
-        asked = ", ".join(f"to_regtype({engine.text(kind)})::text" for kind in types)
-        known = dict(zip(types, place.rows(f"SELECT {asked}")[0], strict=True))
-        expected = {name: str(known[kind]) for name, kind in expected.items()}
+    types = list(dict.fromkeys(expected.values()))
+    spelt = "to_regtype({text})::text" if dialect == "postgresql" else "typeof(CAST(NULL AS {kind}))"
+    asked = ", ".join(spelt.format(text=engine.text(kind), kind=kind) for kind in types)
+    known = dict(zip(types, place.rows(f"SELECT {asked}")[0], strict=True))
+    expected = {name: str(known[kind]) for name, kind in expected.items()}
     wrong = [f"{name} is {actual.get(name, 'missing')}" for name, kind in expected.items()
              if actual.get(name, "").replace(" ", "") != kind.replace(" ", "")]  # fmt: skip
     if wrong:

@@ -53,6 +53,10 @@ _OUTSIDE = {
 _STRINGS = r'"(\\.|[^"\\])*"'
 
 
+# What lambdas call an element of a list: columns of models have no such names.
+_ONE = '"~one"'
+
+
 class Misfit(NamedTuple):
     """SQL that is true of values that a type cannot hold, their description, and cheaper SQL that is true of more values."""
 
@@ -122,10 +126,10 @@ def json_bends(document: str) -> str:
     """SQL that is true where JSON has a number of more digits than the engine keeps of it when it computes."""
     bare = f"regexp_replace({document}, '{_STRINGS}', '\"\"', 'g')"
     numbers = f"regexp_extract_all({bare}, '\\d+(?:\\.\\d+(?:[eE][+-]?\\d+)?|[eE][+-]?\\d+)')"
-    double = "TRY_CAST(number AS DOUBLE)"  # numbers beyond all doubles stay as they are
-    altered = f"isfinite({double}) AND {_digits('number')} <> {_digits(f'{double}::VARCHAR')}"
+    double = f"TRY_CAST({_ONE} AS DOUBLE)"  # numbers beyond all doubles stay as they are
+    altered = f"isfinite({double}) AND {_digits(_ONE)} <> {_digits(f'{double}::VARCHAR')}"
     perhaps = f"regexp_matches({document}, '[\\d.]{{17}}|[eE]-\\d{{3}}')"
-    return f"({perhaps} AND len(list_filter({numbers}, lambda number: {altered})) > 0)"
+    return f"({perhaps} AND len(list_filter({numbers}, lambda {_ONE}: {altered})) > 0)"
 
 
 def json_content(document: str) -> str:
@@ -146,15 +150,17 @@ def loses_digits(number: str, target: str) -> str | None:
         f"regexp_extract({number}, '^\\s*[+-]?([\\d_]*)\\.?([\\d_]*)(?:[eE]([+-]?\\d+))?',"
         " ['whole', 'fraction', 'exponent'])"
     )
-    digits = "replace(part.whole || part.fraction, '_', '')"
+    digits = f"replace({_ONE}.whole || {_ONE}.fraction, '_', '')"
     needed = (
-        f"length(rtrim({digits}, '0')) - length(replace(part.whole, '_', ''))"
-        " - CASE WHEN part.exponent = '' THEN 0 ELSE coalesce(TRY_CAST(part.exponent AS BIGINT), -1000000) END"
+        f"length(rtrim({digits}, '0')) - length(replace({_ONE}.whole, '_', ''))"
+        f" - CASE WHEN {_ONE}.exponent = '' THEN 0 ELSE coalesce(TRY_CAST({_ONE}.exponent AS BIGINT), -1000000) END"
     )
     # Without an exponent, and with no more digits than fit, there is no need to look closer.
     point = f"strpos({number}, '.')"
     plain = f"(length({number}) - {point} <= {scale} OR {point} = 0) AND strpos(lower({number}), 'e') = 0"
-    closer = f"list_transform([{groups}], lambda part: rtrim({digits}, '0') <> '' AND {needed} > {scale})[1]"
+    closer = (
+        f"list_transform([{groups}], lambda {_ONE}: rtrim({digits}, '0') <> '' AND {needed} > {scale})[1]"
+    )
     return f"(CASE WHEN {plain} THEN false ELSE {closer} END)"
 
 

@@ -17,6 +17,10 @@ _NONE = 'NULL::STRUCT("column" VARCHAR, kind VARCHAR, "value" VARCHAR, message V
 _SHOWN_MAX = 100
 
 
+# What lambdas call an element of a list: columns of models have no such names.
+_ONE = '"~one"'
+
+
 class Condition(NamedTuple):
     """SQL that is true where a row has a problem, and the problem.
 
@@ -55,7 +59,7 @@ def found(conditions: Iterable[Condition], further: Iterable[str] = ()) -> str:
     if not own and not lists:
         return _NONE
     cases = ", ".join(f"CASE WHEN {one.met} THEN {one.problem} END" for one in own)
-    own_problems = [f"list_filter([{cases}], lambda one: one IS NOT NULL)"] if own else []
+    own_problems = [f"list_filter([{cases}], lambda {_ONE}: {_ONE} IS NOT NULL)"] if own else []
     suspicions = dict.fromkeys(one.suspicion or one.met for one in own)
     some = " OR ".join([*suspicions, *(f"{one} IS NOT NULL" for one in lists)])
     return f"CASE WHEN {some} THEN nullif(flatten([{', '.join(own_problems + lists)}]), []) END"
@@ -63,12 +67,12 @@ def found(conditions: Iterable[Condition], further: Iterable[str] = ()) -> str:
 
 def reason(problems: str) -> str:
     """The text of a list of problems, NULL when there is none."""
-    shown = f"left(coalesce(one.\"value\", 'NULL'), {_SHOWN_MAX})"
-    message = f"coalesce(one.message, one.\"column\" || ': ''' || {shown} || ''' ' || one.kind)"
-    return f"array_to_string(list_transform({problems}, lambda one: {message}), '; ')"
+    shown = f"left(coalesce({_ONE}.\"value\", 'NULL'), {_SHOWN_MAX})"
+    message = f"coalesce({_ONE}.message, {_ONE}.\"column\" || ': ''' || {shown} || ''' ' || {_ONE}.kind)"
+    return f"array_to_string(list_transform({problems}, lambda {_ONE}: {message}), '; ')"
 
 
 def stored(problems: str) -> str:
     """A list of problems as it is stored beside its text."""
-    member = "{'column': one.\"column\", 'kind': one.kind, 'value': one.\"value\"}"
-    return f"list_transform({problems}, lambda one: {member})"
+    member = f"{{'column': {_ONE}.\"column\", 'kind': {_ONE}.kind, 'value': {_ONE}.\"value\"}}"
+    return f"list_transform({problems}, lambda {_ONE}: {member})"
