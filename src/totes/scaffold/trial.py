@@ -7,9 +7,9 @@ from pathlib import Path
 
 from totes.errors import ModelError, ModelFailed
 from totes.lake.manifest import TableChanges
-from totes.processing.binding import bind_models
+from totes.processing.bound.binding import bind_models
+from totes.processing.bound.relation import Relations, source_relation
 from totes.processing.calendar import calendar_relation
-from totes.processing.relation import Relations, source_relation
 from totes.scaffold.catalog import Catalog
 from totes.scratch import temporary_folder
 from totes.star.model import Model
