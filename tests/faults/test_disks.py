@@ -72,7 +72,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
         ("warehouse", "load", "/warehouse.duckdb"),
     ],
 )
-def test_a_full_disk_is_named_and_told_and_room_is_all_that_is_needed(
+def test_a_full_disk_is_named_and_reported_and_free_space_is_all_that_is_needed(
     disk: Disk,
     database: Database,
     write_project: Callable[..., dict[str, Any]],
