@@ -26,7 +26,7 @@ def test_rows_inserted_within_a_transaction_are_seen_within_it(tmp_path: Path) -
 
 def test_a_copy_that_writes_another_number_of_rows_is_a_fault(tmp_path: Path) -> None:
     connection = engine.connect(None, memory="1GB", reads=[tmp_path])
-    with pytest.raises(EngineFault, match="wrote 2 rows where there were 3"):
+    with pytest.raises(EngineFault, match="wrote 2 rows instead of 3"):
         engine.copy_out(connection, f"COPY (FROM range(2)) TO '{tmp_path}/x.parquet'", 3)
 
 

@@ -41,7 +41,7 @@ ENGINE = {
     "SELECT n * n * n * n * n * n FROM t": None,
     "SELECT CAST(n AS DECIMAL(3, 1)) FROM t": None,
     "SELECT strptime(v, '%Y') FROM t": None,
-    "SELECT error(v) FROM t": "Invalid Input Error: what it says may quote a row, and is not shown",
+    "SELECT error(v) FROM t": "Invalid Input Error: the message may quote a row, and is not shown",
     "SELECT json_extract(v, '$') FROM t": None,
     "SELECT CAST(v AS ENUM ('a', 'b')) FROM t": None,
     "INSERT INTO k SELECT v FROM t": None,

@@ -1,4 +1,4 @@
-"""The command `totes`, also as `python -m totes` for places where the console script is not on the path."""
+"""The command `totes`, also as `python -m totes` if the console script is not on the path."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import signal
 
 
 def main() -> None:
-    """The console script. Until the command has begun, an interrupt ends the process without a traceback."""
+    """The console script. An interrupt during the imports ends the process without a traceback."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from totes.cli import app
 

@@ -1,4 +1,4 @@
-"""Settings: `totes.toml`, overridden by environment variables, validated at once into frozen models."""
+"""Settings: `totes.toml`, overridden by environment variables, validated when they are read, in frozen models."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from totes.urls import server_fault, store_fault
 FILE_NAME = "totes.toml"
 ENVIRONMENT_PREFIX = "TOTES_"
 _DURATION_MAX = timedelta(days=3650)
-# What pydantic says in Python's words.
+# Replaces messages of pydantic that use Python's terms.
 _SHAPES = {
     "tuple_type": 'write a list, such as ["a", "b"]',
     "dict_type": 'write a table, such as { name = ["column"] }',
@@ -66,7 +66,7 @@ def _memory(value: str) -> str:
 
 
 def _one_of(*beginnings: str) -> AfterValidator:
-    """Accepts only a URL that begins in one of these ways; the message does not show it, for it is a secret."""
+    """Accepts only a URL that begins in one of these ways; the message does not show it, since it is a secret."""
 
     def check(url: SecretStr) -> SecretStr:
         if not url.get_secret_value().startswith(beginnings):
@@ -90,7 +90,7 @@ StoreUrl = Annotated[str, AfterValidator(_store)]
 
 
 class Section(BaseModel):
-    """What all sections share: they cannot be changed, and an unknown key is an error."""
+    """The base of all sections: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -106,7 +106,7 @@ class ProjectSettings(Section):
     apply_rows: int = Field(
         1_000_000,
         ge=0,
-        description="A changed model that loses nothing is applied by `totes run` itself, where at most this many rows of the "
+        description="A changed model that loses nothing is applied by `totes run` itself, if at most this many rows of the "
         "ingestion lake have to be read for it; others wait for `totes apply`.",
     )
 
@@ -119,7 +119,7 @@ class SourceSettings(Section):
     url: SourceUrl = Field(description="A PostgreSQL URL, or `secretsmanager:NAME`.")
     schema_: str = Field("public", alias="schema", description="The schema whose tables are captured.")
     capture: Literal["query"] = Field(
-        "query", description="How changes are found: `query` reads a snapshot a batch."
+        "query", description="How changes are found: `query` reads one snapshot per batch."
     )
     tables: tuple[str, ...] = Field(
         ("*",),
@@ -127,11 +127,11 @@ class SourceSettings(Section):
     )
     exclude: tuple[str, ...] = Field((), description="Tables to leave out, as names or patterns.")
     keys: dict[str, tuple[str, ...]] = Field(
-        {}, description="Columns that identify a row, for a view or a table that has no primary key."
+        {}, description="Columns that identify a row, for a view or a table without a primary key."
     )
     changed_at: str = Field(
         "last_updated",
-        description="The timestamp column that says when a row was last changed, where a table has it.",
+        description="The timestamp column with the time of a row's last change, in tables that have it.",
     )
     lock_timeout: Duration = Field(
         timedelta(seconds=30),
@@ -152,14 +152,14 @@ class LakeSettings(Section):
         "zstd", description="Compression of the ingested JSON lines."
     )
     cache: Path = Field(
-        Path(".totes"), description="A local folder for what can be made again from the lake at any time."
+        Path(".totes"), description="A local folder for state that can be rebuilt from the lake at any time."
     )
     checkpoints: bool = Field(
         False,
-        description="Store copies of the cache in the lake from time to time, for runners whose folder does not last.",
+        description="Whether to store copies of the cache in the lake, for runners without a lasting folder.",
     )
     memory: Annotated[str, AfterValidator(_memory)] = Field(
-        "600MB", description="The most memory that the engine's buffers take before they spill to disk."
+        "600MB", description="The memory limit of the engine's buffers; what does not fit is spilled to disk."
     )
 
 
@@ -180,7 +180,7 @@ class WarehouseSettings(Section):
 
 
 class ScheduleSettings(Section):
-    """How often a batch is made."""
+    """How often the pipeline runs."""
 
     every: Duration = Field(
         timedelta(minutes=15), description="The time from one cycle's start to the next one's."
@@ -188,7 +188,7 @@ class ScheduleSettings(Section):
 
 
 class AlertSettings(Section):
-    """Who hears of a failure."""
+    """Who receives alerts."""
 
     urls: tuple[SecretStr, ...] = Field(
         (), description="Apprise URLs, such as `mailtos://user:password@host`."
@@ -227,11 +227,11 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment comes before the file."""
+        """The environment overrides the file."""
         return env_settings, init_settings
 
     def model_post_init(self, _context: Any) -> None:
-        """Masks the secrets from now on, in all that is printed."""
+        """Registers the secrets, so that they are masked from now on."""
         register_secrets_of_environment()
         for secret in (self.source.url, self.warehouse.url):
             if not secret.get_secret_value().startswith(SECRETS_MANAGER):
@@ -240,7 +240,7 @@ class Settings(BaseSettings):
             register_secret(secret.get_secret_value(), tokens=True)
 
     def path(self, value: Path | str) -> Path:
-        """A path of the settings, taken from the settings file's folder."""
+        """A path of the settings, relative to the settings file's folder."""
         return self.base / Path(value).expanduser()
 
     @property
@@ -249,11 +249,11 @@ class Settings(BaseSettings):
         return self.path(self.lake.cache)
 
     def source_url(self) -> str:
-        """The source's URL, fetched from Secrets Manager where it says so."""
+        """The source's URL, fetched from Secrets Manager if it names a secret."""
         return resolve_secret(self.source.url.get_secret_value(), "source.url")
 
     def warehouse_url(self) -> str:
-        """The warehouse's URL, fetched from Secrets Manager where it says so."""
+        """The warehouse's URL, fetched from Secrets Manager if it names a secret."""
         return resolve_secret(self.warehouse.url.get_secret_value(), "warehouse.url")
 
 
@@ -264,14 +264,14 @@ def load_settings(file: Path | None) -> Settings:
         file: the file given with `--config`; otherwise `totes.toml` in the working directory, if it is there.
 
     Raises:
-        ConfigurationError: no file where one is needed, or a key that is unknown, missing or wrong.
+        ConfigurationError: there is no file although one is needed, or a key is unknown, missing or wrong.
     """
     path = file or Path(FILE_NAME)
     values: dict[str, Any] = {}
     register_secrets_of_environment()
     if path.is_file():
         try:
-            text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
+            text = path.read_text(encoding="utf-8-sig")  # some editors write a byte order mark
             register_secrets_of_text(text)
             values = tomllib.loads(text)
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -303,7 +303,7 @@ def load_settings(file: Path | None) -> Settings:
 
 
 def _check_variables() -> None:
-    """Makes sure that no variable is passed over because its name is misspelt."""
+    """Makes sure that no variable is ignored because its name is misspelt."""
     known = {f"{ENVIRONMENT_PREFIX}{key.upper().replace('.', '__')}" for key in _keys()}
     sections = {name.partition("__")[0] for name in known}
     for variable in sorted(os.environ):
@@ -333,7 +333,7 @@ def _keys() -> list[str]:
 
 def _explain(error: ValidationError, file: Path) -> str:
     problems = error.errors(include_input=False, include_url=False)
-    # What is missing may be there under a misspelt name.
+    # A missing key may be there under a misspelt name.
     problem = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
     key = ".".join(str(part) for part in problem["loc"])
     variable = ENVIRONMENT_PREFIX + key.upper().replace(".", "__")
@@ -342,8 +342,8 @@ def _explain(error: ValidationError, file: Path) -> str:
         return f"{place}: {_not_a_setting(key)}"
     if problem["type"] == "missing":
         return f"{place}: {key} is missing"
-    said = _SHAPES.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
-    return f"{place}: {key}: {said}"
+    fault = _SHAPES.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
+    return f"{place}: {key}: {fault}"
 
 
 def _unreadable_variables(error: SettingsError) -> str:

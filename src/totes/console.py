@@ -1,6 +1,6 @@
-"""The one way to a terminal: Rich, with every text made harmless before it is written.
+"""The only way to a terminal: Rich, with every text escaped before it is written.
 
-A string is one line, and is shown as it is: no markup, no emoji codes. Rich's own `Text` may have lines.
+A string is one line, shown literally: no markup, no emoji codes. Rich's own `Text` may have several lines.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from totes.display import escaped, one_line
 
 
 class Console(rich.console.Console):
-    """A console that escapes what a terminal would obey, whoever wrote it, and interprets nothing of a text."""
+    """A console that escapes terminal control characters in all text, and interprets no markup."""
 
     def __init__(self, *, file: IO[str] | None = None, stderr: bool = False, **layout: Any) -> None:
         super().__init__(file=file, stderr=stderr, markup=False, emoji=False, highlight=False, **layout)
 
     def render_str(self, text: str, **style: Any) -> Text:
-        """A string as text, on one line: escaped before it is measured, so that columns stay as wide as what they show."""
+        """A string as text on one line, escaped before it is measured, so that columns have the right width."""
         return super().render_str(one_line(text), **style)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
-        """Renders anything; what controls the terminal is Rich's own alone."""
+        """Renders anything; only Rich's own segments may control the terminal."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(escaped(segment.text), segment.style)
 
     def on_broken_pipe(self) -> None:
-        """Leaves it to the command what it means that nobody reads its output any more."""
+        """Raises an error, since the command decides what to do when its output is no longer read."""
         raise BrokenPipeError
 
 
 def table_of(*columns: str, right: tuple[str, ...] = ()) -> Table:
-    """An empty table that loses nothing on a narrow terminal: what is too wide goes on below. `right` names its numbers."""
+    """An empty table that wraps its cells on a narrow terminal; the columns `right` are right-aligned."""
     table = Table()
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")

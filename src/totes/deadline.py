@@ -1,4 +1,4 @@
-"""How long a call of a stage may take: one that nears its end stops at a committed point, and is called again."""
+"""Deadlines: a call of a stage that nears its deadline stops after a commit, and is called again."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Deadline:
-    """The time that a call has, from a moment on; both in seconds, the moment by a monotonic clock."""
+    """The time that a call has: its start, by the monotonic clock, and its duration, both in seconds."""
 
     began: float
     seconds: float
 
     @classmethod
     def after(cls, seconds: float) -> Deadline:
-        """A deadline so many seconds from now."""
+        """A deadline in a number of seconds from now."""
         return cls(time.monotonic(), seconds)
 
     def passed(self, share: float) -> bool:
-        """Whether that share of the time is over."""
+        """Whether that share of the time has passed."""
         return time.monotonic() - self.began >= share * self.seconds
 
     def half_over(self) -> bool:
-        """Whether it is too late to begin something that may take as long as what was done."""
+        """Whether it is too late to start a step that may take as long as the ones before."""
         return self.passed(0.5)
 
     @property
     def is_limited(self) -> bool:
-        """Whether there is an end to the time at all."""
+        """Whether there is a deadline at all."""
         return self.seconds < math.inf
 
 

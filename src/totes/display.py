@@ -1,7 +1,7 @@
-"""Text for people: nothing in it that a terminal obeys or that hides from the eye, and plain words for numbers of things.
+"""Text for people: without terminal control characters and invisible characters, and with readable counts.
 
-Names and values come from databases, files and arguments, and may hold anything. Whatever is written for a person, on a
-terminal, in a log or in a mail, passes one of these functions last. For a program there is JSON, where every value is exact.
+Names and values come from databases, files and arguments, and may contain anything. All text for a person, on a terminal, in
+a log or in a mail, passes through one of these functions last. For a program there is JSON, in which every value is exact.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import re
 import unicodedata
 from decimal import Decimal
 
-_KEPT_LAYOUT = "\n\t"
+_LAYOUT = "\n\t"
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
-# Controls, lone surrogates, marks of direction, separators of lines, and whatever else is not ASCII and may have no width.
+# Controls, lone surrogates, direction marks, line separators, and all other characters that may have no width.
 _SUSPECTS = re.compile(r"[^\x20-\x7e\xa0-\xac\xae-\u02ff\u0370-\u05ff]")
 _HIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _HIDDEN = set("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
@@ -25,21 +25,19 @@ _JOINERS = "\u200c\u200d"
 
 
 def escaped(text: str) -> str:
-    """The text on its lines; what else controls a terminal or cannot be seen is written as an escape, as Python would."""
-    return _SUSPECTS.sub(
-        lambda found: found.group() if found.group() in _KEPT_LAYOUT else _escape(found), text
-    )
+    """The text with its line breaks and tabs; other control and invisible characters become Python's escapes."""
+    return _SUSPECTS.sub(lambda found: found.group() if found.group() in _LAYOUT else _escape(found), text)
 
 
 def one_line(value: object) -> str:
-    """Any value as one line: as `escaped`, and ends of lines and tabs too are written out."""
+    """Any value as one line: as `escaped`, with line breaks and tabs escaped too."""
     return _SUSPECTS.sub(_escape, str(value))
 
 
 def json_line(document: object) -> str:
-    """A document as one line of JSON in ASCII: every value is exact, and no control character is written as it is.
+    """A document as one line of JSON in ASCII: every value is exact, and control characters are escaped.
 
-    Numbers that JSON does not have are text, as PostgreSQL writes them, and so are bytes.
+    Numbers that JSON does not support become text in PostgreSQL's form, and so do bytes.
     """
     try:
         text = json.dumps(document, default=_as_text, allow_nan=False)
@@ -96,6 +94,6 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def _joins(found: re.Match[str]) -> bool:
-    """Whether a joiner stands where writing needs it: between two characters of a script or of an emoji, none of it ASCII."""
+    """Whether a joiner is where writing needs one: between two non-ASCII characters, of a script or an emoji."""
     text, place = found.string, found.start()
     return all(0 <= beside < len(text) and text[beside] > "\xff" for beside in (place - 1, place + 1))

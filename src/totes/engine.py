@@ -1,4 +1,4 @@
-"""DuckDB as the pipeline's engine: how a connection is opened, and how names and values are written into SQL."""
+"""DuckDB as the pipeline's engine: opens connections, and quotes names and values in SQL."""
 
 from __future__ import annotations
 
@@ -29,38 +29,37 @@ def connect(
     symbol_tables: bool = True,
     read_only: bool = False,
 ) -> Engine:
-    """Opens a DuckDB database that reaches its own file, the folders that are named here, and nothing else.
+    """Opens a DuckDB database that can access its own file, the given folders, and nothing else.
 
-    It has no network, no other files, and no extensions but those that are built in, whatever a statement, a view or a
-    macro in a file asks for; no statement can change that.
+    It has no network, no other files, and only built-in extensions, whatever a statement, view or macro asks for; no
+    statement can change that.
 
     Args:
-        path: the database file, or None for one in memory.
-        memory: the most that DuckDB's buffers may take, such as `1GB`; what is larger goes to `scratch`.
-        scratch: a folder for what does not fit in memory; by default beside the
-            database, or in the process's folder for temporary files.
+        path: the database file, or None for a database in memory.
+        memory: the limit for DuckDB's buffers, such as `1GB`; what does not fit is spilled to `scratch`.
+        scratch: the folder to spill to; by default beside the database, or in the process's folder for temporary files.
         reads: folders whose files can be read, written and attached, besides the process's folder for temporary files.
         symbol_tables: whether text in database files is compressed with symbol tables, which makes a file full of text a
             third smaller and takes three times as long.
-        read_only: whether the file is only read, at the same time as by any number of others that only read it.
+        read_only: whether the file is opened read-only; any number of processes can do so at the same time.
 
     Raises:
-        duckdb.IOException: another process holds the file, or it cannot be read.
-        ConfigurationError: DuckDB cannot keep a database at this path.
+        duckdb.IOException: another process has the file open, or it cannot be read.
+        ConfigurationError: DuckDB does not support this path.
     """
-    # An absolute path is a file's, where a relative one such as `:memory:` or `md:name` may mean something else.
+    # An absolute path always means a file; a relative one such as `:memory:` or `md:name` may mean something else.
     file = str(path.absolute()) if path else ":memory:"
     if any(character in file for character in "?\\"):
         raise ConfigurationError(
-            f"DuckDB cannot keep a database at {file}, a path with a question mark or a backslash in it",
-            hint="Choose another name: warehouse.url, lake.cache and the folder of the settings decide it",
+            f"DuckDB cannot open a database at {file}, a path with a question mark or a backslash in it",
+            hint="Choose another name: it comes from warehouse.url, lake.cache or the folder of the settings",
         )
     options: dict[str, Any] = {
         "memory_limit": memory,
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
         "allow_community_extensions": "false",
-        # Nothing here relies on an order that no ORDER BY asks for, and rows that need none are not buffered.
+        # Nothing relies on an order without ORDER BY, and DuckDB then need not buffer rows.
         "preserve_insertion_order": "false",
     }
     folders = [process_scratch.root(), *reads]
@@ -76,7 +75,7 @@ def connect(
             restrict(path)
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
         connection.execute("SET enable_progress_bar = false")
-        # DuckDB follows symbolic links before it compares a file with these.
+        # DuckDB resolves symbolic links before it compares a file with these.
         allowed = ", ".join(text(str(folder.resolve())) for folder in folders)
         connection.execute(f"SET allowed_directories = [{allowed}]")
         connection.execute("SET enable_external_access = false")
@@ -88,15 +87,12 @@ def connect(
 
 
 def another(connection: Engine) -> Engine:
-    """Another connection to the same engine with the same settings, for a thread or a transaction of its own."""
+    """Another connection to the same engine, for a thread or transaction of its own."""
     return connection.cursor()
 
 
 class Stream:
-    """A query's rows for another connection, as an Arrow stream that it reads while it needs them.
-
-    A relation itself can be read on its own connection only.
-    """
+    """A query's rows as an Arrow stream, for another connection; DuckDB's relations can be read on their own connection only."""
 
     def __init__(self, engine: Engine, query: str) -> None:
         self._relation = engine.sql(query)
@@ -106,17 +102,17 @@ class Stream:
 
 
 def name(*parts: str) -> str:
-    """An SQL name, each part in quotes: `name("a", 'b"c')` is `"a"."b""c"`. True for DuckDB and PostgreSQL alike."""
+    """An SQL name, each part in quotes, for DuckDB and PostgreSQL: `name("a", 'b"c')` is `"a"."b""c"`."""
     return ".".join('"' + part.replace('"', '""') + '"' for part in parts)
 
 
 def names(columns: Iterable[str], prefix: str | None = None) -> str:
-    """A comma-separated list of quoted column names, each after `prefix` when there is one."""
+    """A comma-separated list of quoted column names, each qualified with `prefix` if it is given."""
     return ", ".join(name(prefix, column) if prefix else name(column) for column in columns)
 
 
 def case_safe(kind: str, relation: str) -> str:
-    """A name, not yet quoted, for a table that belongs to a relation: DuckDB does not tell names apart by case."""
+    """An unquoted name for a table that belongs to a relation, unique although DuckDB ignores case in names."""
     return f"{kind}_{relation}_{crc32(relation.encode()):08x}"
 
 
@@ -126,7 +122,7 @@ def text(value: str) -> str:
 
 
 def same(left: str, right: str, columns: Iterable[str], others: Iterable[str] | None = None) -> str:
-    """The condition that two relations agree in key columns, NULL being equal to NULL."""
+    """The SQL condition that two relations agree in some columns, with NULL equal to NULL."""
     return " AND ".join(
         f"{name(left, one)} IS NOT DISTINCT FROM {name(right, other)}"
         for one, other in _pairs(columns, others)
@@ -134,7 +130,7 @@ def same(left: str, right: str, columns: Iterable[str], others: Iterable[str] | 
 
 
 def equal(left: str, right: str, columns: Iterable[str], others: Iterable[str] | None = None) -> str:
-    """The condition that two relations agree in key columns, NULL being equal to nothing."""
+    """The SQL condition that two relations agree in some columns, with NULL equal to nothing."""
     return " AND ".join(f"{name(left, one)} = {name(right, other)}" for one, other in _pairs(columns, others))
 
 
@@ -144,12 +140,12 @@ def _pairs(columns: Iterable[str], others: Iterable[str] | None) -> list[tuple[s
 
 
 def parquet(files: Iterable[Path], *, alike: bool = True, named: bool = False) -> str:
-    """The relation of some local Parquet files; folder names such as `date=…` do not become columns.
+    """SQL for the rows of local Parquet files; folder names such as `date=…` do not become columns.
 
     Args:
         files: the files.
-        alike: whether all have the same columns in the same types.
-        named: whether each row has its file's name, as `filename`.
+        alike: whether all have the same columns with the same types.
+        named: whether to add a column `filename`.
     """
     options = ", union_by_name = true" * (not alike) + ", filename = true" * named
     return f"read_parquet([{_listed(files)}], hive_partitioning = false{options})"
@@ -158,13 +154,13 @@ def parquet(files: Iterable[Path], *, alike: bool = True, named: bool = False) -
 def json_lines(
     files: Iterable[Path], columns: str | None, compression: str, *, line_bytes_max: int = 16 << 20
 ) -> str:
-    """The relation of some local files of JSON lines.
+    """SQL for the rows of local files of JSON lines.
 
     Args:
         files: the files.
-        columns: the columns with their types, as DuckDB writes a struct; None for one column `json` with each line.
+        columns: the columns with their types, in DuckDB's syntax for a struct; None for one column `json` with the line.
         compression: zstd, gzip or none.
-        line_bytes_max: the longest line that can be read; buffers of this size are used.
+        line_bytes_max: the longest line that can be read; buffers have this size.
     """
     written = "uncompressed" if compression == "none" else compression
     return (
@@ -175,7 +171,7 @@ def json_lines(
 
 
 def is_pattern(file: Path) -> bool:
-    """Whether DuckDB takes the file's name for a pattern, which other files may match as well."""
+    """Whether DuckDB would read the file's name as a pattern, which other files could match."""
     return re.search(r"[*?\[\\]", str(file)) is not None
 
 
@@ -183,14 +179,14 @@ def _listed(files: Iterable[Path]) -> str:
     listed = list(files)
     for file in filter(is_pattern, listed):
         raise ConfigurationError(
-            f"DuckDB takes the name {file} for a pattern",
+            f"DuckDB reads the name {file} as a pattern",
             hint="Set TMPDIR to a folder without any of * ? [ \\ in its path",
         )
     return ", ".join(text(str(file)) for file in listed)
 
 
 def text_lines(files: Iterable[Path], compression: str, *, line_bytes_max: int) -> str:
-    """The relation of some local files' lines, whatever they hold, in one column `json`; see `json_lines`."""
+    """SQL for the lines of local files, unparsed, in one column `json`; see `json_lines`."""
     listed = ", ".join(text(str(file)) for file in files)
     written = "uncompressed" if compression == "none" else compression
     return (
@@ -201,7 +197,7 @@ def text_lines(files: Iterable[Path], compression: str, *, line_bytes_max: int) 
 
 
 def parse_text(raw: str, target: str) -> str:
-    """SQL that reads PostgreSQL's text form as a DuckDB type, NULL where it cannot."""
+    """SQL that reads PostgreSQL's text form as a DuckDB type; NULL if that fails."""
     if target in ("DATE", "TIMESTAMP", "TIMESTAMPTZ"):
         # PostgreSQL writes '0044-03-15 01:02:03 BC', DuckDB reads '0044-03-15 (BC) 01:02:03'.
         era = f"regexp_replace({raw}, '^(\\S+)(.*) BC$', '\\1 (BC)\\2')"
@@ -214,26 +210,26 @@ def parse_text(raw: str, target: str) -> str:
 
 
 def scalar(engine: Engine, sql: str) -> Any:
-    """The single value that a query gives."""
-    # All of the result is fetched: DuckDB keeps a connection busy that has an unfinished one.
+    """The single value that a query returns."""
+    # Fetches the whole result: with an unfinished one, the connection stays busy.
     [[value]] = engine.execute(sql).fetchall()
     return value
 
 
 def copy_out(engine: Engine, statement: str, rows: int) -> None:
-    """Runs a COPY to a file, and makes sure that it wrote what it should have.
+    """Runs a COPY to a file, and checks the number of rows that it wrote.
 
     Raises:
-        EngineFault: it wrote another number of rows.
+        EngineFault: it is not `rows`.
     """
     written = scalar(engine, statement)
     if written != rows:
-        raise EngineFault(f"the engine wrote {written} rows where there were {rows}")
+        raise EngineFault(f"the engine wrote {written} rows instead of {rows}")
 
 
 @contextmanager
 def faults() -> Iterator[None]:
-    """Tells what the engine or the machine under it raises as an error of totes.
+    """Turns exceptions of the engine and of the machine into EngineFault.
 
     Raises:
         EngineFault: the engine failed, or a file could not be read or written.
@@ -245,16 +241,16 @@ def faults() -> Iterator[None]:
 
 
 def remedy(error: Exception) -> str:
-    """The next step after a fault of the engine or of the machine under it."""
+    """The next step after a fault of the engine or the machine."""
     text, number = str(error), getattr(error, "errno", None)
     if isinstance(error, duckdb.OutOfMemoryException) and "max_temp_directory_size" not in text:
         return "Raise lake.memory"
     if number in (errno.ENOSPC, errno.EDQUOT) or re.search(
         "No space left|max_temp_directory_size|quota", text
     ):
-        return "Make room on disk: the lake, lake.cache and TMPDIR need it"
+        return "Free some disk space: the lake, lake.cache and TMPDIR need it"
     if number in (errno.EACCES, errno.EPERM, errno.EROFS) or "Permission denied" in text:
         return "Let this account read and write there"
     if number in (errno.EMFILE, errno.ENFILE) or "Too many open files" in text:
         return "Raise the limit of open files (ulimit -n)"
-    return "The next run makes the batch again; if that ends in the same way, --debug shows where"
+    return "The next run starts the batch over; if that fails in the same way, --debug shows where"

@@ -1,7 +1,7 @@
 """Every error that totes raises on purpose: what was being done, to what, and the next step.
 
-The class says how a runner should react: the exit code of the command, and whether the same call may succeed
-if it is made again.
+The class determines how a runner reacts: with which exit code the command ends, and whether the same call may succeed
+later.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from totes.redaction import redact
 
 
 class TotesError(Exception):
-    """The base of all errors; `what` is one line for a person, `hint` the next step. No secret that is known is in them."""
+    """The base of all errors; `what` is one line for a person, `hint` the next step. Known secrets are masked in both."""
 
     exit_code = 3
     retryable = False
-    tables: frozenset[str] = frozenset()  # where it is some tables that failed, not all of a stage
+    tables: frozenset[str] = frozenset()  # the tables that failed; empty if the stage as a whole did
 
     def __init__(self, what: str, *, hint: str | None = None) -> None:
         self.what = redact(what)
@@ -38,7 +38,7 @@ class ConfigurationError(TotesError):
 
 
 class ModelError(ConfigurationError):
-    """A model file that cannot be understood, or that cannot be kept up to date incrementally."""
+    """A model file is invalid, or cannot be maintained incrementally."""
 
     def __init__(self, path: Path, line: int | None, what: str, *, hint: str | None = None) -> None:
         place = f"{path.parent.name}/{path.name}" + (f", line {line}" if line else "")
@@ -48,45 +48,45 @@ class ModelError(ConfigurationError):
 
 
 class SecretUnavailable(TotesError):
-    """A secret could not be fetched just now: its service did not answer, or asked for patience."""
+    """A secret could not be fetched: its service did not answer, or throttled the request."""
 
     retryable = True
 
 
 class SourceError(TotesError):
-    """The source database could not be read; usually it can be again later."""
+    """The source database could not be read; this usually passes."""
 
     retryable = True
 
 
 class SourceRefused(TotesError):
-    """The source holds something that cannot be captured as it is, and the hint says the way out."""
+    """The source has something that cannot be captured as it is; the hint describes what to do."""
 
 
 class LakeOfAnotherSource(SourceRefused):
-    """The lake was captured from another database: nothing of either goes to the other unless somebody says so."""
+    """The lake was captured from another database; nothing is captured unless that one is adopted."""
 
 
 class SourceBehind(SourceError):
-    """The source is a standby that has not received yet what was captured; nothing changes until it has."""
+    """The source is a standby that has not received yet all that was captured; nothing is captured until it has."""
 
 
 class SourceBusy(SourceError):
-    """Something came between the connections of a batch; the batch begins again."""
+    """A schema change came between the connections of a batch; the batch starts over."""
 
 
 class RunnerAtWork(TotesError):
-    """Another runner reads the source for this lake; this one waits or leaves it to that one."""
+    """Another runner is reading the source for this lake; this one waits or leaves it to that one."""
 
     retryable = True
 
 
 class TableUnreadable(SourceRefused):
-    """One table of the source could not be read; the others were, and the hint says the way out."""
+    """One table of the source could not be read, while the others were; the hint describes what to do."""
 
 
 class TablesLeftOut(SourceRefused):
-    """Tables of the source that should have been captured and could not be, each with its reason; the others were."""
+    """Tables of the source should have been captured and could not be, each with its reason; the others were."""
 
     def __init__(self, failures: Mapping[str, SourceRefused]) -> None:
         reasons = [error.what for error in failures.values()]
@@ -97,7 +97,7 @@ class TablesLeftOut(SourceRefused):
 
     @classmethod
     def of(cls, failures: Mapping[str, SourceRefused]) -> TablesLeftOut | None:
-        """All of them as one error; None where there is none."""
+        """All of them as one error; None if there are none."""
         return cls(failures) if failures else None
 
 
@@ -108,19 +108,19 @@ class StoreError(TotesError):
 
 
 class LakeDamaged(TotesError):
-    """An object of the lake is missing or differs from its manifest: nothing is taken from it."""
+    """An object of the lake is missing or does not match its manifest; it is not used."""
 
 
 class LakesApart(LakeDamaged):
-    """The processed lake was made from another ingestion lake, so nothing of it belongs into this one's warehouse."""
+    """The processed lake was made from another ingestion lake; nothing of it is loaded."""
 
 
 class BackupRefused(TotesError):
-    """The destination holds the backup of another lake, or one that this lake is behind; nothing there was changed."""
+    """The destination has a backup of another lake, or one that is ahead of this lake; nothing there was changed."""
 
 
 class ModelFailed(TotesError):
-    """A model that was understood could not be computed over the captured tables; `model` is its name where one is to blame."""
+    """A valid model could not be computed over the captured tables; `model` is its name, if it is one model's fault."""
 
     def __init__(self, what: str, *, hint: str | None = None, model: str | None = None) -> None:
         super().__init__(what, hint=hint)
@@ -129,7 +129,7 @@ class ModelFailed(TotesError):
 
     @classmethod
     def of(cls, failures: Mapping[str, ModelFailed]) -> ModelFailed | None:
-        """All of them as one error; None where there is none."""
+        """All of them as one error; None if there are none."""
         if len(failures) < 2:
             return next(iter(failures.values()), None)
         hints = dict.fromkeys(error.hint for error in failures.values() if error.hint)
@@ -140,38 +140,38 @@ class ModelFailed(TotesError):
 
 
 class WarehouseError(TotesError):
-    """The warehouse could not be reached or refused a statement."""
+    """The warehouse could not be reached, or refused a statement."""
 
     retryable = True
 
 
 class WarehouseRefused(TotesError):
-    """The warehouse is reachable, but is not one that this lake may be loaded into."""
+    """The warehouse can be reached, but this lake may not be loaded into it."""
 
 
 class EngineFault(TotesError):
-    """The engine or the machine under it failed, or contradicted itself; nothing of the batch is data."""
+    """The engine or the machine failed, or the engine returned inconsistent results; the batch was not committed."""
 
     retryable = True
 
 
 class NothingToAdopt(TotesError):
-    """The source goes on from what was captured by itself: there is nothing to decide."""
+    """The source is the database that the lake follows already: there is nothing to adopt."""
 
 
 class WouldLose(TotesError):
-    """Applying the models would lose what nobody has agreed to lose, or what others have made; nothing was changed."""
+    """Applying the models would lose data without confirmation, or objects of others; nothing was changed."""
 
     exit_code = 2
 
 
 class BatchTaken(TotesError):
-    """Another runner committed this batch number first; its batch is as good as ours."""
+    """Another runner committed this batch number first; its batch stands for this one too."""
 
     retryable = True
 
 
 class CommandFailed(TotesError):
-    """A check that a command made did not hold."""
+    """A check that a command made failed."""
 
     exit_code = 1

@@ -1,8 +1,8 @@
-"""Failpoints: named places at which a test can end or stop the process, as a crash or a long pause would right there.
+"""Failpoints: named places at which a test can kill or stop the process, to simulate a crash or a long pause there.
 
-`TOTES_FAILPOINT=NAME:N` kills the process the Nth time that it reaches NAME, `NAME:N=stop` stops it until somebody
-sends SIGCONT, and `TOTES_FAILPOINT_TRACE=FILE` writes down which points are reached. Without these nothing happens.
-The idea is that of TiKV's and FreeBSD's fail points; every name stands in the code once, as a literal.
+`TOTES_FAILPOINT=NAME:N` kills the process the Nth time that it reaches NAME, `NAME:N=stop` stops it until it receives
+SIGCONT, and `TOTES_FAILPOINT_TRACE=FILE` records which points are reached. Without these variables nothing happens. The idea
+is that of TiKV's and FreeBSD's fail points; every name is in the code once, as a literal.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _counting = Lock()
 
 
 def reach(name: str) -> None:
-    """Marks a place between two steps that a crash may come between."""
+    """Marks a place between two steps at which a crash may happen."""
     trace = os.environ.get("TOTES_FAILPOINT_TRACE")
     if trace:
         with Path(trace).open("a", encoding="utf-8") as file:

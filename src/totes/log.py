@@ -1,6 +1,6 @@
-"""Structured logs on standard error: lines for a person on a terminal, JSON elsewhere, the same fields in both.
+"""Structured logs on standard error: readable lines on a terminal, JSON elsewhere, with the same fields.
 
-Fields that recur have one name everywhere: stage, batch, table, rows, bytes, seconds.
+Recurring fields have the same name everywhere: stage, batch, table, rows, bytes, seconds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def mask_secrets(_logger: Any, _method: str, event: structlog.typing.EventDict) 
 
 
 def _masked(value: Any) -> Any:
-    """The value without secrets, however deep; what is of no plain type is masked as the text that would be logged."""
+    """The value without secrets at any depth; a value of any other type is replaced by its masked text."""
     if isinstance(value, dict):
         return {_masked(name): _masked(part) for name, part in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
@@ -31,12 +31,12 @@ def _masked(value: Any) -> Any:
 
 
 def render_json(_logger: Any, _method: str, event: structlog.typing.EventDict) -> str:
-    """A line for a program: the last processor of a log that is not read on a terminal."""
+    """A line of JSON: the last processor of a log that does not go to a terminal."""
     return json_line(event)
 
 
 def _escape(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Takes out of all fields what a terminal would obey; only a traceback has lines."""
+    """Escapes terminal control characters in all fields; only a traceback may have several lines."""
     return {one_line(name): _shown(name, value) for name, value in event.items()}
 
 
@@ -50,8 +50,8 @@ def configure(*, verbose: bool = False, terminal: bool | None = None) -> None:
     """Sets up logging for a process.
 
     Args:
-        verbose: also show debug lines.
-        terminal: write for a person; by default, whether standard error is a terminal.
+        verbose: whether to show debug lines too.
+        terminal: whether to write for a terminal; by default, whether standard error is one.
     """
     person = sys.stderr.isatty() if terminal is None else terminal
     renderers: list[Any] = (
@@ -67,7 +67,7 @@ def configure(*, verbose: bool = False, terminal: bool | None = None) -> None:
             *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # whatever it is by then
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # the stream at that time
         cache_logger_on_first_use=False,
     )
 

@@ -1,4 +1,4 @@
-"""Masks secrets in what Python itself prints: warnings, and exceptions that nothing caught."""
+"""Masks secrets in what Python itself prints: warnings and uncaught exceptions."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ from totes.messages import traceback_text
 from totes.redaction import register_secrets_of_environment
 
 
-def mask_python(tell: Callable[[str], None]) -> None:
-    """Masks, for the rest of the process, what Python prints on standard error; warnings become lines of the log.
+def mask_python(write: Callable[[str], None]) -> None:
+    """Masks what Python prints on standard error until the process ends; warnings become log records.
 
-    Secrets of the environment are known from here on, those of the settings when they are read.
+    Secrets of the environment are registered here, those of the settings when they are read.
 
     Args:
-        tell: takes the masked text of a traceback, instead of standard error.
+        write: called with the masked text of a traceback, which is not printed otherwise.
     """
 
-    def tell_masked(
+    def write_masked(
         kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        tell(traceback_text((error or kind()).with_traceback(trace)))
+        write(traceback_text((error or kind()).with_traceback(trace)))
 
     register_secrets_of_environment()
     logging.captureWarnings(True)
-    sys.excepthook = tell_masked
-    threading.excepthook = lambda raised: tell_masked(raised.exc_type, raised.exc_value, raised.exc_traceback)
-    sys.unraisablehook = lambda raised: tell_masked(raised.exc_type, raised.exc_value, raised.exc_traceback)
+    sys.excepthook = write_masked
+    threading.excepthook = lambda raised: write_masked(
+        raised.exc_type, raised.exc_value, raised.exc_traceback
+    )
+    sys.unraisablehook = lambda raised: write_masked(raised.exc_type, raised.exc_value, raised.exc_traceback)

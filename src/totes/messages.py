@@ -1,7 +1,7 @@
-"""What the error of a database, of a driver or of the engine says, without the value of any row.
+"""Messages of errors of databases, drivers and the engine, without the value of any row.
 
 Databases quote rows: `Key (email)=(…) already exists`, `invalid input syntax for type integer: "…"`. Alerts, logs and
-reports go to more people than the rows do. Every text of such an error, and every traceback, is made here.
+reports are read by more people than the rows. The text of every such error, and every traceback, is made here.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 
 from totes.redaction import redact
 
-# Classes of SQLSTATE whose messages name connections, rights, resources, and things of the catalog. In all others (data,
-# constraints, and whatever a trigger raises) a message may quote a row.
+# Classes of SQLSTATE whose messages name connections, privileges, resources and catalog objects. In all others (data,
+# constraints, exceptions of triggers) a message may quote a row.
 _WITHOUT_VALUES = frozenset(
     "01 03 08 0A 0B 0L 0P 20 24 25 26 28 2B 2D 34 3B 3D 3F 40 42 53 54 55 57 58 72 XX".split()  # noqa: SIM905
 )
@@ -27,14 +27,14 @@ _QUOTING = re.compile(
     " Error: "
 )
 _NAMES_ONLY = re.compile(r"(NOT NULL|CHECK) constraint failed|Failed to commit: Could not \w+ file ")
-# Of errors of the kind that a model's own error() raises too, these are the engine's.
+# A model's own error() raises Invalid Input errors too; these texts are the engine's.
 _INVALID_INPUT = re.compile(
     r"Could not parse|Malformed JSON|JSON transform error|Failed to cast|No magic bytes|Invalid UTF|CSV Error"
     r"|\"?maximum_object_size"
 )
 _IN_JSON = re.compile(r'"exception_message":("(?:[^"\\]|\\.)*")')
-_SERVER_SAID = re.compile(
-    r"(?:ERROR|FATAL|PANIC):\s+(?P<said>.*?)\s*(?:\n|DETAIL:|HINT:|CONTEXT:|LINE \d|Query was:|\.? ?SQLSTATE:|$)",
+_SERVER_MESSAGE = re.compile(
+    r"(?:ERROR|FATAL|PANIC):\s+(?P<message>.*?)\s*(?:\n|DETAIL:|HINT:|CONTEXT:|LINE \d|Query was:|\.? ?SQLSTATE:|$)",
     re.DOTALL,
 )
 _SQLSTATE = re.compile(r"SQLSTATE: (\w{5})")
@@ -42,41 +42,40 @@ _STATEMENT = re.compile(r" ?(query '.*'|Query was: .*)", re.DOTALL)
 
 
 def message(error: BaseException) -> str:
-    """What an error says, in one line, without a secret and without the value of any row."""
+    """The message of an error, in one line, without secrets and without the value of any row."""
     return redact(" ".join(_text(error).split()))
 
 
 def engine_message(text: str) -> str:
-    """What the engine says, in one line, with `…` in the place of values."""
-    told = _IN_JSON.search(text)  # a fault of a file that another thread met is told in JSON within the text
-    text = str(json.loads(told.group(1))) if told else text
+    """The engine's message, in one line, with `…` instead of values."""
+    nested = _IN_JSON.search(text)  # a file's fault in another thread is reported as JSON within the text
+    text = str(json.loads(nested.group(1))) if nested else text
     found = _QUOTING.search(text)
     if not found:
         return text.strip().partition("\n")[0]
-    head, said = text[: found.end()].strip(), text[found.end() :]
-    if server := _SERVER_SAID.search(
-        said
-    ):  # the engine read rows of a driver, which does not give the SQLSTATE
-        return _masked(server.group("said"))
-    if _NAMES_ONLY.match(said):
-        return f"{head} {said}".partition("\n")[0]
-    if found.group(1) == "Invalid Input" and not _INVALID_INPUT.search(said):
-        return f"{head} what it says may quote a row, and is not shown"
-    return f"{head} {_masked(said)}"
+    head, body = text[: found.end()].strip(), text[found.end() :]
+    if server := _SERVER_MESSAGE.search(body):  # from a driver's stream, in which there is no SQLSTATE
+        return _masked(server.group("message"))
+    if _NAMES_ONLY.match(body):
+        return f"{head} {body}".partition("\n")[0]
+    if found.group(1) == "Invalid Input" and not _INVALID_INPUT.search(body):
+        return f"{head} the message may quote a row, and is not shown"
+    return f"{head} {_masked(body)}"
 
 
-def _masked(said: str) -> str:
-    """A message without what is in quotes, and without numbers; a value may hold quotes and line ends itself."""
-    said = said.replace("can't", "cannot")
-    quoted = re.search("['\"]", said)
-    if quoted:  # all up to the last quote is taken for it
-        rest = said[quoted.end() :].rpartition("\n\nLINE ")[0] or said[quoted.end() :]
-        said = f"{said[: quoted.start()]}…{rest[rest.rfind(quoted.group()) + 1 :] if quoted.group() in rest else ''}"
-    return re.sub(r"(?<![A-Za-z_\d])[-+]?\d[\d.,:eE+-]*", "…", said.partition("\n")[0]).strip()
+def _masked(body: str) -> str:
+    """A message without quoted text and numbers; a value may itself have quotes and line breaks in it."""
+    body = body.replace("can't", "cannot")
+    quoted = re.search("['\"]", body)
+    if quoted:  # everything up to the last quote counts as quoted
+        after = body[quoted.end() :].rpartition("\n\nLINE ")[0] or body[quoted.end() :]
+        tail = after[after.rfind(quoted.group()) + 1 :] if quoted.group() in after else ""
+        body = f"{body[: quoted.start()]}…{tail}"
+    return re.sub(r"(?<![A-Za-z_\d])[-+]?\d[\d.,:eE+-]*", "…", body.partition("\n")[0]).strip()
 
 
 def traceback_text(error: BaseException) -> str:
-    """The traceback of an error and of those that it came from, without secrets and values of rows."""
+    """The traceback of an error and its causes, without secrets and values of rows."""
     text = "".join(traceback.format_exception(error))
     for one in _chain(error):
         shown = str(one)
@@ -86,7 +85,7 @@ def traceback_text(error: BaseException) -> str:
 
 
 def exception_text(exc_info: tuple[type[BaseException], BaseException, TracebackType | None]) -> str:
-    """The traceback of what `sys.exc_info()` gives, as `traceback_text`; for the log."""
+    """The traceback for a result of `sys.exc_info()`, as `traceback_text`; for the log."""
     return traceback_text(exc_info[1])
 
 
@@ -116,18 +115,18 @@ def _text(error: BaseException) -> str:
 
 
 def _problems(error: Any) -> list[dict[str, Any]]:
-    """What pydantic found in a document, without the input, which it quotes in its own text."""
+    """The problems that pydantic found in a document, without the input, which its own text quotes."""
     listed: list[dict[str, Any]] = error.errors(include_input=False) if hasattr(error, "error_count") else []
     return listed
 
 
 def _database_message(error: Any) -> str:
-    """Of PostgreSQL's own fields what names things; of what a driver says itself, all but the statement."""
+    """PostgreSQL's message, from those of its fields that only have names; or a driver's own, without the statement."""
     fields, text = _fields(error), str(error)
     found = _SQLSTATE.search(text)
     state = error.sqlstate or (found.group(1) if found else None)
-    said = _SERVER_SAID.search(text)
-    primary = fields.get("message_primary") or (said.group("said") if said and state else None)
+    server = _SERVER_MESSAGE.search(text)
+    primary = fields.get("message_primary") or (server.group("message") if server and state else None)
     if state is None or primary is None:
         return engine_message(text) if _QUOTING.search(text) else _STATEMENT.sub("", text)
     if state[:2] in _WITHOUT_VALUES:
@@ -137,7 +136,7 @@ def _database_message(error: Any) -> str:
 
 
 def _fields(error: Any) -> dict[str, Any]:
-    """PostgreSQL's diagnostic fields, as either driver has them."""
+    """PostgreSQL's diagnostic fields, from either driver."""
     if diagnosis := getattr(error, "diag", None):
         names = ("message_primary", *(f"{kind}_name" for kind in _NAMED))
         return {name: getattr(diagnosis, name) for name in names}
@@ -153,7 +152,7 @@ def bytes_or_text(value: bytes | str) -> str:
 
 
 def _condition(state: str) -> str:
-    """PostgreSQL's name of a condition, in words: `unique violation` of 23505."""
+    """PostgreSQL's name of a condition, in words: `unique violation` for 23505."""
     from psycopg.errors import lookup
 
     try:

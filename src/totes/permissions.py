@@ -1,7 +1,7 @@
-"""Who may read what totes writes: its owner alone, or the group as well where a folder's owner wants it so.
+"""Permissions of what totes writes: only the owner may read it, or also the group, if the folder is set up for that.
 
-A folder that others can enter says nothing about that, for so are folders by default. One that shuts others out does:
-its group has in new files and folders what it has there.
+A folder that everybody can enter is just a default, and does not count. In a folder that others cannot enter, new files and
+folders get the group permissions of the folder.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def file_mode(within: Path) -> int:
 
 
 def make_folders(folder: Path) -> None:
-    """Makes a folder and the ones above it where they are missing, so that they outlive a loss of power."""
+    """Creates a folder and its missing parents durably, so that they survive a power failure."""
     if folder.is_dir():
         return
     make_folders(folder.parent)
@@ -45,12 +45,12 @@ def make_folders(folder: Path) -> None:
 
 
 def obstacle(folder: Path, error: OSError, setting: str | None = None) -> tuple[str, str]:
-    """What stands in the way of a folder that could not be made or written, and what to do then, for a person.
+    """Why a folder could not be created or written, and what to do about it, for a person.
 
     Args:
         folder: the folder.
-        error: what making it raised.
-        setting: the setting that names it.
+        error: the exception.
+        setting: the setting that names the folder.
     """
     nearest = next((place for place in (folder, *folder.parents) if os.path.lexists(place)), folder)
     another = f"set {setting} to another folder" if setting else "name another folder"
@@ -64,10 +64,10 @@ def obstacle(folder: Path, error: OSError, setting: str | None = None) -> tuple[
 
 
 def create(file: Path) -> int:
-    """Makes a new file, and gives a descriptor to write it; a symbolic link is not followed.
+    """Creates a new file, and returns a descriptor to write it; a symbolic link is not followed.
 
     Raises:
-        FileExistsError: it is there already.
+        FileExistsError: it exists already.
     """
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     _set(file, file_mode(file.parent))
@@ -75,17 +75,17 @@ def create(file: Path) -> int:
 
 
 def restrict(file: Path) -> None:
-    """Gives a file that another program has just made the mode that it would have from here."""
+    """Gives a file that another program has just created the mode that this module would give it."""
     _set(file, file_mode(file.parent))
 
 
 def umask(folder: Path) -> int:
-    """The umask under which programs make files within a folder as they are made here."""
+    """The umask with which other programs create files in a folder with the modes of this module."""
     return 0o777 & ~(folder_mode(folder) | stat.S_IXUSR)
 
 
 def replace(file: Path, content: bytes) -> None:
-    """Writes a file in the place of another: whatever happens, one of the two is there, whole."""
+    """Replaces a file atomically and durably: whatever happens, the old or the new one is there, complete."""
     part = file.with_name(f"{file.name}.{uuid4().hex[:8]}")
     try:
         with os.fdopen(create(part), "wb") as written:
@@ -100,7 +100,7 @@ def replace(file: Path, content: bytes) -> None:
 
 
 def sync(path: Path) -> None:
-    """Makes sure that a file's content, or the names in a folder, outlive a loss of power."""
+    """Makes a file's content, or the names in a folder, survive a power failure."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -110,5 +110,5 @@ def sync(path: Path) -> None:
 
 def _set(path: Path, mode: int) -> None:
     if stat.S_IMODE(path.lstat().st_mode) != mode:
-        with suppress(PermissionError, NotImplementedError):  # a file system that has no modes of its own
+        with suppress(PermissionError, NotImplementedError):  # a file system without modes
             path.chmod(mode)

@@ -1,6 +1,6 @@
-"""The whole pipeline on one page: ingest, then process, then load. Each stage takes up where it stopped, alone.
+"""The whole pipeline on one page: ingest, then process, then load. Each stage resumes on its own where it stopped.
 
-A stage is imported when it is run: a command that runs none, or one, begins the sooner.
+A stage is imported when it runs, so that commands that run only some start faster.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 @dataclass
 class Cycle:
-    """What one pass through the stages did, begun `at`. A stage that failed has its error in `failures` and no result."""
+    """The result of one pass through the stages, started `at`. A failed stage has an error in `failures` and no result."""
 
     ingested: Ingested | None = None
     processed: Processed | None = None
@@ -53,12 +53,12 @@ class Cycle:
 
     @property
     def loaded_rows(self) -> dict[str, int]:
-        """How many rows were loaded into each table, all batches of the cycle together."""
+        """How many rows were loaded into each table, in all batches of the cycle."""
         return self.loaded.rows if self.loaded else {}
 
     @property
     def is_of_another(self) -> bool:
-        """Whether the lake was found to be another source's, or the processed lake another ingestion lake's."""
+        """Whether the lake belongs to another source, or the processed lake to another ingestion lake."""
         return any(isinstance(error, LakeOfAnotherSource | LakesApart) for error in self.failures.values())
 
     @property
@@ -74,9 +74,9 @@ class Cycle:
 
     @property
     def goes_on(self) -> bool:
-        """Whether the rest of what the source holds is to follow at once, since there was no room for all of it."""
-        made = self.ingested and self.ingested.more and self.ingested.batch
-        return bool(made) and self.failures.keys() <= {"ingest"}
+        """Whether another cycle should follow at once, since the source has more than this batch could read."""
+        more = self.ingested and self.ingested.more and self.ingested.batch
+        return bool(more) and self.failures.keys() <= {"ingest"}
 
     def as_json(self) -> dict[str, object]:
         """The object that `totes run --json` prints."""
@@ -97,7 +97,7 @@ class Cycle:
 
 
 class Pipeline:
-    """The stages wired to the places that the settings name. Nothing is opened before it is used."""
+    """The stages, wired to the places in the settings. Nothing is opened before it is used."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -127,7 +127,7 @@ class Pipeline:
         return tuple(folder for url in stores if (folder := folder_of(url, self.settings.base)))
 
     def warehouse(self, *, read_only: bool = False) -> AbstractContextManager[Warehouse]:
-        """Opens the warehouse; who only reads it says so, and is in nobody's way."""
+        """Opens the warehouse; opened `read_only`, it blocks nobody."""
         settings = self.settings.warehouse
         return open_warehouse(
             self.settings.warehouse_url(),
@@ -139,7 +139,7 @@ class Pipeline:
         )
 
     def workspace(self) -> AbstractContextManager[Workspace]:
-        """Opens the engine that stages of one run share."""
+        """Opens the engine that the stages of a run share."""
         lake = self.settings.lake
         return Workspace.open(
             self.settings.cache_folder,
@@ -156,10 +156,10 @@ class Pipeline:
         workspace: Workspace | None = None,
         deadline: Deadline = NEVER,
     ) -> Ingested:
-        """Captures what is new at the source as one batch, with `always` also when there is nothing.
+        """Captures what is new at the source as one batch; with `always`, commits one even if nothing is new.
 
-        `inspect` sees the snapshot when all of it is captured. Without a workspace, the stage works in one of its own.
-        Each stage that nears its deadline stops at a committed point, and says that there is `more`.
+        `inspect` is called with the snapshot once all of it is captured. Without a workspace, the stage opens its own. A stage
+        that nears its deadline stops after a commit, and reports that there is `more`.
         """
         with nullcontext(workspace) if workspace else self.workspace() as shared:
             return self._ingestion(shared, inspect=inspect, always=always, deadline=deadline).run()
@@ -178,12 +178,12 @@ class Pipeline:
         )
 
     def adopt(self, *, dry_run: bool = False) -> Adoption:
-        """Goes on with this lake's history on another database, all of whose tables are compared with what was captured.
+        """Continues this lake's history on another database, after comparing all its tables with what was captured.
 
-        With `dry_run`, only says what that would be.
+        With `dry_run`, only reports what differs.
 
         Raises:
-            NothingToAdopt: the source goes on from what was captured by itself.
+            NothingToAdopt: the source is the database that the lake follows already.
         """
         from totes.ingestion.adoption import adopt
 
@@ -196,9 +196,9 @@ class Pipeline:
         deadline: Deadline = NEVER,
         choose: Choice | None = None,
     ) -> Processed:
-        """Processes every ingested batch that is not processed, and makes the changes of models that are chosen.
+        """Processes every ingested batch that is not processed yet, and applies those changes of models that `choose` selects.
 
-        By default these are what loses nothing and reads few rows (`project.apply_rows`).
+        By default these are the changes that lose nothing and read few rows (`project.apply_rows`).
         """
         from totes.processing.choice import without_loss
         from totes.processing.stage import process
@@ -216,13 +216,13 @@ class Pipeline:
             )
 
     def pending_changes(self) -> dict[str, ModelChange]:
-        """How the models differ from the star as it is, by model; nothing before the first batch."""
+        """How the models differ from the star, by model; empty before the first batch."""
         from totes.processing.definitions import pending_changes
 
         return pending_changes(self.project, processed_journal(self.processed_store))
 
     def apply(self) -> tuple[Processed, Loaded]:
-        """Makes all changes of the models in the star and in the warehouse, whether the source has anything new or not."""
+        """Applies all changes of models to the star and the warehouse, whether the source has anything new or not."""
         from totes.processing.choice import everything
 
         processed = self.process(choose=everything)
@@ -236,14 +236,14 @@ class Pipeline:
             return load(self.processed_store, warehouse, self.project.models, deadline=deadline)
 
     def replay(self, url: str, last: int | None = None) -> Loaded:
-        """Loads processed batches into the warehouse at a URL, which is empty or holds the first batches of this lake.
+        """Loads processed batches into the warehouse at a URL, which is empty or has the first batches of this lake.
 
         Args:
             url: the warehouse's URL.
             last: the batch to stop after; by default the newest.
 
         Raises:
-            WarehouseRefused: another lake's batches are loaded there, or a later one than `last`.
+            WarehouseRefused: another lake is loaded there, or a later batch than `last`.
         """
         from totes.warehouse.stage import load
 
@@ -264,7 +264,7 @@ class Pipeline:
             return load(self.processed_store, warehouse, self.project.models, last_wanted=last)
 
     def replay_table(self, table: str) -> Rebuilt:
-        """Makes one table of the warehouse again out of the lake: one that is gone, lacks rows or has wrong ones.
+        """Rebuilds one table of the warehouse from the lake, for a table that is missing or has missing or wrong rows.
 
         Raises:
             ConfigurationError: the warehouse has no such table.
@@ -275,12 +275,12 @@ class Pipeline:
             return rebuild(self.processed_store, warehouse, table, self.project.models)
 
     def run(self, only: str | None = None, *, always: bool = False) -> Cycle:
-        """Runs all stages, or one. A stage that fails does not keep the others from the work that is there for them.
+        """Runs all stages, or one. A failed stage does not prevent the others from doing their work.
 
-        But where one finds that what is there belongs to something else, no later one puts it anywhere. With `always`, a batch
-        is made also when nothing is new at the source.
+        But if a stage finds that the lake belongs to something else, no later stage runs. With `always`, a batch is committed
+        even if nothing is new at the source.
         """
-        _ = self.project  # a project that is wrong is wrong for every stage
+        _ = self.project  # an invalid project is an error for every stage
         cycle = Cycle()
         if only in (None, "ingest", "process"):
             try:
@@ -301,19 +301,19 @@ class Pipeline:
             except StoreError as error:
                 cycle.failures[only or "ingest"] = error
         if cycle.is_of_another:
-            _log.warning("the later stages are not run: what is in the lake belongs to something else")
+            _log.warning("the later stages are not run: the lake belongs to something else")
         elif only in (None, "load"):
             cycle.loaded = _timed(cycle, "load", self.load)
         return cycle
 
     def _mismatch(self) -> TotesError | None:
-        """What is wrong where the built-in models are in use with another source."""
+        """The error if the built-in models are used with another source."""
         if not self.project.is_built_in:
             return None
         newest = ingestion_journal(self.ingestion_store).newest()
         try:
             tables = newest.tables if newest else self._source_tables()
-        except TotesError:  # the source is what fails, and that is told
+        except TotesError:  # the source cannot be read, which is reported already
             return None
         return self.project.mismatch(tables)
 
@@ -324,12 +324,10 @@ class Pipeline:
         return describe_source(self.settings.source_url(), self.settings.source, frozenset())
 
     def warehouse_sql(self, dialect: str | None = None) -> list[str]:
-        """The warehouse's DDL, statement by statement.
+        """The warehouse's DDL, statement by statement. It can be run again at any time, and adds what is missing.
 
-        What identifies a row of a table that keeps versions is the first source table's primary key; it is looked up
-        in the newest ingested batch, or before the first batch at the source.
-
-        It can be run again at any time, and adds what is missing.
+        A row of a versioned table is identified by the primary key of the model's first source table, which is looked up in
+        the newest ingested batch, or before the first batch at the source.
 
         Args:
             dialect: `duckdb` or `postgresql`; by default that of the warehouse's URL.

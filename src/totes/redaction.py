@@ -1,4 +1,4 @@
-"""Keeps secrets out of everything that is printed: each secret is registered where it is read, and masked everywhere."""
+"""Masks secrets in everything that is printed: each secret is registered where it is read, and masked in all text."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from urllib.parse import quote, quote_plus, unquote, urlsplit
 MASK = "***"
 _LENGTH_MIN = 3
 _TOKEN_LENGTH_MIN = 12
-# Environment variables with a secret in them that totes does not read, but its libraries do.
+# Environment variables with a secret that only libraries read.
 _SECRETS = ("PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN")
 _URLS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
-# Connection parameters that name a file: an error about that file has to name it too.
+# Connection parameters that name a file, which an error about that file has to show.
 _FILES = ("passfile",)
 _PARAMETER = r"(\w*(?:pass|pwd|secret|token|api_?key)\w*)\s*=\s*('(?:\\.|[^'\\])*'|[^\s&]*)"
 _secrets: set[str] = set()
 
 
 def register_secret(value: str, *, tokens: bool = False) -> None:
-    """Masks `value`, and when it is a URL the secrets inside it, in all text that passes `redact`.
+    """Registers `value`, or if it is a URL the secrets in it, to be masked in all text that passes `redact`.
 
     Args:
         value: a secret, or a URL or connection string with secrets in it.
-        tokens: the URL may hold secrets anywhere, as those of chat services do: all its long parts are masked.
+        tokens: whether the URL may have secrets anywhere, as those of chat services do: then all its long parts are masked.
     """
     for secret in secrets_in(value):
         _secrets.update(_forms(secret))
-    if user := re.match(r"[^:]*://([^:/@?#]*):", value):  # HTTP and SMTP send both as one
+    if user := re.match(r"[^:]*://([^:/@?#]*):", value):  # HTTP and SMTP send user and password together
         _secrets.update(_base64(f"{unquote(user.group(1))}:{unquote(_password(value))}"))
     if tokens:
         for part in re.split(r"[/:@?&=#,]+", value.partition("://")[2]):
@@ -39,13 +39,13 @@ def register_secret(value: str, *, tokens: bool = False) -> None:
 
 
 def register_secrets_of_text(text: str) -> None:
-    """Masks the secrets of every URL and connection string in `text`: a settings file, before it is known to be one."""
+    """Registers the secrets of every URL and connection string in `text`, such as a settings file before it is parsed."""
     for secret in (*re.findall(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"',\]]+", text), *_named_secrets(text)):
         register_secret(secret)
 
 
 def register_secrets_of_environment() -> None:
-    """Masks the secrets in this process's environment: in the settings' variables, and those that libraries read."""
+    """Registers the secrets in this process's environment: in the variables of settings, and those that libraries read."""
     for variable, value in os.environ.items():
         if variable.upper() in _SECRETS:
             register_secret(value)
@@ -54,7 +54,7 @@ def register_secrets_of_environment() -> None:
 
 
 def without_secrets(url: str) -> str:
-    """A URL without its password and secret parameters: the same whatever these are, so that it names a place."""
+    """A URL without its password and secret parameters, so that it identifies a place whatever these are."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -65,16 +65,16 @@ def without_secrets(url: str) -> str:
 
 
 def secrets_in(value: str) -> set[str]:
-    """The secrets of a URL, as it writes them; or `value` itself, which is then one, with those that it names."""
+    """The secrets of a URL, as they are written there; any other `value` is a secret itself, with those that it names."""
     if "://" not in value:
         return {value, *_named_secrets(value)}
     password = _password(value)
-    # A password that should have been percent-encoded is taken apart by those who read the URL, and told in pieces.
+    # A password that should have been percent-encoded is split by parsers of the URL, and may appear in pieces.
     return {password, *re.split(r"[@/?#:\s]", password), *_named_secrets(value.partition("?")[2])} - {""}
 
 
 def redact(text: str) -> str:
-    """Gives `text` with every registered secret replaced by `***`."""
+    """Returns `text` with every registered secret replaced by `***`."""
     return _mask(text, _secrets)
 
 
@@ -86,7 +86,7 @@ def _mask(text: str, secrets: Iterable[str]) -> str:
 
 
 def _forms(secret: str) -> set[str]:
-    """How a secret may come to be written: percent-encoded, escaped as Python, JSON or libpq do, or in base64."""
+    """The forms in which a secret may appear: percent-encoded, escaped by Python, JSON or libpq, or in base64."""
     forms = set()
     for plain in (secret, unquote(secret)):
         forms |= {plain, quote(plain, safe=""), quote(plain), quote_plus(plain)}

@@ -1,4 +1,4 @@
-"""The folder for this process's temporary files, which no other account can enter and which goes with the process."""
+"""The folder for this process's temporary files, which no other account can enter and which is removed with the process."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from functools import lru_cache
 from pathlib import Path
 
 _PREFIX = "totes-scratch-"
-# A folder is locked right after it is made: one that is younger may not be yet.
+# A folder is locked right after it is created: a younger one may not be locked yet.
 _AGE_SECONDS_MIN = 60.0
 
 
 def root() -> Path:
-    """The process's folder below the system's for temporary files, made at the first call."""
+    """The process's folder in the system's folder for temporary files, created at the first call."""
     folder = _root(tempfile.gettempdir(), os.getpid())
-    if not folder.is_dir():  # a cleaner of temporary files has been there
+    if not folder.is_dir():  # a temporary-file cleaner has removed it
         folder.mkdir(mode=0o700)
     return folder
 
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A new folder in the process's own, which is removed with all that is in it when the context ends."""
+    """A new folder within the process's own, removed with its content when the context ends."""
     with tempfile.TemporaryDirectory(dir=root()) as folder:
         yield Path(folder)
 
@@ -37,7 +37,7 @@ def temporary_folder() -> Iterator[Path]:
 @lru_cache(maxsize=8)
 def _root(among: str, process: int) -> Path:
     parent = Path(among).resolve()
-    _remove_remains(parent)
+    _remove_abandoned(parent)
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
     lock = os.open(folder, os.O_RDONLY)  # until the process ends
     fcntl.flock(lock, fcntl.LOCK_EX)
@@ -46,12 +46,12 @@ def _root(among: str, process: int) -> Path:
 
 
 def _remove(folder: Path, process: int) -> None:
-    if os.getpid() == process:  # and not a fork of it
+    if os.getpid() == process:  # not in a fork of it
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _remove_remains(parent: Path) -> None:
-    """Removes the folders of killed processes: as long as a process lives, it holds its folder's lock."""
+def _remove_abandoned(parent: Path) -> None:
+    """Removes the folders of killed processes: a running process holds its folder's lock."""
     for folder in parent.glob(f"{_PREFIX}*"):
         with suppress(OSError):
             state = folder.lstat()

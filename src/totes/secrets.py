@@ -1,4 +1,4 @@
-"""Settings whose value is kept in AWS Secrets Manager, written as `secretsmanager:NAME`."""
+"""Settings whose value is in AWS Secrets Manager, written as `secretsmanager:NAME`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PARTS = ("PG_USER", "PG_PASSWORD", "PG_HOST", "PG_PORT", "PG_DATABASE")
 
 
 def resolve_secret(value: str, setting: str) -> str:
-    """Gives `value` itself, or the URL that the secret it names holds.
+    """Returns `value` itself, or the URL in the secret that it names.
 
     Args:
         value: a URL, or `secretsmanager:NAME`; the secret is a URL, or JSON with PG_USER, PG_PASSWORD, PG_HOST,
@@ -23,8 +23,8 @@ def resolve_secret(value: str, setting: str) -> str:
         setting: the setting's name, for the message.
 
     Raises:
-        ConfigurationError: the secret cannot be fetched, or holds neither.
-        SecretUnavailable: its service does not answer, or not now.
+        ConfigurationError: the secret cannot be fetched, or is neither.
+        SecretUnavailable: its service does not answer, or throttles requests.
     """
     if not value.startswith(PREFIX):
         return value
@@ -38,7 +38,7 @@ def resolve_secret(value: str, setting: str) -> str:
             hint="pip install 'totes[aws]'",
         ) from error
     try:
-        # A network without a way there is noticed within a minute, not in five.
+        # A network without a route to the service is noticed within a minute, not in five.
         patience = Config(
             connect_timeout=5, read_timeout=15, retries={"mode": "standard", "total_max_attempts": 3}
         )
@@ -48,7 +48,7 @@ def resolve_secret(value: str, setting: str) -> str:
         if _passes(error):
             raise SecretUnavailable(
                 f"{setting}: the secret {secret_name} could not be fetched ({type(error).__name__}: {error})",
-                hint="Try again; if it lasts, check the network's way to AWS Secrets Manager",
+                hint="Try again; if it persists, check the network route to AWS Secrets Manager",
             ) from error
         raise ConfigurationError(
             f"{setting}: the secret {secret_name} could not be fetched ({type(error).__name__}: {error})",
@@ -64,7 +64,7 @@ def resolve_secret(value: str, setting: str) -> str:
 
 
 def _passes(error: Exception) -> bool:
-    """Whether the same call may succeed later: no answer came, a fault of the service, or too many calls."""
+    """Whether the same call may succeed later: there was no answer, a fault of the service, or throttling."""
     from botocore import exceptions
 
     if not isinstance(error, exceptions.ClientError):

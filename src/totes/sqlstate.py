@@ -1,7 +1,7 @@
-"""What an error of PostgreSQL means: its own next step, in one place for all that talk to a server.
+"""Next steps for errors of PostgreSQL, in one place for everything that talks to a server.
 
-A statement's error has an SQLSTATE. One of connecting has none, since libpq keeps it to itself: its text is looked at,
-in English, and where it is in another language the general step is named.
+An error of a statement has an SQLSTATE. An error of connecting has none, since libpq does not report it: its English text is
+matched, and in another language the hint is a general one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 
 from totes.urls import ENCODE
 
-# What a failed connection says, and what to do then; `{url}` is the name of the setting.
+# Texts of failed connections, and what to do; `{url}` is the name of the setting.
 _CONNECTING = (
     (
         r"percent-encod|invalid URI|invalid port number|invalid integer value|missing \"=\" after|unterminated quoted string"
@@ -42,7 +42,7 @@ _CONNECTING = (
     ),
     (
         r"no pg_hba\.conf entry|pg_hba\.conf rejects",
-        "The server's pg_hba.conf has to let this machine, role and database in, with or without TLS as {url} says",
+        "The server's pg_hba.conf has to let this machine, role and database in, with or without TLS as in {url}",
     ),
     (
         r"too many clients|too many connections|connection slots are reserved|no more connections allowed",
@@ -75,11 +75,11 @@ _CONNECTING = (
         "A batch is one transaction: give the pooler's database pool_mode = transaction or session, or name the server itself",
     ),
 )
-# What a server says of a snapshot that another one exported, or a session that is over; from 17 on in other words than before.
+# A server's message about a snapshot that another server exported, or a session that has ended; 17 and later word it differently.
 _ELSEWHERE = re.compile(
     r"invalid snapshot identifier|snapshot \"[^\"]*\" does not exist|source transaction is not running"
 )
-# What a statement's error means, by SQLSTATE.
+# The next step by SQLSTATE.
 _STATEMENTS = {
     "08P01": "The connection pooler or the server does not speak the protocol as expected: name the server itself in {url}",
     "22021": "Text of the table is not valid in the database's encoding: find the rows, and correct them",
@@ -93,7 +93,7 @@ _STATEMENTS = {
     " hot_standby_feedback = on there, or raise max_standby_streaming_delay",
     "42501": "GRANT what the message names to the role of {url}",
     "42883": "A function that its query calls without a schema is not found: name it with its schema there",
-    "42P01": "What its query reads is not there any more: create it again, or leave it out with source.exclude",
+    "42P01": "What its query reads no longer exists: create it again, or leave it out with source.exclude",
     "53100": "The server's disk is full, or temp_file_limit too low: make room there",
     "53200": "The server has no memory or no locks left: raise max_locks_per_transaction there, or name fewer tables in"
     " source.tables",
@@ -113,7 +113,7 @@ _STATEMENTS = {
     "XX001": "The server found damaged data: look into its log, check with pg_amcheck, and restore the table",
     "XX002": "The server found a damaged index: REINDEX it",
 }
-# Classes: conditions that a table's own query or data bring about, and those of a foreign server.
+# The next step by class of SQLSTATE, if the code itself is not known.
 _CLASSES = {
     "22": "Its query fails for some of its rows: correct the query or the rows",
     "28": "Check user and password in {url}",
@@ -143,7 +143,7 @@ def next_step(
     Args:
         error: the error.
         setting: the setting that names the server.
-        otherwise: what is said where the error is not known; `{url}` stands for the setting.
+        otherwise: the step if the error is not known; `{url}` stands for the setting.
     """
     state, text = sqlstate(error), str(error)
     for pattern, step in _CONNECTING if state in (None, "08P01", "22023", "0A000") else ():
@@ -160,15 +160,15 @@ def next_step(
 
 
 def sqlstate(error: Exception) -> str | None:
-    """The SQLSTATE that an error of psycopg or ADBC carries."""
+    """The SQLSTATE of an error of psycopg or ADBC, if it has one."""
     state = getattr(error, "sqlstate", None)
     return str(state) if state else None
 
 
 def concerns_all(error: Exception) -> bool:
-    """Whether an error is about the server or the session, not about what the statement reads.
+    """Whether an error is about the server or the session, rather than the table that a statement reads.
 
-    A class 08 error that a server reports is about a connection of its own, to a foreign server.
+    A class 08 error from a server is about its own connection to a foreign server.
     """
     state = sqlstate(error)
     return state is None or state in _EVERYTHING

@@ -1,4 +1,4 @@
-"""What is wrong with a URL of the settings, in words that do not show it: it may hold a password or a key."""
+"""Finds faults in URLs of the settings, and describes them without showing the URL, which may contain a password or key."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ ENCODE = "%40 for @, %2F for /, %25 for % and %20 for a space"
 
 
 def store_fault(url: str) -> str | None:
-    """Why a text is neither a folder nor `s3://…`; None where it may be one of them."""
-    found = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/{1,2}", url)  # a single letter is a drive
+    """Why a text is neither a folder nor `s3://…`; None if it may be one of them."""
+    found = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/{1,2}", url)  # a single letter would be a drive
     if not found or url.startswith("s3://"):
         return None
     scheme = found.group(1).lower()
@@ -20,14 +20,14 @@ def store_fault(url: str) -> str | None:
 
 
 def server_fault(url: str) -> str | None:
-    """Why libpq would look for another server than a PostgreSQL URL means; None where it would not.
+    """Why libpq would connect to another server than a PostgreSQL URL means; None if it would not.
 
-    For libpq the password ends at the first `@`, and the host at the first `/`.
+    libpq ends the password at the first `@`, and the host at the first `/`.
     """
     if not url.startswith(("postgresql://", "postgres://")):
         return None
-    authority, _, rest = url.partition("://")[2].partition("/")
-    path = rest.partition("?")[0]
+    authority, _, after = url.partition("://")[2].partition("/")
+    path = after.partition("?")[0]
     user_ends_early = authority.partition("?")[0].count("@") > 1
     no_database = "@" in path and "/" in path.rpartition("@")[2]
     no_port = "@" in path and "@" not in authority and not re.search(r":\d*$|^[^:]*$", authority)

@@ -52,7 +52,7 @@ def change(pipeline: Pipeline, database: Database, *statements: str) -> None:
     assert verdict.equal, verdict
 
 
-def test_a_row_that_is_gone_stays_marked_where_others_may_refer_to_it(
+def test_a_deleted_row_stays_marked_where_others_may_refer_to_it(
     pipeline: Pipeline, database: Database
 ) -> None:
     # One is deleted, and one leaves the model's WHERE; nothing refers to east.

@@ -127,7 +127,7 @@ def test_what_models_can_live_with_goes_through(
     ],
     ids=lambda value: str(value[0]) if isinstance(value, tuple) else "",
 )  # fmt: skip
-def test_what_models_cannot_live_with_stops_processing_alone_until_the_source_is_mended(
+def test_what_breaks_models_stops_processing_alone_until_the_source_is_fixed(
     shop: Shop, breaking: tuple[str, ...], message: str, mending: tuple[str, ...]
 ) -> None:
     before = shop.versions()
@@ -162,7 +162,7 @@ def rename_and_change_twice(shop: Shop) -> None:
     assert "process" in broken.failures
 
 
-def test_a_mended_model_passes_over_no_batch(shop: Shop) -> None:
+def test_a_fixed_model_skips_no_batch(shop: Shop) -> None:
     rename_and_change_twice(shop)
     shop.model("dim_customer", "SELECT id, name, city", "SELECT id, name, town AS city")
     shop.model("fact_purchase", "customer.city", "customer.town AS city")

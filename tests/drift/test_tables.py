@@ -11,7 +11,7 @@ from tests.conftest import run_cleanly
 from tests.drift.shop import MODELS, OTHER_CHANGE, Shop
 
 
-def test_a_withdrawn_grant_is_told_and_nothing_of_the_time_without_it_is_lost(
+def test_a_revoked_grant_is_reported_and_nothing_of_the_time_without_it_is_lost(
     shop: Shop, make_pipeline: Any, write_project: Any
 ) -> None:
     database = shop.database

@@ -77,7 +77,7 @@ def change_a_byte(file: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_damage_is_named_and_nothing_is_taken_from_it(
+def test_damage_is_named_and_its_batch_is_not_used(
     original: Path, source: Database, tmp_path: Path, kind: str
 ) -> None:
     pattern, stages, loaded = KINDS[kind]

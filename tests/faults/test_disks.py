@@ -73,7 +73,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
         ("warehouse", "load", "/warehouse.duckdb"),
     ],
 )
-def test_a_full_disk_is_named_and_told_and_room_is_all_that_is_needed(
+def test_a_full_disk_is_named_and_reported_and_free_space_is_all_that_is_needed(
     disk: Disk,
     database: Database,
     write_project: Callable[..., dict[str, Any]],
@@ -103,7 +103,7 @@ def test_a_full_disk_is_named_and_told_and_room_is_all_that_is_needed(
     [(failed, line)] = run(tmp_path, TMPDIR=str(temporary)).failures.items()
     assert failed == stage
     assert "No space left on device" in line
-    assert "free space" in line or "room on disk" in line
+    assert "free space" in line or "disk space" in line
     assert file in line
     assert "\n" not in line
     assert smtp.subjects == [f"[totes] terrifictotes: {stage} fails"]

@@ -109,7 +109,7 @@ def test_a_dump_restored_into_a_new_cluster_is_adopted(
     assert totes("verify").code == 0
 
 
-def test_marks_of_the_former_cluster_are_forgotten_also_by_a_runner_that_has_no_cache(
+def test_marks_of_the_previous_cluster_are_forgotten_also_by_a_runner_without_a_cache(
     primary: LocalServer, server: LocalServer, folder: Path, lake: Callable[..., Pipeline]
 ) -> None:
     first, second = database_of(server, "marks"), database_of(primary, "marks_restored")

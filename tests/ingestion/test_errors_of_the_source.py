@@ -19,7 +19,7 @@ RUN = "run it again"
 STATEMENTS = {
     "SELECT FROM hidden": ("permission denied for table hidden", "GRANT what the message names to the role of source.url"),
     "SELECT FROM lost": (
-        "does not exist", "What its query reads is not there any more: create it again, or leave it out with source.exclude",
+        "does not exist", "What its query reads no longer exists: create it again, or leave it out with source.exclude",
     ),
     "SELECT * FROM counted": (
         "cannot execute nextval() in a read-only transaction",

@@ -40,7 +40,7 @@ def run(pipeline: Pipeline, database: Database, *statements: str) -> None:
     watch(pipeline.settings, pipeline.run())
 
 
-def test_the_first_of_a_kind_is_told_and_no_further_one(
+def test_the_first_of_a_kind_is_reported_and_no_further_one(
     pipeline: Pipeline, database: Database, smtp: Mailbox
 ) -> None:
     run(pipeline, database)

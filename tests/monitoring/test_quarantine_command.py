@@ -201,7 +201,7 @@ def test_it_is_shown_while_another_runner_is_at_work_and_when_the_cache_is_lost(
     assert not busy.settings.cache_folder.exists()
 
 
-def test_what_fits_after_the_model_was_mended_is_loaded_in_its_place_in_history(
+def test_what_is_valid_after_the_model_was_fixed_is_loaded_in_its_place_in_history(
     make: Callable[..., Pipeline], database: Database, warehouse_url: str
 ) -> None:
     run_cleanly(make(warehouse=warehouse_url))

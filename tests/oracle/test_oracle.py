@@ -55,7 +55,9 @@ def test_the_runs_have_all_that_may_happen() -> None:
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: str(run.seed))
-def test_lake_and_warehouse_are_what_the_oracle_says(new_database: Callable[..., Database], run: Run) -> None:
+def test_lake_and_warehouse_are_what_the_oracle_expects(
+    new_database: Callable[..., Database], run: Run
+) -> None:
     tally.clear()
     run_machine(new_database, run.kind, run.seed, steps=STEPS)
     assert [event for event in sorted(ALWAYS | run.happens) if not tally[event]] == []

@@ -34,7 +34,7 @@ def over(query: str, database: Database, make_pipeline: Any, write_project: Any)
 
 
 @pytest.mark.parametrize("query", IN_WHERE)
-def test_a_row_for_which_where_fails_is_set_aside(
+def test_a_row_for_which_where_fails_is_quarantined(
     query: str, database: Database, make_pipeline: Any, write_project: Any
 ) -> None:
     pipeline = over(query, database, make_pipeline, write_project)

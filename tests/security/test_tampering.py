@@ -158,7 +158,7 @@ def test_a_link_out_of_the_store_is_not_followed(tmp_path: Path, what: str) -> N
     assert Store.open("link", tmp_path).url == str(tmp_path / "lake")
 
 
-def test_a_packet_with_more_rows_than_its_manifest_says_is_not_unpacked_wholly(
+def test_a_packet_with_more_rows_than_its_manifest_records_is_not_unpacked_completely(
     database: Database, pipeline: Pipeline
 ) -> None:
     from backports import zstd

@@ -144,7 +144,7 @@ def test_trust_may_come_from_the_system_and_from_the_environment(
     ],
     ids=["wrong-authority", "wrong-authority-ca", "wrong-host", "no-authority", "plain", "misspelt"],
 )
-def test_a_connection_that_does_not_meet_its_settings_is_refused_and_says_why(
+def test_a_connection_that_does_not_meet_its_settings_is_refused_with_the_reason(
     connect: Connect,
     raised: type[Exception],
     host: str,

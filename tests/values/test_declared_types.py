@@ -197,7 +197,7 @@ def test_the_oracle_knows_every_type_that_a_model_may_declare() -> None:
 
 
 @pytest.mark.parametrize("each", [8, pytest.param(40, marks=pytest.mark.sweep)])
-def test_a_declared_type_has_the_value_exactly_or_the_row_is_set_aside(
+def test_a_declared_type_has_the_value_exactly_or_the_row_is_quarantined(
     database: Database, new_database: Any, make_pipeline: Any, write_project: Any, each: int
 ) -> None:
     kinds = fill(database, each)
