@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Database, processed_rows
+from tests.spread import in_sweep
 from tests.values.test_lake_values import captured, set_contrary, written
 from totes import engine
 from totes.ingestion import reading
@@ -86,11 +87,11 @@ def fill(database: Database, given: dict[str, list[str]]) -> None:
 @pytest.mark.parametrize(
     ("given", "piece_bytes", "many"),
     [
-        ({}, 64 << 20, False),
+        in_sweep({}, 64 << 20, False),
         ({}, 8192, True),
         ({"day": MISSED["day"]}, 64 << 20, True),
         ({"moment": MISSED["moment"][:1]}, 8192, False),
-        (MISSED, 64 << 20, False),
+        in_sweep(MISSED, 64 << 20, False),
         (MISSED, 8192, True),
     ],
     ids=[
