@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 
 from tests.processes import Command, Started, command, on_terminal
+from tests.spread import in_sweep
 
 ORDERS = "200"
+MANY_ORDERS = "5000"  # to make them takes a while
 SECTIONS = [
     "What each stage did",
     "An order that changed, with its past: fact_sales_order 196",
@@ -190,23 +192,23 @@ def test_what_cannot_be_is_refused_and_nothing_is_touched(
 
 
 @pytest.mark.parametrize(
-    ("number", "after"),
+    ("number", "after", "orders"),
     [
-        (signal.SIGINT, "TerrificTotes"),  # PostgreSQL starts
-        (signal.SIGTERM, "a server for this demo"),  # the source is being created
+        (signal.SIGINT, "TerrificTotes", ORDERS),  # PostgreSQL starts
+        (signal.SIGTERM, "a server for this demo", MANY_ORDERS),  # the source is being created
         # The first batch; at its end the demo of `shown` is stopped too.
-        pytest.param(signal.SIGINT, "totesys created", marks=pytest.mark.sweep),
-        (signal.SIGINT, "questions asked"),  # PostgreSQL stops
+        in_sweep(signal.SIGINT, "totesys created", MANY_ORDERS),
+        (signal.SIGINT, "questions asked", ORDERS),  # PostgreSQL stops
     ],
 )
 def test_stopped_in_the_middle_it_leaves_no_process_behind(
-    number: signal.Signals, after: str, tmp_path: Path
+    number: signal.Signals, after: str, orders: str, tmp_path: Path
 ) -> None:
-    stop(tmp_path, number, after)
+    stop(tmp_path, number, after, orders)
 
 
 def test_killed_it_leaves_no_process_behind_either(tmp_path: Path) -> None:
-    with start(tmp_path) as demo:
+    with start(tmp_path, ORDERS) as demo:
         for line in demo.stdout:
             if "totesys created" in line:
                 break
@@ -224,7 +226,7 @@ def test_killed_it_leaves_no_process_behind_either(tmp_path: Path) -> None:
 def shown(tmp_path_factory: pytest.TempPathFactory) -> str:
     """What a demo shows on a terminal of ninety columns, run where one was stopped after its first batch."""
     place = tmp_path_factory.mktemp("stopped")
-    stop(place, signal.SIGTERM, "Batch 1")
+    stop(place, signal.SIGTERM, "Batch 1", ORDERS)
     assert (place / "demo" / "lake" / "ingestion" / "batches" / "000000000001.json").exists()
     return on_terminal(("demo", "--orders", ORDERS), place, os.environ, columns=90).out
 
@@ -243,9 +245,9 @@ def test_on_a_terminal_it_moves_while_it_works_and_fits_the_window(shown: str) -
     assert "\x1b[1;33mSheffield" in shown
 
 
-def stop(place: Path, number: signal.Signals, after: str) -> None:
+def stop(place: Path, number: signal.Signals, after: str, orders: str) -> None:
     """Stops a demo after it has said something, and makes sure that nothing of it is left running."""
-    with start(place) as demo:
+    with start(place, orders) as demo:
         for line in demo.stdout:
             if after in line:
                 break
@@ -261,9 +263,9 @@ def stop(place: Path, number: signal.Signals, after: str) -> None:
                 if Path(folder).exists()]  # fmt: skip
 
 
-def start(place: Path) -> Started:
-    """Starts a demo without waiting for it, with so many orders that each of its parts takes a while."""
-    return Started(("demo", "--orders", "5000"), place, os.environ)
+def start(place: Path, orders: str) -> Started:
+    """Starts a demo without waiting for it."""
+    return Started(("demo", "--orders", orders), place, os.environ)
 
 
 def processes() -> dict[int, str]:

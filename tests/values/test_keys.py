@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Database, rows_of, run_cleanly
+from tests.spread import KINDS, diagonal
 from tests.values.test_lake_values import as_written, captured, packets, written
 from totes.errors import ModelError, ModelFailed
 from totes.pipeline import Pipeline
@@ -166,7 +167,9 @@ def test_a_natural_key_of_json_is_refused(database: Database, make_pipeline: Any
         make_pipeline(database.url, project=write_project({"fact_t": model})).warehouse_sql()
 
 
-@pytest.mark.parametrize("joined", [False, True], ids=["one table", "joined"])
+@pytest.mark.parametrize(
+    ("warehouse_url", "joined"), diagonal(KINDS, [False, True]), indirect=["warehouse_url"]
+)
 def test_keys_that_are_one_as_declared_are_set_aside_and_not_mixed_up(
     joined: bool, database: Database, warehouse_url: str, make_pipeline: Any, write_project: Any
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Database, processed_rows
+from tests.spread import in_sweep
 from tests.values.test_lake_values import captured, set_contrary, written
 from totes import engine
 from totes.ingestion import reading
@@ -88,7 +89,7 @@ def fill(database: Database, given: dict[str, list[str]]) -> None:
         ({}, 64 << 20),
         ({"day": MISSED["day"]}, 64 << 20),
         ({"moment": MISSED["moment"][:1]}, 8192),
-        (MISSED, 64 << 20),
+        in_sweep(MISSED, 64 << 20),
         (MISSED, 8192),
     ],
     ids=[
