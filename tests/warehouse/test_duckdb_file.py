@@ -231,6 +231,37 @@ def test_a_shadow_of_another_file_is_not_used(pipeline: Pipeline, database: Data
     assert rows_seen(file) == newest
 
 
+def test_a_killed_load_is_continued_and_one_of_another_lake_is_not(
+    pipeline: Pipeline,
+    database: Database,
+    run: Callable[..., Command],
+    totes: Callable[..., Command],
+    tmp_path: Path,
+) -> None:
+    kill = {
+        "TOTES_SOURCE__URL": database.url,
+        "TOTES_PROJECT__PATH": "project",
+        "TOTES_FAILPOINT": "duckdb.commit.after:1",
+    }
+    file = tmp_path / "warehouse.duckdb"
+    assert totes("run", **kill).code == -9
+    assert not file.exists()
+    left = {path: path.read_bytes() for path in tmp_path.glob(".warehouse.duckdb.*.shadow*")}
+    assert left
+    database.execute("UPDATE customer SET city = 'Bath'")
+    assert list(run_cleanly(pipeline).loaded.batches) == [2]  # the first had been loaded
+    assert len(rows_seen(file)) == 2
+    assert list(tmp_path.glob(".warehouse.duckdb.*.shadow*")) == []
+    for folder in ("lake", ".totes"):
+        shutil.rmtree(tmp_path / folder)
+    file.unlink()
+    for path, content in left.items():
+        path.write_bytes(content)
+    assert "another lake" in str(pipeline.run().failures["load"])
+    assert not file.exists()
+    assert list(run_cleanly(pipeline).loaded.batches) == [1]
+
+
 @contextmanager
 def reading(file: Path) -> Iterator[Callable[[], list[list[Any]]]]:
     """Another process has a file open to read as long as the context lasts, and gives what it sees of customers."""

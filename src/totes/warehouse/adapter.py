@@ -40,12 +40,6 @@ class Warehouse(Protocol):
     def newest(self) -> LoadedBatch | None:
         """The newest loaded batch; None when nothing is loaded, also when no table is there yet. Changes nothing."""
 
-    def begin(self) -> LoadedBatch | None:
-        """Gets ready for loads, and returns the newest batch to go on from, which may be an earlier one than before.
-
-        Batches that are loaded once more then are in what readers see only once.
-        """
-
     def restore(self, loaded: tuple[WarehouseTable, ...], surrogates: dict[str, int]) -> None:
         """Makes sure that what batches were loaded into is there, and makes again views and indexes that somebody dropped.
 

@@ -40,15 +40,10 @@ class DuckDBWarehouse:
         self._schema = schema
         self._writer = writer
 
-    def begin(self) -> LoadedBatch | None:
-        """See Warehouse."""
-        self._prepare(catches_up=True)
-        return self.newest()
-
-    def _prepare(self, *, catches_up: bool = False) -> None:
-        """Goes over to the shadow, if it is not in use yet."""
+    def _prepare(self) -> None:
+        """Goes over to the file's shadow, if it is not in use yet."""
         if self._writer:
-            self._engine = self._writer.open(self._engine, self._schema, catches_up=catches_up)
+            self._engine = self._writer.open(self._engine, self._schema)
 
     def _wrote(self) -> None:
         if self._writer:

@@ -12,7 +12,6 @@ import duckdb
 from totes import engine
 from totes.errors import WarehouseError
 from totes.messages import message
-from totes.star.declaration import LEDGER
 from totes.warehouse.adapter import LoadedBatch, newest_batch
 from totes.warehouse.duckdb_shadow import Shadow, log_of
 
@@ -23,8 +22,6 @@ _IN_USE = (
     "Close the program that writes it, or try again when it has ended; the next load takes up what is missing"
 )
 _LOCK_RETRY_SECONDS = 0.1
-# What loading and copying take, roughly: a batch that is loaded once more, a row of it, and a byte of the file.
-_BATCH_SECONDS, _ROW_SECONDS, _BYTE_SECONDS = 0.05, 1e-6, 1e-9
 # A file that another process is just making is no DuckDB file yet.
 _MAKING_PATIENCE_SECONDS = 1.0
 
@@ -39,13 +36,15 @@ class Writer:
         self._opened = opened
         self._shadow: Shadow | None = None
 
-    def open(self, reading: engine.Engine, schema: str, *, catches_up: bool) -> engine.Engine:
-        """The connection to write with, in place of the one to read with.
+    def open(self, reading: engine.Engine, schema: str) -> engine.Engine:
+        """The connection to write with, in place of the one to read with, which is closed.
 
         Args:
-            reading: the connection to read the file with, which is closed.
+            reading: the connection to read the file with.
             schema: the schema of the warehouse's tables.
-            catches_up: whether the caller loads what the shadow lacks; otherwise it lacks nothing.
+
+        Raises:
+            WarehouseError: another load or another program writes the file.
         """
         if self._shadow:
             return reading
@@ -54,12 +53,11 @@ class Writer:
             _connect(self._file, self._memory, self._reads, read_only=False).close()
             reading = connect_to_read(self._file, self._memory)
         self._shadow = self._opened.enter_context(Shadow.of(self._file))
-        connection = self._earlier(reading, schema) if catches_up and self._shadow.is_usable() else None
-        if connection is None:
-            self._shadow.copy()
-            connection = self._connect()
-        reading.close()
+        connection = engine.connect(self._shadow.path, memory=self._memory, reads=self._reads)
         self._opened.callback(connection.close)
+        # What a killed load has committed is published even if there is nothing left to load.
+        self._shadow.changed = _newest(connection, schema) != _newest(reading, schema)
+        reading.close()
         return connection
 
     def wrote(self) -> None:
@@ -67,33 +65,12 @@ class Writer:
         if self._shadow:
             self._shadow.changed = True
 
-    def _earlier(self, reading: engine.Engine, schema: str) -> engine.Engine | None:
-        """A connection to the shadow as it is, if nobody reads it, and to load what it lacks is quicker than to copy the file."""
-        assert self._shadow is not None
-        try:
-            connection = self._connect()
-        except duckdb.Error:
-            return None
-        ours, theirs = (_newest(one, schema) for one in (connection, reading))
-        missing = (0, 0)
-        if theirs and ours and ours.batch < theirs.batch:
-            ledger = engine.name(schema, LEDGER)
-            [missing] = reading.execute(
-                f"SELECT count(*), sum(rows) FROM {ledger} WHERE batch_id > {ours.batch}"
-            ).fetchall()
-        cost = missing[0] * _BATCH_SECONDS + missing[1] * _ROW_SECONDS
-        if (theirs and not ours) or cost > self._file_bytes() * _BYTE_SECONDS:
-            connection.close()
-            return None
-        self._shadow.changed = ours is not None and (theirs is None or ours.batch > theirs.batch)
-        return connection
 
-    def _file_bytes(self) -> int:
-        return self._file.stat().st_size if self._file.exists() else 0
-
-    def _connect(self) -> engine.Engine:
-        assert self._shadow is not None
-        return engine.connect(self._shadow.path, memory=self._memory, reads=self._reads)
+def _newest(connection: engine.Engine, schema: str) -> LoadedBatch | None:
+    try:
+        return newest_batch(lambda sql: connection.execute(sql).fetchall(), schema)
+    except (duckdb.CatalogException, duckdb.BinderException):
+        return None
 
 
 def connect_to_read(file: Path, memory: str) -> engine.Engine:
@@ -105,13 +82,6 @@ def connect_to_read(file: Path, memory: str) -> engine.Engine:
     if not file.exists():
         return engine.connect(None, memory=memory)
     return _connect(file, memory, (), read_only=True)
-
-
-def _newest(connection: engine.Engine, schema: str) -> LoadedBatch | None:
-    try:
-        return newest_batch(lambda sql: connection.execute(sql).fetchall(), schema)
-    except duckdb.CatalogException:
-        return None
 
 
 def _connect(file: Path, memory: str, reads: tuple[Path, ...], read_only: bool) -> engine.Engine:

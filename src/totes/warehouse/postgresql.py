@@ -85,10 +85,6 @@ class PostgreSQLWarehouse:
                 Inspection.of(self._ask, self._schema, self.dialect)  # it is somebody else's, and refused
                 raise
 
-    def begin(self) -> LoadedBatch | None:
-        """See Warehouse."""
-        return self.newest()
-
     def restore(self, loaded: tuple[WarehouseTable, ...], surrogates: dict[str, int]) -> None:
         """See Warehouse."""
         with warehouse_errors("looking at the warehouse's tables"):

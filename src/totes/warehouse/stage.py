@@ -89,11 +89,6 @@ def load(
         surrogates = {name: one.surrogates for name, one in before.models.items() if one.since <= 1}
         present = tuple(table for table in star_tables(before, described) if table.name not in anew)
         warehouse.restore(present, surrogates)
-    published = newest.batch if newest else 0
-    if last > published:
-        newest = warehouse.begin()
-        check_same_lake(journal, journal.last(), newest)
-        before = journal.read(newest.batch) if newest else None
     for batch in range((newest.batch if newest else 0) + 1, last + 1):
         if done and deadline.half_over():
             return Loaded(batch - 1, done, more=True)
@@ -101,7 +96,10 @@ def load(
         manifest = journal.confirmed(batch)
         rows = _load_batch(processed, warehouse, manifest, before, described)
         before = manifest
-        if rows is None or batch <= published:
+        if (
+            rows is None
+        ):  # it was loaded meanwhile, or by a load that was killed before its file was published
+            check_same_lake(journal, journal.last(), warehouse.newest())
             continue
         done[batch] = rows
         _log.info(
