@@ -31,7 +31,7 @@ help:
 	@echo 'make soak      tests that make test has a spread of, then random histories beside an oracle, until stopped (MINUTES=60)'
 	@echo 'make mutants   plants faults in the code, one at a time, and says which no test notices (N=100, SEED=7, ONLY=lake,star)'
 	@echo 'make bench     the benchmarks (ORDERS=5000000, ONLY=full-load,steps, REPEAT=5; make bench-peers for peers too)'
-	@echo 'make docs      write docs/reference/ anew'
+	@echo 'make docs      regenerate docs/reference/'
 	@echo 'make package   wheel and source archive, into dist/'
 	@echo 'make release   these and the zip, for each of them what it is made of (CycloneDX), and SHA256SUMS, into dist/'
 	@echo 'make lambda    the zip of the Lambda functions (LAMBDA_PYTHON=3.13, LAMBDA_ARCHITECTURE=arm64, PROJECT=folder,'

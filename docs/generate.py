@@ -1,6 +1,6 @@
 """Writes docs/reference/ from the code: commands, settings, the lake's documents, the star's tables, errors.
 
-`python docs/generate.py` writes what is out of date; with `--check` it writes nothing and fails where something is.
+`python docs/generate.py` writes outdated pages; with `--check` it writes nothing and fails if a page is outdated.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ WIDTH = 100
 
 
 def commands() -> str:
-    """Each command with what `--help` says."""
+    """Each command with its `--help`."""
     parts = [
         "# Commands",
         MADE,
         "`--config`, `--json` and `--debug` may stand before or after a command's name. With `--json` a command prints "
-        "one JSON object on standard output and nothing else there; `totes run --every … --json` prints one a cycle. "
+        "one JSON object on standard output and nothing else there; `totes run --every … --json` prints one per cycle. "
         "Logs and errors go to standard error. Exit codes are in [errors.md](errors.md#exit-codes).",
     ]
     for name, text in _helps("totes", typer.main.get_command(app), None):
@@ -64,11 +64,10 @@ def settings() -> str:
     parts = [
         "# Settings",
         MADE,
-        "Settings are read from `totes.toml` in the working directory, or from the file named with `--config`. Every "
-        "one of them can be overridden by the environment variable beside it; lists and tables are written there as "
-        "JSON. Relative paths start from the settings file's folder. Durations are written `90s`, `15m`, `1h30m` or "
-        "`2d`. An unknown key is an error. Where a value is secret, it is masked in all that is printed; a URL may be "
-        "written [`secretsmanager:NAME`](../how-to/secrets.md).",
+        "Settings are read from `totes.toml` in the working directory, or from the file given with `--config`. Each of them "
+        "can be overridden by its environment variable, in which lists and tables are written as JSON. Relative paths start "
+        "from the settings file's folder. Durations are written as `90s`, `15m`, `1h30m` or `2d`. An unknown key is an error. "
+        "Secret values are masked in all output; a URL may be given as [`secretsmanager:NAME`](../how-to/secrets.md).",
     ]
     for section, field in Settings.model_fields.items():
         if not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
@@ -149,8 +148,8 @@ def lake() -> str:
     parts = [
         "# Manifests",
         MADE,
-        "A manifest is a JSON document at `batches/<batch>.json` of a store; what it means and what else is in a "
-        "store is told in [The lake](../concepts/lake.md). These are its parts; sizes are bytes, times are UTC.",
+        "A manifest is a JSON document at `batches/<batch>.json` of a store. [The lake](../concepts/lake.md) describes what "
+        "it means and what else is in a store. These are its parts; sizes are bytes, times are UTC.",
     ]
     for document in _DOCUMENTS:
         names = {document.__name__ for document in _DOCUMENTS}
@@ -178,13 +177,17 @@ def tables() -> str:
     parts = [
         "# TerrificTotes' tables",
         MADE,
-        "The built-in project's star, in the order in which its tables are loaded. Types are PostgreSQL's. A table of "
-        f"which every version is kept also has {history}; another to which a table refers also has `is_deleted boolean`. "
+        "The built-in project's star, in load order. Types are PostgreSQL's. A versioned table also has "
+        f"{history}; any other table that is referred to also has `is_deleted boolean`. "
         "Each has a view `<table>_current` of the rows that are current and not deleted: see [History](../concepts/history.md).",
     ]
     for model in models:
-        kept = "Every version of a row is kept." if model.versioned else "One row a key, always the latest."
-        parts += [f"## {model.name}", f"{model.description} {kept}", _columns(model)]
+        rows = (
+            "It has every version of a row."
+            if model.versioned
+            else "It has one row a key, always the latest."
+        )
+        parts += [f"## {model.name}", f"{model.description} {rows}", _columns(model)]
     return _page(parts)
 
 
@@ -230,19 +233,19 @@ def failures() -> str:
                 [
                     (
                         "0",
-                        "done, also when there was nothing to do, and when `run --every` was asked to stop",
+                        "done, also if there was nothing to do, or if `run --every` was asked to stop",
                     ),
                     ("1", "a check failed, or the row that was asked for does not exist"),
                     ("2", "wrong use or configuration: nothing was started"),
                     (
                         "3",
-                        "a stage failed; what was done before is kept, and the next run takes up from there",
+                        "a stage failed; completed work is committed, and the next run continues from there",
                     ),
                     ("130, 143", "stopped by SIGINT or SIGTERM"),
                 ],
             ),
             "## Kinds",
-            "Where the same call may succeed later without anything being changed, the third column says so.",
+            "The third column shows whether the same call may succeed later without any change.",
             _table(("error", "exit code", "try again", "means"), rows),
         ]
     )

@@ -137,7 +137,7 @@ def test_a_database_that_is_no_cache_is_refused_and_stays_as_it_is(
     with duckdb.connect(str(file)) as other:
         other.execute("CREATE TABLE something_else (a INTEGER)")
     content = file.read_bytes()
-    with pytest.raises(StoreError, match=r"stage\.duckdb is no cache of totes: something_else is in it"):
+    with pytest.raises(StoreError, match=r"stage\.duckdb is not a cache of totes: something_else is in it"):
         opened().__enter__()
     assert file.read_bytes() == content
 
@@ -166,7 +166,7 @@ def test_a_cache_that_holds_more_than_tables_of_values_is_refused(
         learn(cache, journal)
     with duckdb.connect(str(tmp_path / "cache/stage.duckdb")) as other:
         other.execute(planted)
-    with pytest.raises(StoreError, match="is no cache of totes"):
+    with pytest.raises(StoreError, match="is not a cache of totes"):
         opened().__enter__()
 
 
@@ -179,7 +179,7 @@ def test_what_is_planted_beside_the_file_is_refused_too(
         other.execute("PRAGMA disable_checkpoint_on_shutdown")
         other.execute("CREATE MACRO count(a) AS 7")
     assert (tmp_path / "cache/stage.duckdb.wal").exists()
-    with pytest.raises(StoreError, match="is no cache of totes"):
+    with pytest.raises(StoreError, match="is not a cache of totes"):
         opened().__enter__()
 
 

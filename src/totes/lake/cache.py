@@ -253,7 +253,7 @@ class Cache:
             found = {name for (name,) in outside.execute(_NO_CACHE, {"file": self._stage}).fetchall()}
         if found:
             raise StoreError(
-                f"{self._file} is no cache of totes: {min(found)} is in it",
+                f"{self._file} is not a cache of totes: {min(found)} is in it",
                 hint="Set lake.cache to a folder of its own, or remove that file",
             )
 

@@ -82,7 +82,7 @@ class Position(Document):
 
 
 class ResumePoint(Document):
-    """Where reading a table goes on in the next batch: the rows from a block to the end of the table are still to be read.
+    """Where the next batch continues reading a table: the rows from a block to the end of the table are still to be read.
 
     `file` is PostgreSQL's number of the table's file (its filenode); rows stay in their blocks as long as it is the same.
     With `since`, only rows written at that position or later are still to be read. With `compared`, some of the rows may be
@@ -105,7 +105,7 @@ class TableChanges(Document):
     """A batch's changes of one table; `rows` is how many the table then had, or with a `rest`, how many are captured.
 
     `relation` and `partitions` are the OIDs of the table and of its leaf partitions: another table of the same name has
-    another OID. `rest` is where the next batch goes on reading, if this one did not read the whole table.
+    another OID. `rest` is where the next batch continues reading, if this one did not read the whole table.
     """
 
     columns: tuple[SourceColumn, ...]
