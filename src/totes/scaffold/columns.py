@@ -25,18 +25,12 @@ def plain_columns(table: Table) -> list[Column]:
     return [one for one in shown_columns(table) if one.name not in table.key and not is_bookkeeping(one)]
 
 
-def reference_of(plan: Plan, table: Table, column: Column) -> Reference | None:
-    """The reference that a column is part of; of several, the one of fewest columns."""
-    found = [reference for reference in plan.refers(table) if column.name in reference.columns]
-    return min(found, key=lambda reference: (len(reference.columns), not reference.enforced), default=None)
-
-
 def own_column(plan: Plan, draft: Draft, table: Table, column: Column, *, alias: str = "") -> DraftColumn:
     """A column of a table, with REFERENCES where it refers to a dimension and the star can have it.
 
     The table is the model's own, or the one that is joined under an alias.
     """
-    reference, alias = reference_of(plan, table, column), alias or draft.first
+    reference, alias = plan.reference_of(table, column.name), alias or draft.first
     if reference is None:
         outside = [one.table for one in table.references if one.columns[0] == column.name]
         note = f"of {outside[0]}, which has no model" if outside else ""

@@ -46,7 +46,7 @@ def fact(plan: Plan, table: Table) -> Draft:
     begun = len(draft.sources), len(draft.columns)
     _pull(plan, draft, table, draft.first, sure=True, depth=_DEPTH)
     if not dates:
-        _pull_dates(plan, draft, table)
+        _pull_dates(plan, draft, table, draft.first, sure=True, depth=_DEPTH)
     pulled = [one.name for one in draft.columns[begun[1] :]]
     for column in dates:
         _add_date(draft, table, column, names)
@@ -127,8 +127,9 @@ def _pull(plan: Plan, draft: Draft, table: Table, alias: str, *, sure: bool, dep
         if not _leads_on(plan, table, reference):
             continue
         there = sure and is_sure(table, reference)
+        known = draft.references()
         for inner in plan.refers(target):
-            if _is_worth(plan, draft, target, inner):
+            if _is_worth(plan, draft, target, inner, known):
                 column = target.column(inner.columns[0])
                 other = draft.join(alias, reference, plan.role(reference))
                 got = own_column(plan, draft, target, column, alias=other)
@@ -148,7 +149,7 @@ def _leads_on(plan: Plan, table: Table, reference: Reference) -> bool:
     return plan.kind(target.name) is Kind.DIMENSION and not described(target) and bool(plan.refers(target))
 
 
-def _is_worth(plan: Plan, draft: Draft, target: Table, inner: Reference) -> bool:
+def _is_worth(plan: Plan, draft: Draft, target: Table, inner: Reference, known: set[str]) -> bool:
     """Whether a fact gets a dimension that another table refers to: one that it does not refer to itself."""
     name, table = inner.columns[0], plan.tables[draft.table]
     return (
@@ -156,27 +157,32 @@ def _is_worth(plan: Plan, draft: Draft, target: Table, inner: Reference) -> bool
         and inner.table not in (target.name, *(own.table for own in plan.refers(table)))
         and inner.table in plan.names
         and plan.kind(inner.table) is Kind.DIMENSION
-        and plan.names[inner.table] not in draft.references()
+        and plan.names[inner.table] not in known
         and not is_bookkeeping(target.column(name))
         and not draft.has(snake(name))
     )
 
 
-def _pull_dates(plan: Plan, draft: Draft, table: Table) -> None:
-    """Adds the dates of the fact that a fact without dates of its own belongs to."""
-    for reference in plan.refers(table):
+def _pull_dates(plan: Plan, draft: Draft, table: Table, alias: str, *, sure: bool, depth: int) -> bool:
+    """Adds the dates of the fact that a fact without dates of its own belongs to; says whether there were some."""
+    for reference in plan.refers(table) if depth else ():
         target = plan.tables[reference.table]
         if plan.kind(target.name) is not Kind.FACT or not _leads_on(plan, table, reference):
             continue
+        there = sure and is_sure(table, reference)
         dates = [column for column in _dates(target) if not draft.has(snake(column.name))]
+        if not dates and not any(plan.kind(one.table) is Kind.FACT for one in plan.refers(target)):
+            continue
+        other = draft.join(alias, reference, plan.role(reference))
         names = {snake(column.name) for column in target.columns}
         for column in dates:
-            alias = draft.join(draft.first, reference, plan.role(reference))
-            sure = is_sure(table, reference) and not column.nullable
+            not_null = there and not column.nullable
             if column.type == "date":
-                draft.add(_date(passed_on(column, alias, not_null=sure), column))
+                draft.add(_date(passed_on(column, other, not_null=not_null), column))
             else:
-                what = f"the day of {plan.names[target.name]}'s {_moment_names(column, names)[0]}"
-                draft.add(_day(column, alias, _moment_names(column, names)[1], what, not_null=sure))
-        if dates:
-            return
+                at, day = _moment_names(column, names)
+                what = f"the day of {plan.names[target.name]}'s {at}"
+                draft.add(_day(column, other, day, what, not_null=not_null))
+        if dates or _pull_dates(plan, draft, target, other, sure=there, depth=depth - 1):
+            return True
+    return False

@@ -7,7 +7,10 @@ _OWN = {
         "django_migrations", "django_session", "django_content_type", "django_admin_log", "auth_permission",
         "auth_group_permissions", "auth_user_user_permissions",
     ),
-    "Rails": ("schema_migrations", "ar_internal_metadata", "active_storage_variant_records"),
+    "Rails": (
+        "schema_migrations", "ar_internal_metadata", "active_storage_attachments", "active_storage_blobs",
+        "active_storage_variant_records",
+    ),
     "Alembic": ("alembic_version",),
     "Flyway": ("flyway_schema_history", "schema_version"),
     "Liquibase": ("databasechangelog", "databasechangeloglock"),

@@ -65,7 +65,10 @@ def add_joined(
                 draft.add(passed_on(column, other, name=name, not_null=there and not column.nullable)).name
             )
         elif column.name in links:
-            inner = "" if own == plan.things[target.name] and not within else prefix
+            again = any(
+                one.table == links[column.name].table for one in plan.refers(plan.tables[draft.table])
+            )
+            inner = "" if own == plan.things[target.name] and not within and not again else prefix
             added += add_joined(plan, draft, target, links[column.name], other, sure=there, within=inner)
     return added
 

@@ -33,6 +33,11 @@ _MEASURES = {
     "amount", "balance", "cost", "count", "discount", "duration", "fee", "freight", "hours", "minutes", "points", "price",
     "quantity", "qty", "rating", "score", "seconds", "subtotal", "tax", "total", "units", "value", "volume", "weight", "cents",
 }  # fmt: skip
+# Words of dates that say how long a row holds, not when something happened.
+_LIVES = {
+    "archived", "available", "confirmed", "deactivated", "deleted", "disabled", "discarded", "discontinued", "effective",
+    "expired", "expires", "expiry", "last", "locked", "removed", "retired", "valid", "verified",
+}  # fmt: skip
 _SECRET_WORDS = {
     "cvc", "cvv", "hotp", "otp", "passcode", "passphrase", "passwd", "password", "passwords", "pwd", "salt", "secret",
     "secrets", "token", "tokens", "totp",
@@ -84,6 +89,11 @@ def is_event_date(column: Column) -> bool:
     return is_moment(column) and not is_bookkeeping(column)
 
 
+def is_happening(column: Column) -> bool:
+    """Whether it says when something happened, and not from when to when the row itself holds."""
+    return is_event_date(column) and not set(words(column.name)) & _LIVES
+
+
 def is_measure(column: Column) -> bool:
     """Whether it holds an amount of something."""
     if base_type(column) in ("numeric", "real", "double precision", "money", "interval"):
@@ -131,7 +141,7 @@ def name_columns(table: Table) -> tuple[Column, ...]:
 def is_named(table: Table) -> bool:
     """Whether its rows have names of their own, as things do and events do not."""
     own = singular(snake(table.name))
-    names = {"name", "title", f"{own}_name", f"{own}_title", own, own.rpartition("_")[2]}
+    names = {"name", "title", "sku", f"{own}_name", f"{own}_title", own, own.rpartition("_")[2]}
     return is_of_people(table) or any(snake(one.name) in names and _is_text(one) for one in table.columns)
 
 

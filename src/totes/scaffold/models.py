@@ -9,7 +9,6 @@ from totes.scaffold.columns import (
     described_as,
     own_column,
     plain_columns,
-    reference_of,
     remark,
     title,
 )
@@ -36,7 +35,7 @@ def dimension(plan: Plan, table: Table) -> Draft:
     for part in table.key:
         shown += _join(plan, draft, table, part)
     for column in plain_columns(table):
-        reference = reference_of(plan, table, column)
+        reference = plan.reference_of(table, column.name)
         if reference is None:
             draft.add(own_column(plan, draft, table, column))
             continue
@@ -54,7 +53,7 @@ def dimension(plan: Plan, table: Table) -> Draft:
 
 def _join(plan: Plan, draft: Draft, table: Table, column: str) -> list[str]:
     """Adds what a column leads to that ends a reference; gives what the rows there are to this one."""
-    reference = reference_of(plan, table, table.column(column))
+    reference = plan.reference_of(table, column)
     if reference is None or reference.columns[-1] != column:
         return []
     added = add_joined(plan, draft, table, reference, draft.first, sure=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 
 from totes.scaffold.catalog import Reference, Table
 from totes.scaffold.draft import unused
@@ -30,10 +31,15 @@ def role(reference: Reference, thing: str) -> str:
     return own if own and own != "id" else thing
 
 
-def things(tables: dict[str, Table]) -> dict[str, str]:
-    """What a row of each table is called, in one word or several that underscores join."""
+def things(tables: dict[str, Table], others: Iterable[str] = ()) -> dict[str, str]:
+    """What a row of each table is called, in one word or several that underscores join.
+
+    Args:
+        tables: the tables.
+        others: names of tables beside them.
+    """
     full = {name: singular(_bare(name)) or "unnamed" for name in tables}
-    prefixes = _prefixes(tables, full)
+    prefixes = _prefixes(tables, full, Counter(words(name)[0] for name in (*tables, *others)))
     short = {name: _without(full[name], prefixes) for name in tables}
     often = Counter(short.values())
     return {name: short[name] if often[short[name]] == 1 else full[name] for name in tables}
@@ -64,9 +70,8 @@ def _bare(table: str) -> str:
     return name
 
 
-def _prefixes(tables: dict[str, Table], full: dict[str, str]) -> set[str]:
+def _prefixes(tables: dict[str, Table], full: dict[str, str], often: Counter[str]) -> set[str]:
     """The first words of names that are an application's, as those say that refer to `clinic_pet` by a `pet_id`."""
-    often = Counter(words(name)[0] for name in tables)
     spoken = set()
     for table in tables.values():
         for reference in table.references:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from totes.scaffold.catalog import Catalog, Reference, Table
+from totes.scaffold.declared import declared
 from totes.scaffold.kind import Judgement, Kind, judge, outgoing
 from totes.scaffold.meaning import (
     base_type,
@@ -54,9 +55,18 @@ class Plan:
         """What a row is to the one that refers to it."""
         return role(reference, self.things[reference.table])
 
+    def reference_of(self, table: Table, column: str) -> Reference | None:
+        """The reference that a column is part of; of several, the one of fewest columns."""
+        found = [reference for reference in self.refers(table) if column in reference.columns]
+        return min(
+            found, key=lambda reference: (len(reference.columns), not reference.enforced), default=None
+        )
+
     def joins(self, table: Table, reference: Reference) -> bool:
-        """Whether DuckDB finds the row that PostgreSQL means: both sides are compared alike there."""
+        """Whether DuckDB finds the row that PostgreSQL means: in that very table, by values that both compare alike."""
         target = self.tables[reference.table]
+        if any(name != target.name and name.lower() == target.name.lower() for name in self.tables):
+            return False
         pairs = zip(reference.columns, reference.target, strict=True)
         return all(_alike(table, one, target, other) for one, other in pairs)
 
@@ -77,7 +87,7 @@ def plan(catalog: Catalog) -> Plan:
     tables = dict(sorted(catalog.tables.items()))
     kinds = judge(tables)
     folded = _lookups(tables, kinds)
-    called = things(tables)
+    called = things(tables, catalog.left_out)
     names = model_names([name for name in tables if name not in folded], called, kinds)
     found = Plan(tables, kinds, called, names, folded)
     return replace(found, circular=_circular(found))
@@ -113,7 +123,10 @@ def _lookups(tables: dict[str, Table], kinds: dict[str, Judgement]) -> dict[str,
             table, by = tables[name], referrers[name]
             fits = bool(by) and kinds[name].kind is Kind.DIMENSION and not is_of_people(table)
             fits = fits and all(kinds[one.name].kind is Kind.DIMENSION for one, _ in by)
-            fits = fits and all(empty.joins(one, reference) for one, reference in by)
+            fits = fits and all(
+                empty.joins(one, reference) and empty.reference_of(one, reference.columns[-1]) == reference
+                for one, reference in by
+            )
             inner = [width(one.table, (*above, name)) for one in outgoing(table, tables)] if fits else []
             total = len(described(table)) + sum(one or 0 for one in inner)
             fits = fits and all(one is not None for one in inner)
@@ -164,7 +177,8 @@ def _alike(table: Table, name: str, target: Table, other: str) -> bool:
     """Whether DuckDB takes values of two columns for equal where PostgreSQL does."""
     one, two = table.column(name), target.column(other)
     kinds = {base_type(one), base_type(two)}
-    if one.blind or two.blind:
+    as_text = {declared(column, as_key=True).type.startswith("VARCHAR") for column in (one, two)}
+    if one.blind or two.blind or len(as_text) > 1:
         return False
     if kinds <= _TEXTS or kinds <= _NUMBERS:
         return True

@@ -174,8 +174,10 @@ def _table(
         Column(column.entry, one.column_comment or "", one.blind)
         for column, one in zip(captured.columns, spoken, strict=True)
     )
+    order = {column.name: place for place, column in enumerate(columns)}
+    in_order = sorted(references, key=lambda reference: [order[name] for name in reference.columns])
     comment = spoken[0].table_comment or ""
-    return Table(captured.name, columns, captured.key, tuple(references), comment, key_chosen)
+    return Table(captured.name, columns, captured.key, tuple(in_order), comment, key_chosen)
 
 
 def _ask(connection: psycopg.Connection, sql: str, row: type[Any], schema: str) -> list[Any]:
