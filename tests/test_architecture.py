@@ -42,7 +42,7 @@ LAYERS = (
     ("ingestion", "processing", "warehouse", "terrifictotes"),
     ("pipeline",),
     ("monitoring",),
-    ("demo",),
+    ("demo", "ui"),
     ("cli", "aws"),
     ("__main__",),
 )

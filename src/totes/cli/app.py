@@ -19,6 +19,7 @@ from totes.cli import (
     replay,
     run,
     status,
+    ui,
     verify,
     warehouse,
 )
@@ -64,6 +65,7 @@ app.command("process")(run.process)
 app.command("load")(run.load)
 app.command("status")(status.status)
 app.command("history")(history.history)
+app.command("ui")(ui.ui)
 app.command("verify")(verify.verify)
 app.command("replay")(replay.replay)
 app.command("plan")(plan.plan)

@@ -65,6 +65,15 @@ class Rows:
     refused: dict[str, str]
     batch: int | None = None
 
+    def is_number(self, column: str) -> bool:
+        """Whether a column holds numbers."""
+        kind = self.types[self.columns.index(column)]
+        return kind != "BOOLEAN" and _EXACT.match(kind) is not None
+
+    def key_of(self, row: tuple[str | None, ...]) -> list[tuple[str, str]]:
+        """The row's key, as a query names it."""
+        return [("key", row[self.columns.index(column)] or "") for column in self.key]
+
     def as_json(self) -> dict[str, Any]:
         """The page as plain values."""
         return asdict(self)
@@ -110,7 +119,7 @@ def read_rows(pipeline: Pipeline, table: str, wanted: RowsWanted, past: Past | N
                 columns,
                 newest.models[table].key,
                 warehouse.relation(table),
-                _moment(model, wanted),
+                chosen_rows(model, wanted),
                 wanted,
                 lambda sql: warehouse.query(sql, seconds_max=SECONDS_MAX),
             )
@@ -129,7 +138,7 @@ def find_model(pipeline: Pipeline, table: str) -> Model:
     return model
 
 
-def _moment(model: Model, wanted: RowsWanted) -> str:
+def chosen_rows(model: Model, wanted: RowsWanted) -> str:
     """The condition of the rows that are asked for."""
     if wanted.at is not None:
         at = f"TIMESTAMP {engine.text(wanted.at.replace(tzinfo=None).isoformat(sep=' '))}"
@@ -199,7 +208,9 @@ def _cut(value: str) -> str:
 
 def _conditions(types: Mapping[str, str], filters: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
     """The conditions of filters in SQL that DuckDB and PostgreSQL both understand, and why some of them make none."""
-    conditions, refused = [], dict[str, str]()
+    conditions, refused = list[str](), dict[str, str]()
+    if not filters:
+        return conditions, refused
     with closing(engine.connect(None, memory="1GB")) as local:
         for column, text in filters.items():
             name, kind, wanted = engine.name(column), types[column], text.strip()
