@@ -72,7 +72,8 @@ class Rows:
 
     def key_of(self, row: tuple[str | None, ...]) -> list[tuple[str, str]]:
         """The row's key, as a query names it."""
-        return [("key", row[self.columns.index(column)] or "") for column in self.key]
+        values = dict(zip(self.columns, row, strict=True))
+        return [("key", values.get(column) or "") for column in self.key]
 
     def as_json(self) -> dict[str, Any]:
         """The page as plain values."""

@@ -54,11 +54,18 @@ class Timeline:
 
 def read_timeline(pipeline: Pipeline, table: str, key: list[str]) -> Timeline:
     """The timeline of a row of a warehouse table or a source table; raises what `read_history` does."""
-    return Timeline(table, tuple(key), steps_of(read_history(pipeline, table, key)))
+    model = pipeline.project.model(table)
+    versions = read_history(pipeline, table, key)
+    return Timeline(table, tuple(key), steps_of(versions, model.surrogate if model else None))
 
 
-def steps_of(versions: list[Version]) -> tuple[Step, ...]:
-    """What each version changed. Pure."""
+def steps_of(versions: list[Version], surrogate: str | None = None) -> tuple[Step, ...]:
+    """What each version changed. Pure.
+
+    Args:
+        versions: the versions, oldest first.
+        surrogate: the column that numbers versions: that it differs is no change.
+    """
     steps = []
     for before, version in itertools.pairwise([None, *versions]):
         assert version is not None
@@ -74,7 +81,7 @@ def steps_of(versions: list[Version]) -> tuple[Step, ...]:
                 tuple(
                     Change(name, previous.get(name), values.get(name))
                     for name in names
-                    if previous.get(name) != values.get(name)
+                    if name != surrogate and previous.get(name) != values.get(name)
                 ),
                 values,
                 version.objects,

@@ -32,7 +32,9 @@ class ServerLinks:
     def page(self, page: str, name: str = "", query: Iterable[tuple[str, object]] = ()) -> str | None:
         """See Links."""
         path = "/" if page == "overview" else f"/{page}"
-        found = urlencode([(key, str(value)) for key, value in query if value not in (None, "")])
+        found = urlencode(
+            [(key, str(value)) for key, value in query if key == "key" or value not in (None, "")]
+        )
         return path + (f"/{quote(name, safe='')}" if name else "") + (f"?{found}" if found else "")
 
     def static(self, file: str) -> str:

@@ -155,7 +155,7 @@ def rows(desk: Desk, name: str, query: QueryParams) -> Page:
 def history(desk: Desk, name: str, query: QueryParams) -> Page:
     """One row's history."""
     key = query.getlist("key")
-    if not any(key):
+    if not key:
         raise ConfigurationError("no row is named", hint="Give its key, one value a key column")
     found = read_timeline(desk.pipeline, name, key)
     return Page(

@@ -61,14 +61,15 @@ def serve(desk: Desk, host: str, port: int, announce: Callable[[str, str], None]
         access = Access(hosts_of(host, port) if local else None, token)
         warning = "" if local else OPEN
         shown = f"[{host}]" if ":" in host else host
-        announce(f"http://{shown}:{port}/{f'?token={token}' if token else ''}", warning)
         settings: dict[str, Any] = {
             "lifespan": "off", "ws": "none", "http": "h11", "loop": "asyncio", "proxy_headers": False,
             "log_config": None, "access_log": False, "server_header": False, "limit_concurrency": 100,
             "timeout_graceful_shutdown": 2,
         }  # fmt: skip
-        pages = Site(desk, access, warning).application()
-        _Server(uvicorn.Config(pages, **settings)).run(sockets=[listening])
+        server = _Server(uvicorn.Config(Site(desk, access, warning).application(), **settings))
+        with server.capture_signals():  # from the moment on at which somebody knows of it
+            announce(f"http://{shown}:{port}/{f'?token={token}' if token else ''}", warning)
+            server.run(sockets=[listening])
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -77,6 +78,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listening = socket.socket(family)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
+        listening.listen(128)  # whoever is told the address may ask at once
     except OSError as error:
         raise ConfigurationError(
             f"{host} port {port} cannot be listened on: {error.strerror}",

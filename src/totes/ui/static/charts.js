@@ -40,7 +40,8 @@
           cursor: { y: false, drag: { x: true, y: false }, points: { size: 7 } },
           scales: { x: { time: true }, y: { distr: 4, asinh: kind === "rows" ? 1 : 0.1, range: [0, top] } },
           axes: [
-            { stroke: colour("quiet"), grid: { show: false }, ticks: line, font: "11px system-ui", size: 38,
+            { stroke: colour("quiet"), grid: { show: false }, ticks: line, font: "11px system-ui", size: 44, space: 64,
+              incrs: [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 2592000, 7776000, 31536000],
               values: [
                 [86400 * 300, "{YYYY}", null, null, null, null, null, null, 1],
                 [86400 * 25, "{MMM}", "\n{YYYY}", null, null, null, null, null, 1],
