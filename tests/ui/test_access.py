@@ -144,7 +144,7 @@ def test_the_site_is_exported_without_values(still_shop: Shop, tmp_path: Path, t
     } <= set(files)
     for page in folder.rglob("*.html"):
         content = page.read_text("utf-8")
-        assert "Ada" not in content and "csrf" not in content and "<form" not in content, page
+        assert [part for part in ("Ada", "csrf", "<form") if part in content] == [], page
         for link in re.findall(r'(?:href|src)="([^"#]+)"', content):
             assert (page.parent / link).resolve().is_file(), (page, link)
             assert (page.parent / link).resolve().is_relative_to(folder.resolve())

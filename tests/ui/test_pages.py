@@ -137,8 +137,8 @@ def test_values_are_escaped_on_every_page(site: Site, shop: Shop) -> None:
     ]
     for page in pages:
         answer = site.ask("GET", page)
-        assert "alert(1)</script>" not in answer.text and "<script>alert" not in answer.text, page
-        assert "<img src=x" not in answer.text, page
+        harmful = ("alert(1)</script>", "<script>alert", "<img src=x")
+        assert [part for part in harmful if part in answer.text] == [], page
     assert str(escape(HOSTILE)) in site.get("/quarantine")
 
 

@@ -92,6 +92,8 @@ def seconds(number: float | None) -> str:
     """A duration: `0.42 s`, `12.3 s`, `4:05 min`, `2:10:00 h`."""
     if number is None:
         return "–"
+    if 0 < number < 0.01:
+        return "under 0.01 s"
     if number < 10:
         return f"{number:.2f} s"
     if number < 120:
