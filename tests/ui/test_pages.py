@@ -194,11 +194,12 @@ def test_the_last_verdict_and_the_plan_are_shown(site: Site, shop: Shop, totes: 
     changed = MODELS["dim_customer"].replace("city         VARCHAR\n", "town         VARCHAR -- was: city\n")
     file = shop.folder / "shop" / "models" / "dim_customer.sql"
     file.write_text(changed.replace("name, city", "name, city AS town"), encoding="utf-8")
-    site.stop()
-    with Site(shop.folder) as anew:
-        page = anew.get("/plan")
-        assert "city → town" in text(page)
-        assert "dim_customer" in page
+    page = site.get("/plan")  # without a new start
+    assert "city → town" in text(page)
+    file.write_text("CREATE TABLE dim_customer", encoding="utf-8")
+    wrong = site.ask("GET", "/plan")
+    assert (wrong.status, "models/dim_customer.sql" in wrong.text) == (503, True)
+    assert site.ask("GET", "/batch/1").status == 200
 
 
 def test_quarantine_is_retried_by_the_button_alone(site: Site, shop: Shop) -> None:

@@ -13,7 +13,7 @@ from totes.cli.session import ConfigOption, DebugOption, JsonOption, Session, se
 from totes.display import count
 
 if TYPE_CHECKING:
-    from totes.ui.pages import Desk
+    from totes.ui.desk import Desk
 
 _NEEDED = ("jinja2", "starlette", "uvicorn")
 
@@ -53,7 +53,7 @@ def ui(
             raise ConfigurationError(
                 f"totes ui needs {', '.join(missing)}", hint="Install the extra: pip install 'totes[ui]'"
             )
-        from totes.ui.pages import Desk, SharedPipeline
+        from totes.ui.desk import Desk, SharedPipeline
 
         desk = Desk(SharedPipeline(current.pipeline().settings))
         _ = desk.pipeline.project  # a project that is wrong is wrong for every page

@@ -20,8 +20,8 @@ from totes.log import logger
 from totes.monitoring.alerts import watch
 from totes.monitoring.quarantine import retry
 from totes.ui import pages
+from totes.ui.desk import Desk
 from totes.ui.links import ServerLinks
-from totes.ui.pages import Desk
 from totes.ui.protection import Access, Protection, is_own_form
 from totes.ui.rendering import Page, Renderer, Surroundings
 

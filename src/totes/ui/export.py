@@ -12,8 +12,8 @@ from starlette.datastructures import QueryParams
 from totes import engine
 from totes.errors import ConfigurationError, TotesError
 from totes.ui import pages
+from totes.ui.desk import Desk
 from totes.ui.links import EXPORTED, FileLinks, file_of
-from totes.ui.pages import Desk
 from totes.ui.rendering import Page, Renderer, Surroundings
 
 

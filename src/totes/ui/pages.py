@@ -3,68 +3,25 @@
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 
 from starlette.datastructures import QueryParams
 
-from totes.config import Settings
-from totes.errors import CommandFailed, ConfigurationError, TotesError
-from totes.monitoring.batches import Batches
+from totes.errors import CommandFailed, ConfigurationError, ModelError, TotesError
 from totes.monitoring.counts import read_counts
 from totes.monitoring.dictionary import read_dictionary
-from totes.monitoring.past import Past, StillReading
+from totes.monitoring.past import StillReading
 from totes.monitoring.plan import plan as read_plan
-from totes.monitoring.quarantine import Retry, read_quarantine
+from totes.monitoring.quarantine import read_quarantine
 from totes.monitoring.rows import COUNT_MAX, RowsWanted, find_model, read_rows
 from totes.monitoring.status import read_status
 from totes.monitoring.timeline import read_timeline
 from totes.monitoring.verdict_file import read_verdict
-from totes.pipeline import Pipeline
+from totes.ui.desk import Desk
 from totes.ui.diagram import draw
 from totes.ui.rendering import Page
-from totes.warehouse.adapter import Warehouse
 
 BATCHES_SHOWN, BATCHES_LISTED, ROWS_SHOWN, QUARANTINE_SHOWN = 300, 25, 50, 200
-
-
-class SharedPipeline(Pipeline):
-    """A pipeline of which several requests read at once: one of them at a time has the warehouse open, and not for long."""
-
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
-        self._warehouse_turn = threading.RLock()
-
-    def warehouse(self, *, read_only: bool = False) -> AbstractContextManager[Warehouse]:
-        """See Pipeline."""
-        return self._in_turn(read_only)
-
-    @contextmanager
-    def _in_turn(self, read_only: bool) -> Iterator[Warehouse]:
-        with self._warehouse_turn, super().warehouse(read_only=read_only) as opened:
-            yield opened
-
-
-@dataclass
-class Desk:
-    """What the pages of one process stand on; `retried` is what the last retry of quarantine did."""
-
-    pipeline: SharedPipeline
-    retried: Retry | None = None
-
-    @cached_property
-    def batches(self) -> Batches:
-        """The batches, each read once."""
-        return Batches(self.pipeline)
-
-    @cached_property
-    def past(self) -> Past:
-        """The past, read once."""
-        return Past(self.pipeline)
 
 
 def overview(desk: Desk, query: QueryParams) -> Page:
@@ -166,7 +123,8 @@ def history(desk: Desk, name: str, query: QueryParams) -> Page:
 
 def quarantine(desk: Desk, *, with_values: bool = True) -> Page:
     """What is in quarantine, by kind and with values row by row, and what the last retry did."""
-    found = read_quarantine(desk.pipeline, rows_max=QUARANTINE_SHOWN if with_values else 0)
+    rows_max = QUARANTINE_SHOWN if with_values else 0
+    found = desk.once(f"quarantine {rows_max}", lambda: read_quarantine(desk.pipeline, rows_max=rows_max))
     done, desk.retried = desk.retried, None
     return Page("quarantine.html", {"found": found, "done": done, "with_values": with_values})
 
@@ -178,7 +136,9 @@ def verify(desk: Desk, *, with_values: bool = True) -> Page:
 
 def plan(desk: Desk) -> Page:
     """What differs between the models and the star."""
-    found = read_plan(desk.pipeline)
+    found = desk.once("plan", lambda: read_plan(desk.pipeline))
+    if found.unknown:  # the warehouse may be back by then
+        desk.forget("plan")
     models = {model.name: model for model in desk.pipeline.project.models}
     return Page("plan.html", {"plan": found, "models": models})
 
@@ -187,7 +147,7 @@ def failure(error: TotesError) -> Page:
     """A page that says what is wrong and what to do."""
     if isinstance(error, StillReading):
         return Page("wait.html", {"error": error}, 200, refresh=1)
-    known = isinstance(error, ConfigurationError | CommandFailed)
+    known = isinstance(error, ConfigurationError | CommandFailed) and not isinstance(error, ModelError)
     return Page(
         "error.html",
         {"error": error, "title": "Not found" if known else "Not available now"},

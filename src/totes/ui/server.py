@@ -15,7 +15,7 @@ import uvicorn
 from totes.errors import ConfigurationError
 from totes.redaction import register_secret
 from totes.ui.application import Site
-from totes.ui.pages import Desk
+from totes.ui.desk import Desk
 from totes.ui.protection import Access, hosts_of
 
 OPEN = (
