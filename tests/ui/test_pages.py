@@ -116,7 +116,7 @@ def test_a_rows_history_says_what_each_version_changed_and_where_it_is(still_sit
     assert still_site.ask("GET", "/history/fact_order?key=1&key=2").status == 404
 
 
-def test_values_are_escaped_on_every_page(site: Site, shop: Shop) -> None:
+def test_values_are_escaped_on_every_page_and_are_in_no_file(site: Site, shop: Shop, totes: Any) -> None:
     shop.database.execute(
         'ALTER TABLE "order" ALTER price TYPE text',
         f"UPDATE \"order\" SET price = $${HOSTILE}$$, last_updated = '2024-11-27' WHERE order_id = 2",
@@ -140,6 +140,9 @@ def test_values_are_escaped_on_every_page(site: Site, shop: Shop) -> None:
         harmful = ("alert(1)</script>", "<script>alert", "<img src=x")
         assert [part for part in harmful if part in answer.text] == [], page
     assert str(escape(HOSTILE)) in site.get("/quarantine")
+    assert totes("ui", "--export", "site", cwd=shop.folder).code == 0
+    exported = (shop.folder / "site" / "quarantine.html").read_text("utf-8")
+    assert ("1 row after batch 4" in exported, "alert(1)" in exported) == (True, False)
 
 
 def test_an_empty_lake_says_what_to_do(make_shop: Callable[..., Shop], tmp_path: Path) -> None:
@@ -213,6 +216,8 @@ def test_quarantine_is_retried_by_the_button_alone(site: Site, shop: Shop) -> No
     assert "customer_id 10" in text(page)
     shop.database.execute("UPDATE customer SET name = 'Ada L.' WHERE customer_id = 10")
     token = re.findall(r'name="csrf" value="([^"]+)"', page)[0]
+    for origin in ("http://totes.example", "null", "", site.url.rstrip("/").replace("http:", "https:")):
+        assert site.ask("POST", "/quarantine/retry", f"csrf={token}", Origin=origin).status == 403, origin
     answer = site.ask("POST", "/quarantine/retry", f"csrf={token}")
     assert (answer.status, answer.headers["location"]) == (303, "/quarantine")
     assert "dim_customer : 1 tried, 1 loaded, 0 remaining." in text(site.get("/quarantine"))
