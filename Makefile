@@ -20,11 +20,13 @@ LAMBDA_ZIP := totes-$(LAMBDA_ARCHITECTURE)-py$(LAMBDA_PYTHON).zip
 ZIP := -var package=../build/lambda/$(LAMBDA_ZIP) \
     -var python_version=$(LAMBDA_PYTHON) -var architecture=$(LAMBDA_ARCHITECTURE)
 
-.PHONY: help demo test coverage check lint types structure security audit infra soak mutants bench bench-peers docs package release lambda providers bootstrap ready plan deploy remove pins clean
+.PHONY: help demo test test-browser pictures coverage check lint types structure security audit infra soak mutants bench bench-peers docs package release lambda providers bootstrap ready plan deploy remove pins clean
 
 help:
 	@echo 'make demo      the pipeline on a PostgreSQL of its own (ORDERS=20000)'
 	@echo 'make test      all tests (TESTS=tests/processing for some)'
+	@echo 'make test-browser  the pages of totes ui in a real Chromium (skips where there is none)'
+	@echo 'make pictures  docs/pictures/ anew, with Chromium'
 	@echo 'make coverage  all tests, and which lines and branches they reach'
 	@echo 'make check     lint, types, structure, docs up to date, security, infra'
 	@echo 'make infra     Terraform: format, validity, its tests, checkov, the state machine (each skips where its tool is missing)'
@@ -46,10 +48,18 @@ demo: .venv/demo.stamp
 	@$(BIN)/totes demo --orders $(ORDERS)
 
 # Modules are compiled once, and not in each of the many processes, whatever the environment says.
-test coverage soak: export PYTHONDONTWRITEBYTECODE :=
+test test-browser coverage soak: export PYTHONDONTWRITEBYTECODE :=
 
 test: .venv/dev.stamp
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
+
+# The pages in a real Chromium: its driver is in an environment of its own, and needs nothing of the other.
+BROWSER = PYTHONPATH="$$(echo .venv-browser/lib/python*/site-packages)" $(BIN)/python
+test-browser: .venv/dev.stamp .venv-browser/stamp
+	@$(BROWSER) -m pytest -m browser tests/ui
+
+pictures: .venv/dev.stamp .venv-browser/stamp
+	@$(BROWSER) -m tests.ui.pictures
 
 coverage: .venv/dev.stamp
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term-missing:skip-covered tests
@@ -118,6 +128,13 @@ bench-peers: .venv-peers/stamp
 	@rm -rf .venv-mutants && $(PYTHON) -m venv .venv-mutants
 	@.venv-mutants/bin/python -m pip --disable-pip-version-check --quiet install --no-deps $(VERIFIED) --requirement $<
 	@touch $@
+
+# Without an index of packages there is no Playwright, and the tests that need it say so.
+.venv-browser/stamp: requirements/browser.txt .venv/bin/python
+	@echo 'Installing Playwright into .venv-browser …'
+	@rm -rf .venv-browser && $(PYTHON) -m venv .venv-browser
+	@if .venv-browser/bin/python -m pip --disable-pip-version-check --quiet install --no-deps $(VERIFIED) --requirement $<; then \
+	    touch $@; else rm -rf .venv-browser; fi
 
 docs: .venv/dev.stamp
 	@$(BIN)/python docs/generate.py
@@ -207,7 +224,7 @@ pins:
 	    build/pins/bin/python -m pip freeze --exclude totes > build/pins/known.txt; }; \
 	fresh; \
 	build/pins/bin/python -m pip install --quiet .; freeze runtime 'What totes needs to run'; \
-	build/pins/bin/python -m pip install --quiet '.[demo]'; freeze demo 'What `totes demo` needs besides' runtime.txt; \
+	build/pins/bin/python -m pip install --quiet '.[demo,ui]'; freeze demo 'What `totes demo` and `totes ui` need besides' runtime.txt; \
 	build/pins/bin/python -m pip install --quiet '.[aws]' --group dev; \
 	freeze dev 'What tests and checks need besides' demo.txt; \
 	cp build/pins/known.txt build/chosen.txt; \
@@ -220,9 +237,12 @@ pins:
 	build/pins/bin/python -m pip install --quiet --only-binary :all: checkov; freeze checkov 'What reads infra/ for what is unsafe'; \
 	fresh; \
 	build/pins/bin/python -m pip install --quiet --no-deps --constraint build/chosen.txt mutmut libcst coverage; \
-	freeze mutants 'What plants faults in the code'
+	freeze mutants 'What plants faults in the code'; \
+	fresh; \
+	build/pins/bin/python -m pip install --quiet --no-deps --constraint build/chosen.txt playwright pyee greenlet typing-extensions; \
+	freeze browser 'What drives a browser'
 	@build/pins/bin/python -m pip install --quiet uv
-	@set -e; for file in runtime demo dev lambda build checkov mutants; do \
+	@set -e; for file in runtime demo dev lambda build checkov mutants browser; do \
 	    grep -E '^(#|-r )' requirements/$$file.txt > build/head.txt; grep == requirements/$$file.txt > build/versions.in; \
 	    build/pins/bin/uv pip compile --quiet --no-deps --generate-hashes --no-annotate --no-header \
 	        --output-file build/versions.txt build/versions.in; \
@@ -231,5 +251,5 @@ pins:
 	@rm -rf build/pins build/chosen.txt
 
 clean:
-	@rm -rf .venv .venv-peers .venv-checkov .venv-mutants build dist demo htmlcov .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .venv-peers .venv-checkov .venv-mutants .venv-browser build dist demo htmlcov .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

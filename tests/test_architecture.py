@@ -42,7 +42,7 @@ LAYERS = (
     ("ingestion", "processing", "warehouse", "terrifictotes"),
     ("pipeline",),
     ("monitoring",),
-    ("demo", "scaffold"),
+    ("demo", "scaffold", "ui"),
     ("cli", "aws"),
     ("__main__",),
 )

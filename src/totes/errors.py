@@ -145,6 +145,18 @@ class WarehouseError(TotesError):
     retryable = True
 
 
+class QueryTooSlow(WarehouseError):
+    """A query of the warehouse took longer than it may, and was ended so that no load waits for it."""
+
+    def __init__(self, seconds_max: float | None) -> None:
+        super().__init__(
+            f"the query took longer than {seconds_max:g} s and was ended"
+            if seconds_max
+            else "the query was ended",
+            hint="Filter by a key, or ask the warehouse with a client of your own",
+        )
+
+
 class WarehouseRefused(TotesError):
     """The warehouse can be reached, but this lake may not be loaded into it."""
 

@@ -20,6 +20,7 @@ from totes.cli import (
     replay,
     run,
     status,
+    ui,
     verify,
     warehouse,
 )
@@ -66,6 +67,7 @@ app.command("process")(run.process)
 app.command("load")(run.load)
 app.command("status")(status.status)
 app.command("history")(history.history)
+app.command("ui")(ui.ui)
 app.command("verify")(verify.verify)
 app.command("replay")(replay.replay)
 app.command("plan")(plan.plan)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,21 +29,15 @@ def verify(
 ) -> None:
     """Compare the warehouse with the models applied to the source at one snapshot, and with the lake."""
     from totes.errors import CommandFailed
+    from totes.monitoring.verdict_file import write_verdict
     from totes.monitoring.verification import verify as compare
 
     with session(context, config, as_json, debug) as current:
         with waiting(current) as progress:
-            verdict = compare(current.pipeline(), tuple(table or ()), sample, progress)
-        document = {
-            "batch": verdict.batch,
-            "equal": verdict.equal,
-            "sample": verdict.sample,
-            "tables": {
-                name: {"equal": one.equal, "compared": one.compared, **asdict(one)}
-                for name, one in verdict.tables.items()
-            },
-        }
-        current.show(document, lambda out: _show(out, verdict))
+            pipeline = current.pipeline()
+            verdict = compare(pipeline, tuple(table or ()), sample, progress)
+        write_verdict(pipeline.settings, verdict)
+        current.show(verdict.as_json(), lambda out: _show(out, verdict))
         if not verdict.equal:
             names = ", ".join(name for name, one in verdict.tables.items() if not one.equal)
             raise CommandFailed(

@@ -8,8 +8,9 @@ compared.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -53,6 +54,18 @@ class Verdict:
     def equal(self) -> bool:
         """Whether no table differs."""
         return all(table.equal for table in self.tables.values())
+
+    def as_json(self) -> dict[str, Any]:
+        """The document of `totes verify --json`."""
+        return {
+            "batch": self.batch,
+            "equal": self.equal,
+            "sample": self.sample,
+            "tables": {
+                name: {"equal": one.equal, "compared": one.compared, **asdict(one)}
+                for name, one in self.tables.items()
+            },
+        }
 
 
 def verify(pipeline: Pipeline, tables: tuple[str, ...], sample: float, progress: Progress) -> Verdict:

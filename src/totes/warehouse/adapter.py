@@ -85,8 +85,12 @@ class Warehouse(Protocol):
             WarehouseRefused: something else has the table's name, or the table may not be created or altered.
         """
 
-    def query(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """The column names and rows of a query that changes nothing."""
+    def query(self, sql: str, seconds_max: float | None = None) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """The column names and rows of a query that changes nothing.
+
+        Raises:
+            QueryTooSlow: it took longer than `seconds_max`, and was ended.
+        """
 
     def one_moment(self) -> AbstractContextManager[None]:
         """All that is read while the context lasts shows the warehouse as it is when it begins; loaders are not kept waiting."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from typing import Any
 import duckdb
 
 from totes import engine
-from totes.errors import WarehouseError, WarehouseRefused
+from totes.errors import QueryTooSlow, WarehouseError, WarehouseRefused
 from totes.failpoint import reach
 from totes.lake.manifest import OutputColumn
 from totes.messages import message
@@ -147,11 +148,19 @@ class DuckDBWarehouse:
                 raise
         return True
 
-    def query(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    def query(self, sql: str, seconds_max: float | None = None) -> tuple[list[str], list[tuple[Any, ...]]]:
         """See Warehouse."""
+        timer = threading.Timer(seconds_max or 0, self._engine.interrupt)
         with _warehouse_errors("querying the warehouse"):
-            result = self._engine.execute(sql)
-            return [column[0] for column in result.description or []], result.fetchall()
+            if seconds_max is not None:
+                timer.start()
+            try:
+                result = self._engine.execute(sql)
+                return [column[0] for column in result.description or []], result.fetchall()
+            except duckdb.InterruptException as error:
+                raise QueryTooSlow(seconds_max) from error
+            finally:
+                timer.cancel()
 
     @contextmanager
     def one_moment(self) -> Iterator[None]:

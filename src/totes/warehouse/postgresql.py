@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+import adbc_driver_manager
+import duckdb
 import psycopg
 
 from totes import engine
-from totes.errors import WarehouseError, WarehouseRefused
+from totes.errors import QueryTooSlow, WarehouseError, WarehouseRefused
 from totes.failpoint import reach
 from totes.lake.manifest import OutputColumn
 from totes.libpq import with_limits
@@ -38,6 +40,7 @@ from totes.warehouse.table import BatchLoad, TableLoad, WarehouseTable
 
 SCHEMA = ddl.OWN_SCHEMAS["postgresql"]
 _log = logger(stage="load")
+_CANCELLED = "57014"  # what a statement ends with that took too long
 _MANY_ROWS = 100_000  # from here on a table that takes them is altered before, so that its readers need not wait for them
 
 
@@ -232,16 +235,25 @@ class PostgreSQLWarehouse:
         self._execute(SET_TIMEOUTS)
         self._execute(f"SELECT pg_catalog.pg_advisory_xact_lock({self._turn}::bigint)")
 
-    def query(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    def query(self, sql: str, seconds_max: float | None = None) -> tuple[list[str], list[tuple[Any, ...]]]:
         """See Warehouse."""
         with self._transaction("querying the warehouse"):
-            return self._session.query(sql)
+            if seconds_max is None:
+                return self._session.query(sql)
+            self._execute(f"SET LOCAL statement_timeout = {round(seconds_max * 1000)}")
+            try:
+                return self._session.query(sql)
+            except (adbc_driver_manager.Error, duckdb.Error) as error:
+                if "statement timeout" not in str(error) and getattr(error, "sqlstate", None) != _CANCELLED:
+                    raise
+                raise QueryTooSlow(seconds_max) from error
 
     @contextmanager
     def one_moment(self) -> Iterator[None]:
         """See Warehouse."""
         with self._transaction("reading the warehouse"):
             self._execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            self._set_text_forms()
             yield
 
     def columns(self, relation: str) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 -- Customers and suppliers, with their legal address.
 CREATE TABLE dim_counterparty (
     counterparty_id                    INTEGER PRIMARY KEY,
-    counterparty_legal_name            VARCHAR NOT NULL,
-    counterparty_legal_address_line_1  VARCHAR NOT NULL,
+    counterparty_legal_name            VARCHAR NOT NULL,  -- The name that stands in contracts.
+    counterparty_legal_address_line_1  VARCHAR NOT NULL,  -- Its registered address, as are the columns that follow.
     counterparty_legal_address_line_2  VARCHAR,
     counterparty_legal_district        VARCHAR,
     counterparty_legal_city            VARCHAR NOT NULL,

@@ -1,8 +1,8 @@
 -- Currencies, with their ISO 4217 name.
 CREATE TABLE dim_currency (
     currency_id    INTEGER PRIMARY KEY,
-    currency_code  VARCHAR NOT NULL,
-    currency_name  VARCHAR NOT NULL
+    currency_code  VARCHAR NOT NULL,  -- ISO 4217, such as GBP.
+    currency_name  VARCHAR NOT NULL   -- Its name in ISO 4217.
 ) AS
 SELECT
     currency.currency_id,

@@ -1,12 +1,12 @@
 -- The calendar: every date that a fact references, and whole years around them.
 CREATE TABLE dim_date (
-    date_id      DATE PRIMARY KEY,
+    date_id      DATE PRIMARY KEY,  -- The day itself.
     year         INTEGER NOT NULL,
     month        INTEGER NOT NULL,
     day          INTEGER NOT NULL,
-    day_of_week  INTEGER NOT NULL,
-    day_name     VARCHAR NOT NULL,
-    month_name   VARCHAR NOT NULL,
+    day_of_week  INTEGER NOT NULL,  -- ISO: Monday is 1.
+    day_name     VARCHAR NOT NULL,  -- In English.
+    month_name   VARCHAR NOT NULL,  -- In English.
     quarter      INTEGER NOT NULL
 ) AS
 SELECT

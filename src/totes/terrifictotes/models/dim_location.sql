@@ -1,6 +1,6 @@
 -- Addresses, as places of delivery.
 CREATE TABLE dim_location (
-    location_id     INTEGER PRIMARY KEY,
+    location_id     INTEGER PRIMARY KEY,  -- The address's own number in totesys.
     address_line_1  VARCHAR NOT NULL,
     address_line_2  VARCHAR,
     district        VARCHAR,

@@ -1,7 +1,7 @@
 -- Kinds of payment.
 CREATE TABLE dim_payment_type (
     payment_type_id    INTEGER PRIMARY KEY,
-    payment_type_name  VARCHAR NOT NULL
+    payment_type_name  VARCHAR NOT NULL  -- Such as SALES_RECEIPT.
 ) AS
 SELECT
     payment_type.payment_type_id,

@@ -3,8 +3,8 @@ CREATE TABLE dim_staff (
     staff_id         INTEGER PRIMARY KEY,
     first_name       VARCHAR NOT NULL,
     last_name        VARCHAR NOT NULL,
-    department_name  VARCHAR NOT NULL,
-    location         VARCHAR NOT NULL,
+    department_name  VARCHAR NOT NULL,  -- The department they work in now.
+    location         VARCHAR NOT NULL,  -- Where that department is; Undefined if it says nowhere.
     email_address    VARCHAR NOT NULL
 ) AS
 SELECT

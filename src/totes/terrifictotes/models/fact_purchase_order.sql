@@ -1,20 +1,20 @@
 -- Purchase orders, in every version they have had.
 CREATE TABLE fact_purchase_order (
     purchase_record_id           BIGINT PRIMARY KEY,
-    purchase_order_id            INTEGER NOT NULL,
-    created_date                 DATE NOT NULL REFERENCES dim_date,
+    purchase_order_id            INTEGER NOT NULL,                              -- The order; it has a row for each version.
+    created_date                 DATE NOT NULL REFERENCES dim_date,             -- When it was entered.
     created_time                 TIME NOT NULL,
-    last_updated_date            DATE NOT NULL REFERENCES dim_date,
+    last_updated_date            DATE NOT NULL REFERENCES dim_date,             -- When this version of it was entered.
     last_updated_time            TIME NOT NULL,
-    staff_id                     INTEGER NOT NULL REFERENCES dim_staff,
-    counterparty_id              INTEGER NOT NULL REFERENCES dim_counterparty,
-    item_code                    VARCHAR NOT NULL,
-    item_quantity                INTEGER NOT NULL,
-    item_unit_price              NUMERIC NOT NULL,
+    staff_id                     INTEGER NOT NULL REFERENCES dim_staff,         -- Who placed it.
+    counterparty_id              INTEGER NOT NULL REFERENCES dim_counterparty,  -- Who supplies it.
+    item_code                    VARCHAR NOT NULL,                              -- The supplier's number of what is bought.
+    item_quantity                INTEGER NOT NULL,                              -- How many of it.
+    item_unit_price              NUMERIC NOT NULL,                              -- Of one, in the order's currency, with all its digits.
     currency_id                  INTEGER NOT NULL REFERENCES dim_currency,
-    agreed_delivery_date         DATE NOT NULL REFERENCES dim_date,
-    agreed_payment_date          DATE NOT NULL REFERENCES dim_date,
-    agreed_delivery_location_id  INTEGER NOT NULL REFERENCES dim_location
+    agreed_delivery_date         DATE NOT NULL REFERENCES dim_date,             -- When delivery is due.
+    agreed_payment_date          DATE NOT NULL REFERENCES dim_date,             -- When payment is due.
+    agreed_delivery_location_id  INTEGER NOT NULL REFERENCES dim_location       -- Where it is delivered.
 ) AS
 SELECT
     purchase_order.purchase_order_id,
