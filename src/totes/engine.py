@@ -47,13 +47,7 @@ def connect(
         duckdb.IOException: another process has the file open, or it cannot be read.
         ConfigurationError: DuckDB does not support this path.
     """
-    # An absolute path always means a file; a relative one such as `:memory:` or `md:name` may mean something else.
-    file = str(path.absolute()) if path else ":memory:"
-    if any(character in file for character in "?\\"):
-        raise ConfigurationError(
-            f"DuckDB cannot open a database at {file}, a path with a question mark or a backslash in it",
-            hint="Choose another name: it comes from warehouse.url, lake.cache or the folder of the settings",
-        )
+    file = address(path) if path else ":memory:"
     options: dict[str, Any] = {
         "memory_limit": memory,
         "autoinstall_known_extensions": "false",
@@ -84,6 +78,21 @@ def connect(
         connection.close()
         raise
     return connection
+
+
+def address(path: Path) -> str:
+    """How DuckDB is given a file: a relative path such as `:memory:` or `md:name` may mean something else.
+
+    Raises:
+        ConfigurationError: DuckDB does not support this path.
+    """
+    file = str(path.absolute())
+    if any(character in file for character in "?\\"):
+        raise ConfigurationError(
+            f"DuckDB cannot open a database at {file}, a path with a question mark or a backslash in it",
+            hint="Choose another name: it comes from warehouse.url, lake.cache or the folder of the settings",
+        )
+    return file
 
 
 def another(connection: Engine) -> Engine:

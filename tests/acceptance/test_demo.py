@@ -69,6 +69,7 @@ def test_it_leaves_settings_lake_and_warehouse(made: tuple[Path, Command]) -> No
 
     assert sorted(path.name for path in folder.iterdir()) == [
         ".totes",
+        ".warehouse.duckdb.lock",
         "lake",
         "totes.toml",
         "warehouse.duckdb",

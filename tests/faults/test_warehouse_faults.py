@@ -20,7 +20,7 @@ from tests.spread import in_sweep
 from totes.errors import WarehouseError
 from totes.monitoring.alerts import watch
 from totes.terrifictotes.server import LocalServer
-from totes.warehouse import duckdb_file, postgresql, postgresql_star
+from totes.warehouse import duckdb_writer, postgresql, postgresql_star
 
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
 
@@ -73,7 +73,7 @@ def test_batches_without_a_postgresql_warehouse_are_made_up_for(
 def test_batches_without_a_duckdb_warehouse_are_made_up_for(
     make_shop: Callable[..., Shop], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(duckdb_file, "_PATIENCE_SECONDS", {False: 0.05, True: 0.05})
+    monkeypatch.setattr(duckdb_writer, "_PATIENCE_SECONDS", 0.05)
     shop = make_shop()
     with held(tmp_path / "warehouse.duckdb"):
         for batch in range(1, 5):
@@ -81,7 +81,7 @@ def test_batches_without_a_duckdb_warehouse_are_made_up_for(
             cycle = shop.pipeline().run()
             assert {stage: type(error) for stage, error in cycle.failures.items()} == {"load": WarehouseError}
             assert f"{tmp_path}/warehouse.duckdb" in str(cycle.failures["load"])
-            assert "Close the program that has it open" in str(cycle.failures["load"])
+            assert "Close the program that writes it" in str(cycle.failures["load"])
             assert cycle.processed is not None
             assert list(cycle.processed.batches) == [batch]
     assert list(shop.run().loaded.batches) == list(range(1, 5))  # type: ignore[union-attr]

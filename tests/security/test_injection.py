@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 from zlib import crc32
 
+import duckdb
 import psycopg
 import pytest
 from pydantic import ValidationError
@@ -26,6 +28,7 @@ from totes.monitoring.history import read_history
 from totes.monitoring.verification import verify
 from totes.pipeline import Pipeline
 from totes.terrifictotes.server import LocalServer
+from totes.warehouse.table import BatchLoad
 
 HOSTILE = [
     'x"; DROP TABLE canary; --',
@@ -126,9 +129,9 @@ def hostile(
         warehouse={"schema": HOSTILE[1]},
         lake={"ingestion": "in [a-z]*? ' \" ; \\ {file} %41", "processed": "[out]*"},
     )
-    with pipeline.warehouse() as warehouse:
-        if pipeline.settings.warehouse_url().startswith("duckdb"):
-            warehouse.query("CREATE TABLE canary AS SELECT 1 AS id")
+    if warehouse_url.startswith("duckdb"):
+        with closing(duckdb.connect(warehouse_url.removeprefix("duckdb:///"))) as file:
+            file.execute("CREATE TABLE canary AS SELECT 1 AS id")
     return pipeline
 
 
@@ -314,10 +317,10 @@ def test_a_warehouse_file_is_that_file_or_refused(
             pass
         assert list(tmp_path.iterdir()) == []
         return
-    for _ in range(2):
+    for batch in (1, 2):
         with pipeline.warehouse() as warehouse:
-            warehouse.query("CREATE TABLE IF NOT EXISTS canary AS SELECT 1 AS id")
-    assert [path.name for path in tmp_path.iterdir()] == [file]
+            assert warehouse.load((), BatchLoad(batch, "digest", "2024-01-01 00:00:00", (), frozenset()))
+    assert {path.name for path in tmp_path.iterdir()} == {file, f".{file}.lock"}
 
 
 def test_a_schema_of_a_name_that_postgresql_would_cut_is_refused(

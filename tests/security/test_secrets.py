@@ -25,7 +25,7 @@ from totes.monitoring.alerts import watch
 from totes.monitoring.health import health_file
 from totes.pipeline import Pipeline
 from totes.terrifictotes.server import LocalServer
-from totes.warehouse import duckdb_file
+from totes.warehouse import duckdb_writer
 
 # What Apprise imports on Python 3.11 and 3.12.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
@@ -204,7 +204,7 @@ def test_a_lake_that_cannot_be_written_is_told_of_without_a_secret(
 def test_a_warehouse_file_that_another_program_keeps_is_told_of_without_a_secret(
     make_pipeline: Callable[..., Pipeline], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: Fails
 ) -> None:
-    monkeypatch.setattr(duckdb_file, "_PATIENCE_SECONDS", {False: 0.1, True: 0.1})
+    monkeypatch.setattr(duckdb_writer, "_PATIENCE_SECONDS", 0.1)
     keep = "import duckdb, sys; kept = duckdb.connect(sys.argv[1]); print(flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", keep, tmp_path / "warehouse.duckdb"],
