@@ -43,7 +43,7 @@ class Reference:
     """Columns of a table that hold the key of a row of another, or of the same one.
 
     `enforced` says that PostgreSQL makes sure of it; it does not where a foreign key is not validated. `by_name` says that there
-    is none, and only the column's name says it.
+    is none, and only the column's name suggests it.
     """
 
     columns: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""The columns that a model has of its own table: its key, its references, its bookkeeping, and what is left out. Pure."""
+"""The columns that a model has of its own table: its key, its references, its bookkeeping; and those that it omits. Pure."""
 
 from __future__ import annotations
 

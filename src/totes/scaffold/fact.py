@@ -68,7 +68,7 @@ def fact(plan: Plan, table: Table) -> Draft:
 
 
 def _dates(table: Table) -> list[Column]:
-    """The columns that say when it happened; when the row was made, where nothing else says it."""
+    """The columns that say when it happened; when the row was made, if no other column does."""
     dates = [column for column in shown_columns(table) if is_event_date(column)]
     return dates or [column for column in shown_columns(table) if is_created(column)]
 

@@ -152,7 +152,7 @@ def _is_fact(name: str, traits: dict[str, _Traits], above: tuple[str, ...] = ())
 
 
 def outgoing(table: Table, tables: dict[str, Table]) -> list[Reference]:
-    """The references of a table to others of these, those aside that say who wrote the row."""
+    """The references of a table to others of these, except those that record who wrote the row."""
     return [reference for reference in _outgoing(table) if reference.table in tables]
 
 

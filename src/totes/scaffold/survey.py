@@ -92,7 +92,11 @@ def _read(connection: psycopg.Connection, url: str, schema: str | None, patterns
     left_out = {
         name: reason
         for name in chosen
-        if (reason := _aside(kinds[name], [parent for parent in kinds[name].parents if parent in chosen]))
+        if (
+            reason := _why_omitted(
+                kinds[name], [parent for parent in kinds[name].parents if parent in chosen]
+            )
+        )
     }
     keys = {
         name: tuple(facts[name].unique_columns)
@@ -200,7 +204,7 @@ def _schema(connection: psycopg.Connection, wanted: str | None) -> str:
     raise ConfigurationError(missing, hint=f"Name one with --schema: {listed(known, _SHOWN)}")
 
 
-def _aside(table: _Said, parents: list[str]) -> LeftOut | None:
+def _why_omitted(table: _Said, parents: list[str]) -> LeftOut | None:
     """Why a table is not looked at any further."""
     if kind := _NO_TABLES.get(table.kind):
         return LeftOut(f"{kind}, which has no key of its own")

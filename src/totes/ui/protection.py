@@ -2,7 +2,7 @@
 
 A page of another site can have a browser send requests here, and with DNS rebinding read the answers as well. So the Host
 that a request names has to be one of ours, what changes something has to come from a page of ours (Origin and a token in
-the form), and pages are told to load nothing from elsewhere.
+the form), and pages load nothing from elsewhere.
 """
 
 from __future__ import annotations

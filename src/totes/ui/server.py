@@ -47,7 +47,7 @@ def serve(desk: Desk, host: str, port: int, announce: Callable[[str, str], None]
         desk: what pages stand on.
         host: an address of this machine; on another than loopback a token is required.
         port: the port; 0 for one that is free.
-        announce: is told the address, with the token where there is one, and what to warn of.
+        announce: is called with the address, including the token if there is one, and the warning to show.
 
     Raises:
         ConfigurationError: the address cannot be listened on.
@@ -78,7 +78,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listening = socket.socket(family)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
-        listening.listen(128)  # whoever is told the address may ask at once
+        listening.listen(128)  # requests may come as soon as the address is known
     except OSError as error:
         raise ConfigurationError(
             f"{host} port {port} cannot be listened on: {error.strerror}",
