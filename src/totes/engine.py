@@ -125,6 +125,13 @@ def case_safe(kind: str, relation: str) -> str:
     return f"{kind}_{relation}_{crc32(relation.encode()):08x}"
 
 
+def create_temporary(connection: Engine, kind: str, relation: str, query: str) -> str:
+    """Makes a temporary table of a query's rows, in place of one of that kind and relation; returns its quoted name."""
+    table = name(case_safe(kind, relation))
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {query}")
+    return table
+
+
 def text(value: str) -> str:
     """An SQL string literal for DuckDB, or for PostgreSQL with standard_conforming_strings."""
     return "'" + value.replace("'", "''") + "'"

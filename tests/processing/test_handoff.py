@@ -10,6 +10,7 @@ import pytest
 
 from tests.conftest import Database, processed_rows, run_cleanly
 from totes.lake.journal import ingestion_journal
+from totes.lake.packets import PacketReader
 
 MODELS = {
     "dim_c": "CREATE TABLE dim_c (id INTEGER PRIMARY KEY, n VARCHAR NOT NULL) AS SELECT id, n FROM c",
@@ -114,3 +115,20 @@ def test_rows_are_released_when_their_batch_is_processed(
             left = "SELECT table_name FROM duckdb_tables() WHERE database_name = 'memory'"
             assert connection.execute(left).fetchall() == []
     run_cleanly(pipeline)
+
+
+def test_packets_of_a_first_batch_are_read_once(
+    database: Database, make_pipeline: Any, write_project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(database)
+    pipeline, read = make_pipeline(database.url, project=write_project(MODELS)), []
+    reading = PacketReader.read
+
+    def counted(self: PacketReader, table: Any, *arguments: Any) -> Any:
+        read.append(table.name)
+        return reading(self, table, *arguments)
+
+    pipeline.ingest()
+    monkeypatch.setattr(PacketReader, "read", counted)
+    pipeline.process()
+    assert sorted(read) == ["c", "c2", "code", "j", "node", "o"]

@@ -6,13 +6,11 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from typing import Any
 
 import psycopg
 import pytest
 
 from tests.conftest import Database, rows_of, run_cleanly
-from tests.contracts.shop import MODELS, SCHEMA
 from totes.errors import WarehouseError
 from totes.pipeline import Pipeline
 from totes.terrifictotes.server import LocalServer
@@ -35,24 +33,11 @@ def several_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def star(new_database: Callable[..., Database]) -> Database:
-    """An empty warehouse."""
-    return new_database()
-
-
-@pytest.fixture
-def pipeline(
-    database: Database,
-    star: Database,
-    make_pipeline: Callable[..., Pipeline],
-    write_project: Callable[..., dict[str, Any]],
-) -> Pipeline:
+def pipeline(pipeline: Pipeline) -> Pipeline:
     """A shop's pipeline into that warehouse, with a batch that is not loaded."""
-    database.execute(*SCHEMA)
-    made = make_pipeline(database.url, star.url, project=write_project(MODELS))
-    made.ingest()
-    made.process()
-    return made
+    pipeline.ingest()
+    pipeline.process()
+    return pipeline
 
 
 def test_nothing_but_what_is_being_built_is_seen_until_a_load_commits(

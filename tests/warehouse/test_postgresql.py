@@ -5,33 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.conftest import Command, Database, rows_of, run_cleanly
-from tests.contracts.shop import MODELS, SCHEMA
 from totes.errors import WarehouseError, WarehouseRefused
 from totes.pipeline import Pipeline
 from totes.terrifictotes.server import LocalServer
-
-
-@pytest.fixture
-def star(new_database: Callable[..., Database]) -> Database:
-    """An empty warehouse."""
-    return new_database()
-
-
-@pytest.fixture
-def pipeline(
-    database: Database,
-    star: Database,
-    make_pipeline: Callable[..., Pipeline],
-    write_project: Callable[..., dict[str, Any]],
-) -> Pipeline:
-    """A shop's pipeline into that warehouse."""
-    database.execute(*SCHEMA)
-    return make_pipeline(database.url, star.url, project=write_project(MODELS))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from tests.conftest import Database, run_cleanly
-from tests.contracts.shop import MODELS, SCHEMA
+from tests.contracts.shop import MODELS
 from totes.errors import WarehouseError
 from totes.pipeline import Pipeline
 from totes.warehouse import locks, postgresql
@@ -21,23 +21,10 @@ WIDER = MODELS | {"dim_customer": MODELS["dim_customer"].replace("INTEGER PRIMAR
 
 
 @pytest.fixture
-def star(new_database: Callable[..., Database]) -> Database:
-    """An empty warehouse."""
-    return new_database()
-
-
-@pytest.fixture
-def pipeline(
-    database: Database,
-    star: Database,
-    make_pipeline: Callable[..., Pipeline],
-    write_project: Callable[..., dict[str, Any]],
-) -> Pipeline:
+def pipeline(pipeline: Pipeline) -> Pipeline:
     """A shop's pipeline into that warehouse, which holds its first batch."""
-    database.execute(*SCHEMA)
-    made = make_pipeline(database.url, star.url, project=write_project(MODELS))
-    run_cleanly(made)
-    return made
+    run_cleanly(pipeline)
+    return pipeline
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from totes.display import count, size
 if TYPE_CHECKING:
     from totes.console import Console
     from totes.monitoring.plan import Plan, PlannedChange
+    from totes.pipeline import Pipeline
 
 _KINDS = {
     "new": "new table",
@@ -39,12 +40,8 @@ def plan(
 
     The source is not read. Without --markdown or --json the output is for people.
     """
-    from totes.monitoring.plan import plan as planned
-
     with session(context, config, as_json, debug) as current:
-        with waiting(current) as progress:
-            progress("comparing the models with the star")
-            found = planned(current.pipeline())
+        found = _planned(current, current.pipeline())
         current.show(found.as_json(), lambda out: _markdown(out, found) if markdown else _show(out, found))
         if check and found.changes:
             raise typer.Exit(1)
@@ -62,13 +59,10 @@ def apply(
     """Apply changed models to the star, for all of history, whether the source has anything new or not."""
     from totes import engine
     from totes.errors import WouldLose
-    from totes.monitoring.plan import plan as planned
 
     with session(context, config, as_json, debug) as current:
         pipeline = current.pipeline()
-        with waiting(current) as progress:
-            progress("comparing the models with the star")
-            found = planned(pipeline)
+        found = _planned(current, pipeline)
         if found.obstacles:
             raise WouldLose(
                 f"objects of others depend on the tables: {'; '.join(found.obstacles)}",
@@ -84,6 +78,14 @@ def apply(
             processed, loaded = pipeline.apply()
         document = {"applied": list(found.changes), "batch": loaded.batch, "loaded": loaded.rows}
         current.show(document, lambda out: _show_applied(out, found, loaded.rows, processed.batch))
+
+
+def _planned(current: Session, pipeline: Pipeline) -> Plan:
+    from totes.monitoring.plan import plan as planned
+
+    with waiting(current) as progress:
+        progress("comparing the models with the star")
+        return planned(pipeline)
 
 
 def _agreed(current: Session, found: Plan) -> bool:

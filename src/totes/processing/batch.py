@@ -144,8 +144,8 @@ class StarBatch:
         for query in self.queries:
             if self._is_touched(query) and not query.rowwise and not self._recomputes_all(query):
                 with self._naming(query.model):
-                    self._touched[query.model.name] = self._create(
-                        "touched_before", query.model.name, touched_keys(self._inputs(query))
+                    self._touched[query.model.name] = engine.create_temporary(
+                        self._engine, "touched_before", query.model.name, touched_keys(self._inputs(query))
                     )
         for name in sorted(self._retained):
             if name in self._missing:
@@ -170,7 +170,7 @@ class StarBatch:
                 same = engine.same("old", "new", base.key)
                 unchanged = f" WHERE NOT EXISTS (SELECT 1 FROM {changes} AS new WHERE {same})"
             rows = f"FROM ({self._state.quarantined_rows(model.name, base)}) AS old{unchanged}"
-            self._retried[model.name] = self._create("retried", model.name, rows)
+            self._retried[model.name] = engine.create_temporary(self._engine, "retried", model.name, rows)
 
     def _related(self, model: Model) -> tuple[set[str], set[str]]:
         """The tables that a model refers to, directly or not, and itself; and the relations that all of these read."""
@@ -191,7 +191,9 @@ class StarBatch:
             return source_table(name)
         if name not in self._present:
             if name == CALENDAR:
-                self._present[name] = self._create("whole", name, calendar_rows(self.years))
+                self._present[name] = engine.create_temporary(
+                    self._engine, "whole", name, calendar_rows(self.years)
+                )
             else:
                 table = self._present[name] = engine.name(engine.case_safe("whole", name))
                 load_reference(self._engine, self._project.references[name], table)
@@ -266,15 +268,11 @@ class StarBatch:
         covered = covered_years(years)
         added = sorted(set(covered) - set(self.years))
         if added:
-            self._changes[CALENDAR] = self._create("changes", CALENDAR, calendar_rows(added))
+            self._changes[CALENDAR] = engine.create_temporary(
+                self._engine, "changes", CALENDAR, calendar_rows(added)
+            )
             self._present.pop(CALENDAR, None)
             self.years = covered
-
-    def _create(self, kind: str, name: str, query: str) -> str:
-        """Makes a temporary table, and returns its quoted name."""
-        table = engine.name(engine.case_safe(kind, name))
-        self._engine.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {query}")
-        return table
 
 
 def _reads_calendar(query: BoundQuery) -> bool:

@@ -17,7 +17,7 @@ class QuarantineChanges:
     """
 
     def __init__(self, state: StarState, part: Transformation, batch: int) -> None:
-        self.table = engine.name(engine.case_safe("quarantine", part.model.name))
+        self.table = ""  # once there are any
         self.rows = self.added = self.released = 0
         self._engine = state.engine
         self._part = part
@@ -35,12 +35,14 @@ class QuarantineChanges:
     def _collect(self) -> None:
         text, model = engine.name(PROBLEM), engine.text(self._part.model.name)
         source_row, join = self._source_row() if self._part.count.bad else ("NULL::VARCHAR", "")
-        self._engine.execute(
-            f"CREATE OR REPLACE TEMP TABLE {self.table} AS"
-            f" SELECT DISTINCT {model} AS model, {self._row_key('row')} AS row_key, row.{text} AS reason,"
+        self.table = engine.create_temporary(
+            self._engine,
+            "quarantine",
+            self._part.model.name,
+            f"SELECT DISTINCT {model} AS model, {self._row_key('row')} AS row_key, row.{text} AS reason,"
             f" {source_row} AS source_row, {self._batch}::BIGINT AS batch,"
             f" {stored(engine.name('row', PROBLEMS))} AS problems"
-            f" FROM {self._part.new} AS row{join} WHERE row.{text} IS NOT NULL"
+            f" FROM {self._part.new} AS row{join} WHERE row.{text} IS NOT NULL",
         )
 
     def _compare(self) -> None:

@@ -25,21 +25,18 @@ class SourceRows:
         self._journal = journal
         self._reader = PacketReader(workspace.connect())
         self._tables: list[str] = []
+        self._changes: dict[tuple[str, Relation], str] = {}
 
     def changes(self, manifest: IngestionManifest, relation: Relation) -> str:
-        """A relation with a batch's changes of a table: its columns, `_op` and `_at`.
+        """A relation with a batch's changes of a table: its columns, `_op` and `_at`; until release they are read once.
 
         Raises:
             LakeDamaged: there are not as many changes as in the manifest.
         """
-        rows = self._handoff(manifest, relation) or self._read([manifest], relation)
-        expected = _count(manifest, relation.name)
-        found = engine.scalar(self._reader.engine, f"SELECT count(_op) FROM {rows}")
-        if found != expected:
-            raise LakeDamaged(
-                f"batch {manifest.batch} has {expected} changes of {relation.name}, but {found} were read"
-            )
-        return rows
+        asked = manifest.sha256(), relation
+        if asked not in self._changes:
+            self._changes[asked] = self._read_changes(manifest, relation)
+        return self._changes[asked]
 
     def present(self, batch: int, relation: Relation) -> str:
         """A relation with the rows that a table had at a batch: its columns and `_at`.
@@ -60,11 +57,21 @@ class SourceRows:
     def release(self) -> None:
         """Drops the tables that were read; relations over them can no longer be used."""
         self._workspace.drop(self._tables)
-        self._tables = []
+        self._tables, self._changes = [], {}
 
     def close(self) -> None:
         """Closes the connection."""
         self._reader.engine.close()
+
+    def _read_changes(self, manifest: IngestionManifest, relation: Relation) -> str:
+        rows = self._handoff(manifest, relation) or self._read([manifest], relation)
+        expected = _count(manifest, relation.name)
+        found = engine.scalar(self._reader.engine, f"SELECT count(_op) FROM {rows}")
+        if found != expected:
+            raise LakeDamaged(
+                f"batch {manifest.batch} has {expected} changes of {relation.name}, but {found} were read"
+            )
+        return rows
 
     def _handoff(self, manifest: IngestionManifest, relation: Relation) -> str | None:
         handoff = self._workspace.handoff(manifest.sha256(), relation.name)

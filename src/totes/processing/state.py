@@ -206,14 +206,14 @@ class StarState:
                 hint="One of the two manifests was replaced: restore them from a backup. Nothing of them was used",
             )
         changed: list[tuple[Relation, str]] = []  # all is read before the transaction sees any of it
-        for table, entry in ingested.tables.items():
+        relations = {table: source_relation(table, entry) for table, entry in ingested.tables.items()}
+        for table, relation in relations.items():
             # A table whose rows are not retained yet is read from all batches when a model next needs it.
-            relation = source_relation(table, entry)
             wanted = self.retains_source(relation) or (batch == 1 and table.lower() in self._joined)
-            if entry.objects and wanted:
+            if ingested.tables[table].objects and wanted:
                 changed.append((relation, self.source_rows.changes(ingested, relation)))
-        for table, entry in ingested.tables.items():
-            self.follow_columns(source_relation(table, entry))
+        for relation in relations.values():
+            self.follow_columns(relation)
         for relation, changes in changed:
             self.apply_changes(relation, changes)
         self.source_rows.release()

@@ -33,11 +33,10 @@ class Transformation:
         self.inputs = inputs
         self.query = inputs.query
         self.model: Model = inputs.query.model
-        self.new = self._table("new")
-        self.merged = self._table("merged")
+        self.new = self.merged = ""  # their tables, once they are computed
         self.count = Count(0, 0, 0, 0)  # known after merge
         self._engine = connection
-        self._touched = self._table("touched")
+        self._touched = ""
 
     def compute(self, touched: str | None = None) -> None:
         """Computes the new rows, and looks for keys that repeat.
@@ -47,8 +46,8 @@ class Transformation:
         """
         if not self.inputs.whole and not self.query.rowwise:
             before = f"FROM {touched} UNION " if touched else ""
-            self._create(self._touched, f"{before}{touched_keys(self.inputs)}")
-        self._create(self.new, computed_rows(self.inputs, self._touched))
+            self._touched = self._create("touched", f"{before}{touched_keys(self.inputs)}")
+        self.new = self._create("new", computed_rows(self.inputs, self._touched))
         if not self.query.rowwise or self.query.key_is_read_from_text:
             self._note(repeated_key(self.inputs, self.new))
         if self.query.key_is_read_from_text and not self.inputs.whole:
@@ -78,13 +77,12 @@ class Transformation:
         old = self.inputs.newest
         if self.inputs.known and not self.inputs.whole:
             keys = affected_keys(self.inputs, self.new, self._touched)
-            old = self._table("old")
             same = self.inputs.same_key("star", "affected")
-            self._create(
-                old,
+            old = self._create(
+                "old",
                 f"SELECT star.* FROM {self.inputs.known} AS star SEMI JOIN ({keys}) AS affected ON {same}",
             )
-        self._create(self.merged, versions(self.inputs, self.new, old, read_at))
+        self.merged = self._create("merged", versions(self.inputs, self.new, old, read_at))
         [counted] = self._engine.execute(
             f"SELECT count(*), count(*) FILTER ({self.written}), count(*) FILTER ({DELETED}),"
             f" (SELECT count({engine.name(PROBLEM)}) FROM {self.new}) FROM {self.merged}"
@@ -115,8 +113,5 @@ class Transformation:
             )
         return exists
 
-    def _table(self, kind: str) -> str:
-        return engine.name(engine.case_safe(kind, self.model.name))
-
-    def _create(self, table: str, query: str) -> None:
-        self._engine.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {query}")
+    def _create(self, kind: str, query: str) -> str:
+        return engine.create_temporary(self._engine, kind, self.model.name, query)

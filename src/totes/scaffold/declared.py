@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from totes.processing.bound.relation import TYPED
 from totes.scaffold.catalog import Column
 from totes.scaffold.meaning import base_type, shown_type
 
@@ -18,18 +19,7 @@ class Declared:
     note: str = ""
 
 
-_SAME = {
-    "smallint": "SMALLINT",
-    "integer": "INTEGER",
-    "bigint": "BIGINT",
-    "boolean": "BOOLEAN",
-    "real": "FLOAT",
-    "double precision": "DOUBLE",
-    "date": "DATE",
-    "uuid": "UUID",
-    "bytea": "BLOB",
-    "json": "JSON",
-    "jsonb": "JSON",
+_SAME = {kind: typed for kind, typed in TYPED.items() if typed != "BIT"} | {
     "time without time zone": "TIME",
     "timestamp without time zone": "TIMESTAMP",
     "timestamp with time zone": "TIMESTAMPTZ",

@@ -115,12 +115,11 @@ def _name(request: Request) -> str:
 
 
 def _made(make: Callable[[], Page]) -> Page:
-    """A page, or the one that says why it cannot be made."""
+    """A page, whatever comes of making it."""
     try:
-        with engine.faults():
-            return make()
-    except TotesError as error:
-        return pages.failure(error)
-    except Exception:
+        return pages.made(make)
+    except (
+        Exception
+    ):  # a fault is shown as one, without a traceback; it is in the log, and the server goes on
         _log.exception("a page could not be made")
         return pages.fault()

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from starlette.datastructures import QueryParams
 
-from totes import engine
-from totes.errors import ConfigurationError, TotesError
+from totes.errors import ConfigurationError
 from totes.ui import pages
 from totes.ui.desk import Desk
 from totes.ui.links import EXPORTED, FileLinks, file_of
@@ -35,20 +34,13 @@ def export_site(desk: Desk, folder: Path) -> list[str]:
     renderer, project = Renderer(), desk.pipeline.settings.project.name
     written: dict[str, str] = {}
     for name in EXPORTED:
-        written[file_of(name) or ""] = renderer.html(_made(whole[name]), Surroundings(project, FileLinks()))
+        written[file_of(name) or ""] = renderer.html(
+            pages.made(whole[name]), Surroundings(project, FileLinks())
+        )
     for model in models:
-        page = _made(lambda name=model.name: pages.table(desk, name))  # type: ignore[misc]
+        page = pages.made(lambda name=model.name: pages.table(desk, name))  # type: ignore[misc]
         written[file_of("star", model.name) or ""] = renderer.html(page, Surroundings(project, FileLinks(1)))
     return _write(folder, written)
-
-
-def _made(make: Callable[[], Page]) -> Page:
-    """A page, or the one that says why it cannot be made: what is away does not keep the others from being written."""
-    try:
-        with engine.faults():
-            return make()
-    except TotesError as error:
-        return pages.failure(error)
 
 
 def _write(folder: Path, pages_written: dict[str, str]) -> list[str]:

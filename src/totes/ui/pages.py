@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import datetime
 
 from starlette.datastructures import QueryParams
 
+from totes import engine
 from totes.errors import CommandFailed, ConfigurationError, ModelError, TotesError
 from totes.monitoring.counts import read_counts
 from totes.monitoring.dictionary import read_dictionary
@@ -141,6 +143,15 @@ def plan(desk: Desk) -> Page:
         desk.forget("plan")
     models = {model.name: model for model in desk.pipeline.project.models}
     return Page("plan.html", {"plan": found, "models": models})
+
+
+def made(make: Callable[[], Page]) -> Page:
+    """A page, or the one that shows why it cannot be made."""
+    try:
+        with engine.faults():
+            return make()
+    except TotesError as error:
+        return failure(error)
 
 
 def failure(error: TotesError) -> Page:

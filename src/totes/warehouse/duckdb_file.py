@@ -43,8 +43,13 @@ class DuckDBWarehouse:
 
     def _prepare(self) -> None:
         """Goes over to the file's shadow, if it is not in use yet."""
-        if self._writer:
-            self._engine = self._writer.open(self._engine, self._schema)
+        if self._writer and not self._writer.is_open:
+            published = self.newest()
+            self._engine = self._writer.open(self._engine)
+            if (
+                self.newest() != published
+            ):  # a killed load has committed what is to be published, be it all there is to load
+                self._writer.wrote()
 
     def _wrote(self) -> None:
         if self._writer:

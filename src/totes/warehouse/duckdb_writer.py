@@ -12,7 +12,6 @@ import duckdb
 from totes import engine
 from totes.errors import WarehouseError
 from totes.messages import message
-from totes.warehouse.adapter import LoadedBatch, newest_batch
 from totes.warehouse.duckdb_shadow import Shadow, log_of
 
 # How long a file that another process writes is waited for.
@@ -36,41 +35,30 @@ class Writer:
         self._opened = opened
         self._shadow: Shadow | None = None
 
-    def open(self, reading: engine.Engine, schema: str) -> engine.Engine:
-        """The connection to write with, in place of the one to read with, which is closed.
-
-        Args:
-            reading: the connection to read the file with.
-            schema: the schema of the warehouse's tables.
+    def open(self, reading: engine.Engine) -> engine.Engine:
+        """The connection to write with, in place of the one to read with, which is closed; called once.
 
         Raises:
             WarehouseError: another load or another program writes the file.
         """
-        if self._shadow:
-            return reading
         if log_of(self._file).exists():  # another program was killed while it wrote the file
             reading.close()
             _connect(self._file, self._memory, self._reads, read_only=False).close()
-            reading = connect_to_read(self._file, self._memory)
         self._shadow = self._opened.enter_context(Shadow.of(self._file))
         connection = engine.connect(self._shadow.path, memory=self._memory, reads=self._reads)
         self._opened.callback(connection.close)
-        # What a killed load has committed is published even if there is nothing left to load.
-        self._shadow.changed = _newest(connection, schema) != _newest(reading, schema)
         reading.close()
         return connection
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the connection to write with is in use."""
+        return self._shadow is not None
 
     def wrote(self) -> None:
         """Notes that there is something to publish."""
         if self._shadow:
             self._shadow.changed = True
-
-
-def _newest(connection: engine.Engine, schema: str) -> LoadedBatch | None:
-    try:
-        return newest_batch(lambda sql: connection.execute(sql).fetchall(), schema)
-    except (duckdb.CatalogException, duckdb.BinderException):
-        return None
 
 
 def connect_to_read(file: Path, memory: str) -> engine.Engine:

@@ -16,7 +16,8 @@ from totes.processing.bound.lossless_casts import json_bends, loses_digits
 from totes.star.model import WIDEST_DECIMAL
 
 T = TypeVar("T")
-_TYPED = {
+# DuckDB's nearest type to a PostgreSQL type, for types that need no look at their parameters.
+TYPED = {
     "smallint": "SMALLINT",
     "integer": "INTEGER",
     "bigint": "BIGINT",
@@ -149,4 +150,4 @@ def typed_name(column: SourceColumn) -> str:
         return "TIMETZ" if column.type.endswith("with time zone") else "TIME"
     if base.startswith("interval"):
         return "INTERVAL"
-    return _TYPED.get(base.strip(), "VARCHAR")
+    return TYPED.get(base.strip(), "VARCHAR")
