@@ -148,6 +148,8 @@ class WarehouseError(TotesError):
 class QueryTooSlow(WarehouseError):
     """A query of the warehouse took longer than it may, and was ended so that no load waits for it."""
 
+    retryable = False
+
     def __init__(self, seconds_max: float | None) -> None:
         super().__init__(
             f"the query took longer than {seconds_max:g} s and was ended"
