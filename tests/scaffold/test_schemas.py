@@ -166,6 +166,9 @@ def test_keys_circles_partitions_and_views(project: Project) -> None:
     assert page["company_id"] == "INTEGER NOT NULL -- with filed_on and number of fact_filing"
     loan = declared(made.model("fact_loan"))
     assert loan["company_id"] == "INTEGER NOT NULL -- of dim_company; the foreign key is not validated"
+    settings = (made.folder / "totes.toml").read_text(encoding="utf-8")
+    assert '"reading" = ["taken_on", "id"]' in settings
+    assert '"share" = ["owner_id", "company_id"]' in settings
     role = (made.folder / "role.sql").read_text(encoding="utf-8")
     assert role.endswith('ALTER ROLE "totes_reader" BYPASSRLS;\n')
     compared = made.works()
@@ -175,6 +178,7 @@ def test_keys_circles_partitions_and_views(project: Project) -> None:
         compared["fact_share"],
         compared["fact_notice"],
     ) == (2, 20, 2, 2)
+    assert compared["fact_reading"] == 2
     database = Database(made.url, "")
     database.execute(
         "UPDATE company SET name = 'Deux', billing_address_id = 2, parent_id = NULL WHERE id = 2",

@@ -113,9 +113,7 @@ def remark(draft: Draft, table: Table) -> None:
     if searched:
         draft.remarks.append(f"Left out: {listed(searched)}, made for searching.")
     if table.key_chosen:
-        draft.remarks.append(
-            "Its key is set in source.keys of totes.toml: it is a unique index, and no primary key."
-        )
+        draft.remarks.append("It has no primary key: source.keys in totes.toml says what identifies a row.")
 
 
 def title(name: str) -> str:

@@ -28,6 +28,7 @@ from totes.star.project import CALENDAR
 
 _FILES = resources.files("totes.scaffold")
 RELATIONS_SQL = _FILES.joinpath("relations.sql").read_text(encoding="utf-8")
+PARTITIONS_SQL = _FILES.joinpath("partitions.sql").read_text(encoding="utf-8")
 REFERENCES_SQL = _FILES.joinpath("references.sql").read_text(encoding="utf-8")
 _SCHEMAS_SQL = """
     SELECT namespace.nspname::text
@@ -94,11 +95,13 @@ def _read(connection: psycopg.Connection, url: str, schema: str | None, patterns
         for name in chosen
         if (reason := _aside(kinds[name], [parent for parent in kinds[name].parents if parent in chosen]))
     }
-    keys = {
-        name: tuple(facts[name].unique_columns)
-        for name in chosen
-        if name not in left_out and not facts[name].keyed and facts[name].unique_columns
+    partitioned: dict[str, list[str]] = dict(
+        connection.execute(PARTITIONS_SQL, {"schema": schema}).fetchall()
+    )
+    known = {
+        name: facts[name].unique_columns or partitioned.get(name) for name in chosen if not facts[name].keyed
     }
+    keys = {name: tuple(columns) for name, columns in known.items() if columns and name not in left_out}
     selection = _selection(connection, url, schema, chosen, left_out, keys)
     for name, refusal in selection.left_out.items():
         left_out.setdefault(name, _refused(facts[name], refusal, schema))
