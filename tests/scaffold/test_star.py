@@ -157,7 +157,7 @@ def test_circles_of_dimensions_are_broken_at_what_may_be_null() -> None:
     assert re.search(
         r"^    team_id +INTEGER NOT NULL REFERENCES dim_team,$", texts["dim_player"], re.MULTILINE
     )
-    circle = r"^    captain_id +INTEGER, +-- of dim_player; REFERENCES would make a circle$"
+    circle = r"^    captain_id +INTEGER, +-- a row of dim_player; REFERENCES would make a circle$"
     assert re.search(circle, texts["dim_team"], re.MULTILINE)
 
 
@@ -174,5 +174,5 @@ def test_what_postgresql_compares_otherwise_is_neither_joined_nor_referred_to() 
         in models(catalog(member, visit, card, sale))["fact_visit"]
     )
     texts = models(catalog(blind, visit, card, sale))
-    assert "-- of dim_member; PostgreSQL compares these otherwise than DuckDB" in texts["fact_visit"]
+    assert "-- a row of dim_member; PostgreSQL compares these otherwise than DuckDB" in texts["fact_visit"]
     assert "JOIN" not in texts["dim_card"]

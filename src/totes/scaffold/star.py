@@ -21,7 +21,7 @@ _LOOKUP_COLUMNS_MAX = 8
 _TEXTS = {"text", "character varying", "name"}
 _NUMBERS = {"smallint", "integer", "bigint", "numeric"}
 _EXACT = {
-    "boolean", "bytea", "character", "cidr", "date", "inet", "macaddr", "time without time zone",
+    "boolean", "bpchar", "bytea", "character", "cidr", "date", "inet", "macaddr", "time without time zone",
     "timestamp with time zone", "timestamp without time zone", "uuid",
 }  # fmt: skip
 _LARGE = {"bytea", "json", "jsonb", "xml"}
