@@ -160,7 +160,7 @@ def test_models_of_ones_own_stay_if_they_go_with_the_new_ones(
     (models / "mine.sql").write_text(good, encoding="utf-8")
     done = totes("init", shop.url, "shop")
     assert done.code == 0
-    assert "  kept           models/mine.sql\n" in done.out
+    assert "  existing       models/mine.sql\n" in done.out
     (models / "mine.sql").write_text(good.replace("dim_mine", "dim_customer"), encoding="utf-8")
     refused = totes("init", shop.url, "shop", "--yes")
     assert refused.code == 2

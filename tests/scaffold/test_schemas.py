@@ -33,9 +33,9 @@ def test_django(project: Project) -> None:
     }  # fmt: skip
     assert made.said["joined"] == {"clinic_species": ["clinic_pet"]}
     assert made.said["left_out"] == {
-        "auth_group_permissions": "kept by Django for itself", "auth_permission": "kept by Django for itself",
-        "authtoken_token": "its key is a secret", "django_content_type": "kept by Django for itself",
-        "django_migrations": "kept by Django for itself", "django_session": "kept by Django for itself",
+        "auth_group_permissions": "internal to Django", "auth_permission": "internal to Django",
+        "authtoken_token": "its key is a secret", "django_content_type": "internal to Django",
+        "django_migrations": "internal to Django", "django_session": "internal to Django",
     }  # fmt: skip
     user = made.model("dim_user")
     assert "password" not in declared(user)
@@ -68,9 +68,9 @@ def test_rails_without_foreign_keys(project: Project) -> None:
         "fact_line_item", "fact_order", "fact_vote",
     }  # fmt: skip
     assert made.said["left_out"] == {
-        "ar_internal_metadata": "kept by Rails for itself",
+        "ar_internal_metadata": "internal to Rails",
         "boards_users": "no primary key, nor a unique index without NULLs",
-        "schema_migrations": "kept by Rails for itself",
+        "schema_migrations": "internal to Rails",
     }
     line = declared(made.model("fact_line_item"))
     assert line["order_id"] == "BIGINT NOT NULL -- a row of fact_order; the source has no foreign key"

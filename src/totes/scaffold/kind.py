@@ -152,7 +152,7 @@ def _is_fact(name: str, traits: dict[str, _Traits], above: tuple[str, ...] = ())
 
 
 def outgoing(table: Table, tables: dict[str, Table]) -> list[Reference]:
-    """The references of a table to others of these, those aside that say who wrote the row."""
+    """The references of a table to others of these, except those that say who wrote the row."""
     return [reference for reference in _outgoing(table) if reference.table in tables]
 
 
@@ -173,7 +173,7 @@ def _of_any_kind(table: Table) -> list[tuple[str, str]]:
 
 
 def _beyond(table: Table, links: set[str]) -> list[str]:
-    """The columns of a table that are neither links nor its own number nor say how links are kept and sorted."""
+    """The columns of a table that are neither links nor its own number nor say how links are sorted."""
     number = set(table.key) if len(table.key) == 1 else set()
     return [
         column.name

@@ -45,7 +45,7 @@ def propose(
         shown_url: what stands for it in the settings, which may be `secretsmanager:NAME`.
         schema: the schema; `public`, or the only one with tables, if it is None.
         patterns: the tables, by names or patterns; all if empty.
-        progress: is told what is being done.
+        progress: is called with what is being done.
 
     Raises:
         SourceError: the source cannot be reached or read.

@@ -46,7 +46,7 @@ def has_password(url: str) -> bool:
 def without_password(url: str) -> str:
     """A URL for the settings: without secrets, and true in whatever folder it is read.
 
-    It is taken apart as libpq does it: who logs in ends at the first `@` that stands before any `/`.
+    It is parsed as libpq does it: who logs in ends at the first `@` that stands before any `/`.
     """
     if url.startswith(PREFIX):
         return url

@@ -93,7 +93,7 @@ def _read(connection: psycopg.Connection, url: str, schema: str | None, patterns
     left_out = {
         name: reason
         for name in chosen
-        if (reason := _aside(kinds[name], [parent for parent in kinds[name].parents if parent in chosen]))
+        if (reason := _exclusion(kinds[name], [parent for parent in kinds[name].parents if parent in chosen]))
     }
     partitioned: dict[str, list[str]] = dict(
         connection.execute(PARTITIONS_SQL, {"schema": schema}).fetchall()
@@ -203,12 +203,12 @@ def _schema(connection: psycopg.Connection, wanted: str | None) -> str:
     raise ConfigurationError(missing, hint=f"Name one with --schema: {listed(known, _SHOWN)}")
 
 
-def _aside(table: _Said, parents: list[str]) -> LeftOut | None:
+def _exclusion(table: _Said, parents: list[str]) -> LeftOut | None:
     """Why a table is not looked at any further."""
     if kind := _NO_TABLES.get(table.kind):
         return LeftOut(f"{kind}, which has no key of its own")
     if owner := owner_of(table.table_name):
-        return LeftOut(f"kept by {owner} for itself", excluded=True)
+        return LeftOut(f"internal to {owner}", excluded=True)
     if parents:
         return LeftOut(f"its rows are rows of {listed(parents)}", excluded=True)
     return None
