@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
@@ -159,7 +160,7 @@ def test_models_of_ones_own_stay_if_they_go_with_the_new_ones(
     (models / "mine.sql").write_text(good, encoding="utf-8")
     done = totes("init", shop.url, "shop")
     assert done.code == 0
-    assert "  kept           models/mine.sql\n" in done.out
+    assert "  existing       models/mine.sql\n" in done.out
     (models / "mine.sql").write_text(good.replace("dim_mine", "dim_customer"), encoding="utf-8")
     refused = totes("init", shop.url, "shop", "--yes")
     assert refused.code == 2
@@ -176,7 +177,8 @@ def test_tables_says_which(shop: Database, totes: Totes, tmp_path: Path) -> None
     }
     sale = (tmp_path / "shop" / "models" / "fact_sale.sql").read_text(encoding="utf-8")
     assert re.search(
-        r"sale_id .*\n +customer_id +INTEGER NOT NULL, +-- of customer, which has no model\n +sold_on ", sale
+        r"sale_id .*\n +customer_id +INTEGER NOT NULL, +-- a row of customer, which has no model\n +sold_on ",
+        sale,
     )
     ran = totes("run", "--json", cwd=tmp_path / "shop", TOTES_SOURCE__URL=shop.url)
     assert ran.code == 0, ran.err
@@ -241,6 +243,34 @@ def test_what_cannot_be_captured_at_all_says_why(database: Database, totes: Tote
     done = totes("init", database.url, "shop")
     assert done.code == 3
     assert "no table of schema public can be captured: public.keyless has no primary key" in done.err
+
+
+def test_what_the_role_may_not_see_is_left_out_and_stays_in_sight(
+    shop: Database, totes: Totes, tmp_path: Path
+) -> None:
+    role = f"narrow_{shop.name}"
+    shop.execute(
+        "CREATE TABLE hidden (id int PRIMARY KEY)", "CREATE TABLE secured (id int PRIMARY KEY)",
+        "ALTER TABLE secured ENABLE ROW LEVEL SECURITY", f"CREATE ROLE {role} LOGIN PASSWORD 'narrow-4711'",
+        f"GRANT SELECT ON customer, sale, secured TO {role}",
+    )  # fmt: skip
+    try:
+        url = f"postgresql://{role}:narrow-4711@{shop.url.partition('@')[2]}"
+        done = totes("init", url, "shop", "--json")
+        assert done.code == 0, done.err
+        assert json.loads(done.out)["left_out"] == {
+            "customers": "a view, which has no key of its own", "hidden": "the role may not read it",
+            "keyless": "the role may not read it", "secured": "row-level security hides rows from the role",
+        }  # fmt: skip
+        settings = tomllib.loads((tmp_path / "shop" / "totes.toml").read_text(encoding="utf-8"))
+        assert "exclude" not in settings["source"]
+        ran = totes("run", "--json", cwd=tmp_path / "shop", PGPASSWORD="narrow-4711")
+        assert ran.code == 0, ran.err
+        doctor = totes("doctor", cwd=tmp_path / "shop", PGPASSWORD="narrow-4711")
+        assert doctor.code == 0
+        assert 'GRANT SELECT ON "public"."hidden"' in doctor.out
+    finally:
+        shop.execute(f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 
 
 def test_a_folder_that_cannot_be_written_is_named(shop: Database, totes: Totes, tmp_path: Path) -> None:

@@ -33,9 +33,9 @@ def test_django(project: Project) -> None:
     }  # fmt: skip
     assert made.said["joined"] == {"clinic_species": ["clinic_pet"]}
     assert made.said["left_out"] == {
-        "auth_group_permissions": "kept by Django for itself", "auth_permission": "kept by Django for itself",
-        "authtoken_token": "its key is a secret", "django_content_type": "kept by Django for itself",
-        "django_migrations": "kept by Django for itself", "django_session": "kept by Django for itself",
+        "auth_group_permissions": "internal to Django", "auth_permission": "internal to Django",
+        "authtoken_token": "its key is a secret", "django_content_type": "internal to Django",
+        "django_migrations": "internal to Django", "django_session": "internal to Django",
     }  # fmt: skip
     user = made.model("dim_user")
     assert "password" not in declared(user)
@@ -47,7 +47,7 @@ def test_django(project: Project) -> None:
     assert declared(made.model("fact_treatment")) == {
         "treatment_record_id": "BIGINT PRIMARY KEY",
         "treatment_id": "BIGINT NOT NULL",
-        "visit_id": "BIGINT NOT NULL -- of fact_visit",
+        "visit_id": "BIGINT NOT NULL -- a row of fact_visit",
         "pet_id": "UUID NOT NULL REFERENCES dim_pet",
         "vet_id": "UUID REFERENCES dim_vet",
         "starts_date": "DATE NOT NULL REFERENCES dim_date -- the day of fact_visit's starts_at, in UTC",
@@ -68,13 +68,13 @@ def test_rails_without_foreign_keys(project: Project) -> None:
         "fact_line_item", "fact_order", "fact_vote",
     }  # fmt: skip
     assert made.said["left_out"] == {
-        "ar_internal_metadata": "kept by Rails for itself",
+        "ar_internal_metadata": "internal to Rails",
         "boards_users": "no primary key, nor a unique index without NULLs",
-        "schema_migrations": "kept by Rails for itself",
+        "schema_migrations": "internal to Rails",
     }
     line = declared(made.model("fact_line_item"))
-    assert line["order_id"] == "BIGINT NOT NULL -- of fact_order; the source has no foreign key"
-    assert line["user_id"] == "BIGINT -- of dim_users; the source has no foreign key"
+    assert line["order_id"] == "BIGINT NOT NULL -- a row of fact_order; the source has no foreign key"
+    assert line["user_id"] == "BIGINT -- a row of dim_users; the source has no foreign key"
     assert declared(made.model("fact_vote"))["post_id"] == "BIGINT NOT NULL REFERENCES dim_post"
     post = declared(made.model("dim_post"))
     assert post["source_is_deleted"] == "BOOLEAN -- is_deleted at the source"
@@ -126,7 +126,9 @@ def test_names_and_types(project: Project) -> None:
     }  # fmt: skip
     order = declared(made.model("fact_order"))
     assert order["source_valid_from"] == "TIMESTAMP -- valid_from at the source"
-    assert declared(made.model("fact_member_visit"))["member_code"].startswith("VARCHAR -- of dim_member; ")
+    assert declared(made.model("fact_member_visit"))["member_code"].startswith(
+        "VARCHAR -- a row of dim_member; "
+    )
     assert made.model("dim_ship").endswith(
         'FROM "Ship" AS ship\nLEFT JOIN "Home Port" AS home_port ON home_port."Home Port ID" = ship."Home Port ID"\n'
     )
@@ -153,7 +155,7 @@ def test_keys_circles_partitions_and_views(project: Project) -> None:
     }
     assert made.said["joined"].keys() == {"address", "currency", "region", "town"}
     company = declared(made.model("dim_company"))
-    assert company["head_person_id"] == "INTEGER -- of dim_person; REFERENCES would make a circle"
+    assert company["head_person_id"] == "INTEGER -- a row of dim_person; REFERENCES would make a circle"
     assert company["parent_id"] == "INTEGER REFERENCES dim_company"
     assert company["currency_code"] == "VARCHAR(3) NOT NULL"
     assert [name for name in company if "address" in name] == [
@@ -163,9 +165,12 @@ def test_keys_circles_partitions_and_views(project: Project) -> None:
     assert filing["filed_on"] == "DATE NOT NULL REFERENCES dim_date"
     assert filing["filed_by"] == "INTEGER REFERENCES dim_person"
     page = declared(made.model("fact_filing_page"))
-    assert page["company_id"] == "INTEGER NOT NULL -- with filed_on and number of fact_filing"
+    assert page["company_id"] == "INTEGER NOT NULL -- with filed_on and number a row of fact_filing"
     loan = declared(made.model("fact_loan"))
-    assert loan["company_id"] == "INTEGER NOT NULL -- of dim_company; the foreign key is not validated"
+    assert loan["company_id"] == "INTEGER NOT NULL -- a row of dim_company; the foreign key is not validated"
+    settings = (made.folder / "totes.toml").read_text(encoding="utf-8")
+    assert '"reading" = ["taken_on", "id"]' in settings
+    assert '"share" = ["owner_id", "company_id"]' in settings
     role = (made.folder / "role.sql").read_text(encoding="utf-8")
     assert role.endswith('ALTER ROLE "totes_reader" BYPASSRLS;\n')
     compared = made.works()
@@ -175,6 +180,7 @@ def test_keys_circles_partitions_and_views(project: Project) -> None:
         compared["fact_share"],
         compared["fact_notice"],
     ) == (2, 20, 2, 2)
+    assert compared["fact_reading"] == 2
     database = Database(made.url, "")
     database.execute(
         "UPDATE company SET name = 'Deux', billing_address_id = 2, parent_id = NULL WHERE id = 2",

@@ -157,5 +157,22 @@ def test_circles_of_dimensions_are_broken_at_what_may_be_null() -> None:
     assert re.search(
         r"^    team_id +INTEGER NOT NULL REFERENCES dim_team,$", texts["dim_player"], re.MULTILINE
     )
-    circle = r"^    captain_id +INTEGER, +-- of dim_player; REFERENCES would make a circle$"
+    circle = r"^    captain_id +INTEGER, +-- a row of dim_player; REFERENCES would make a circle$"
     assert re.search(circle, texts["dim_team"], re.MULTILINE)
+
+
+def test_what_postgresql_compares_otherwise_is_neither_joined_nor_referred_to() -> None:
+    member = table("member", "code text key", "name text")
+    blind = Table(
+        "member", (column("code", "text", nullable=False, blind=True), member.columns[1]), ("code",)
+    )
+    visit = table("visit", "id int key", "member_code text -> member.code", "visited_on date")
+    card = table("card", "id int key", "name text", "member_code text -> member.code")
+    sale = table("sale", "id int key", "card_id int -> card", "sold_on date")
+    assert (
+        "member_code      VARCHAR REFERENCES dim_member"
+        in models(catalog(member, visit, card, sale))["fact_visit"]
+    )
+    texts = models(catalog(blind, visit, card, sale))
+    assert "-- a row of dim_member; PostgreSQL compares these otherwise than DuckDB" in texts["fact_visit"]
+    assert "JOIN" not in texts["dim_card"]

@@ -60,7 +60,7 @@ def init(
         known = resolve_secret(url, "URL")
         with waiting(current) as progress:
             proposal = propose(known, url, schema, patterns, progress)
-        kept = check_others(folder, proposal.files)
+        others = check_others(folder, proposal.files)
         in_the_way = existing(folder, proposal.files)
         if in_the_way and not yes and not _agreed(current, folder, in_the_way):
             raise ConfigurationError(
@@ -69,7 +69,7 @@ def init(
                 hint="Name another folder, or add --yes",
             )
         write(folder, proposal.files)
-        lines = summary(proposal, folder, url, kept)
+        lines = summary(proposal, folder, url, others)
         current.show(_document(proposal, folder), lambda out: _show(out, lines))
 
 

@@ -33,7 +33,7 @@ def own_column(plan: Plan, draft: Draft, table: Table, column: Column, *, alias:
     reference, alias = plan.reference_of(table, column.name), alias or draft.first
     if reference is None:
         outside = [one.table for one in table.references if one.columns[0] == column.name]
-        note = f"of {outside[0]}, which has no model" if outside else ""
+        note = f"a row of {outside[0]}, which has no model" if outside else ""
         return passed_on(column, alias, as_key=column.name in table.key, note=note)
     is_whole_key = reference.target == plan.tables[reference.table].key and len(reference.columns) == 1
     if is_whole_key and plan.declares(table, reference):
@@ -47,7 +47,11 @@ def _whose(plan: Plan, table: Table, column: Column, reference: Reference) -> st
     first, *others = reference.columns
     if target is None or column.name != first:
         return ""
-    whose = f"with {listed([snake(name) for name in others])} of {target}" if others else f"of {target}"
+    whose = (
+        f"with {listed([snake(name) for name in others])} a row of {target}"
+        if others
+        else f"a row of {target}"
+    )
     if (table.name, reference.columns) in plan.circular:
         return f"{whose}; REFERENCES would make a circle"
     if reference.by_name:
@@ -113,9 +117,7 @@ def remark(draft: Draft, table: Table) -> None:
     if searched:
         draft.remarks.append(f"Left out: {listed(searched)}, made for searching.")
     if table.key_chosen:
-        draft.remarks.append(
-            "Its key is set in source.keys of totes.toml: it is a unique index, and no primary key."
-        )
+        draft.remarks.append("It has no primary key: source.keys in totes.toml says what identifies a row.")
 
 
 def title(name: str) -> str:

@@ -93,7 +93,7 @@ class Draft:
         return own
 
     def add(self, column: DraftColumn) -> DraftColumn:
-        """Adds a column, under another name where its own is taken."""
+        """Adds a column, under another name where its own is in use."""
         reserved = HISTORY_COLUMNS if self.kind is Kind.FACT else {IS_DELETED: ""}
         name, note = column.name, column.note
         if name in reserved:
@@ -113,14 +113,14 @@ class Draft:
         return next((name for name in (table, written, plural(written)) if is_plain(name)), table)
 
     @staticmethod
-    def _unused(wanted: str, taken: set[str]) -> str:
-        return unused(wanted, taken)
+    def _unused(wanted: str, existing: set[str]) -> str:
+        return unused(wanted, existing)
 
 
-def unused(wanted: str, taken: set[str], bytes_max: int = NAME_BYTES_MAX) -> str:
-    """A name that is not taken yet and not too long: the wanted one, or one with a number."""
+def unused(wanted: str, existing: set[str], bytes_max: int = NAME_BYTES_MAX) -> str:
+    """A name that is not in use yet and not too long: the wanted one, or one with a number."""
     name, number = clipped(wanted, bytes_max) or "unnamed", 1
-    while name.lower() in taken:
+    while name.lower() in existing:
         number += 1
         name = f"{clipped(wanted, bytes_max - len(str(number)) - 1)}_{number}"
     return name

@@ -73,22 +73,22 @@ def _dates(table: Table) -> list[Column]:
     return dates or [column for column in shown_columns(table) if is_created(column)]
 
 
-def _dated(added: DraftColumn, column: Column, taken: set[str]) -> DraftColumn:
+def _dated(added: DraftColumn, column: Column, existing: set[str]) -> DraftColumn:
     """A date or moment that is part of the key."""
     if column.type != "date":
-        return replace(added, name=_moment_names(column, taken)[0])
+        return replace(added, name=_moment_names(column, existing)[0])
     refers = added.references is None and not column.infinite
     return replace(added, references=CALENDAR_MODEL) if refers else added
 
 
-def _add_date(draft: Draft, table: Table, column: Column, taken: set[str]) -> None:
+def _add_date(draft: Draft, table: Table, column: Column, existing: set[str]) -> None:
     """Adds a date that refers to the calendar; of a moment, its day, and the moment behind it."""
     if column.type == "date":
         if column.name not in table.key:
             draft.add(_date(passed_on(column, draft.first), column))
         return
     at = next((one.name for one in draft.columns if one.value and one.value.column == column.name), None)
-    name, day = _moment_names(column, taken)
+    name, day = _moment_names(column, existing)
     draft.add(_day(column, draft.first, day, f"the day of {at or name}", not_null=not column.nullable))
     if at is None:
         draft.add(passed_on(column, draft.first, name=name))
@@ -110,13 +110,13 @@ def _day(column: Column, alias: str, name: str, what: str, *, not_null: bool) ->
     return DraftColumn(name, "DATE", value, not_null and not column.infinite, CALENDAR_MODEL, f"{what}{zone}")
 
 
-def _moment_names(column: Column, taken: set[str]) -> tuple[str, str]:
+def _moment_names(column: Column, existing: set[str]) -> tuple[str, str]:
     """What a timestamp is called, and what its day: `created_at` and `created_date`, and so for `created_date` alone."""
     name = snake(column.name)
     stem = re.sub(r"_(date|day)$", "", name)
     at = name if stem == name else f"{stem}_at"
     day = f"{_CLOCKS.sub('', stem)}_date"
-    free = not ({at, day} - {name}) & taken and name not in ("date", "day")
+    free = not ({at, day} - {name}) & existing and name not in ("date", "day")
     return (at, day) if free else (name, f"{name}_day")
 
 

@@ -1,4 +1,4 @@
-"""Tables that frameworks and tools keep for themselves: nobody analyses them."""
+"""Tables that are internal to frameworks and tools: nobody analyses them."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ _OWNERS = {table: owner for owner, tables in _OWN.items() for table in tables}
 
 
 def owner_of(table: str) -> str | None:
-    """The framework or tool that keeps a table of this name for itself, if one is known."""
+    """The framework or tool that a table of this name is internal to, if one is known."""
     return _OWNERS.get(table.lower())

@@ -173,7 +173,7 @@ def _of_any_kind(table: Table) -> list[tuple[str, str]]:
 
 
 def _beyond(table: Table, links: set[str]) -> list[str]:
-    """The columns of a table that are neither links nor its own number nor say how links are kept and sorted."""
+    """The columns of a table that are neither links nor its own number nor say how links are sorted."""
     number = set(table.key) if len(table.key) == 1 else set()
     return [
         column.name

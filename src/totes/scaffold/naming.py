@@ -53,12 +53,12 @@ def model_names(tables: list[str], called: dict[str, str], kinds: dict[str, Judg
         one = "_".join(map(singular, called[table].split("_"))) if kind is Kind.BRIDGE else called[table]
         wanted.setdefault(f"{kind.value}_{one}", []).append(table)
     names: dict[str, str] = {}
-    taken = {CALENDAR_MODEL, f"{CALENDAR_MODEL}_current"}
+    existing = {CALENDAR_MODEL, f"{CALENDAR_MODEL}_current"}
     for name, claimants in wanted.items():
         for table in claimants:
             plain = f"{kinds[table].kind.value}_{_bare(table) or 'unnamed'}"
-            chosen = unused(name if len(claimants) == 1 else plain, taken, _NAME_BYTES_MAX)
-            taken |= {chosen, f"{chosen}_current", chosen.removesuffix("_current")}
+            chosen = unused(name if len(claimants) == 1 else plain, existing, _NAME_BYTES_MAX)
+            existing |= {chosen, f"{chosen}_current", chosen.removesuffix("_current")}
             names[table] = chosen
     return names
 

@@ -6,12 +6,13 @@ import json
 import re
 from collections import Counter
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import quote, unquote
 
 from totes import engine
 from totes.display import one_line
 from totes.errors import ConfigurationError
 from totes.ingestion.reader import READER, reader_statements
+from totes.redaction import secrets_in
 from totes.scaffold.catalog import Catalog
 from totes.scaffold.meaning import is_changed
 from totes.secrets import PREFIX
@@ -38,34 +39,32 @@ def check_url(url: str) -> None:
 
 
 def has_password(url: str) -> bool:
-    """Whether a URL of PostgreSQL has a password in it."""
-    return not url.startswith(PREFIX) and without_password(url) != without_password(url, kept=True)
+    """Whether a URL of PostgreSQL has a secret in it."""
+    return not url.startswith(PREFIX) and bool(secrets_in(url))
 
 
-def without_password(url: str, *, kept: bool = False) -> str:
-    """A URL for the settings: without secrets, unless these are kept, and true in whatever folder it is read.
+def without_password(url: str) -> str:
+    """A URL for the settings: without secrets, and true in whatever folder it is read.
 
-    Raises:
-        ConfigurationError: it is not a URL.
+    It is parsed as libpq does it: who logs in ends at the first `@` that stands before any `/`.
     """
     if url.startswith(PREFIX):
         return url
-    try:
-        parts = urlsplit(url)
-        parameters = parse_qsl(parts.query, keep_blank_values=True)
-    except ValueError as error:
-        raise ConfigurationError(
-            "the URL cannot be read", hint="Write postgresql://user@host:5432/database"
-        ) from error
-    user, at, host = parts.netloc.rpartition("@")
-    kept_parameters = [
-        (name, str(Path(value).absolute()) if name in _FILES and value not in ("", "system") else value)
-        for name, value in parameters
-        if kept or not _SECRETS.search(name)
-    ]
-    query = urlencode(kept_parameters, quote_via=quote, safe="/")
-    user = user if kept else user.partition(":")[0]
-    return parts._replace(netloc=f"{user}{at}{host}", query=query, fragment="").geturl()
+    scheme, _, rest = url.partition("://")
+    user, at, address = rest.partition("@") if "@" in rest.partition("/")[0] else ("", "", rest)
+    place, _, query = address.partition("?")
+    pairs = [pair.partition("=") for pair in query.split("&") if pair]
+    parameters = "&".join(
+        f"{name}={_found(name, value)}" for name, _, value in pairs if not _SECRETS.search(name)
+    )
+    return f"{scheme}://{user.partition(':')[0]}{at}{place}{'?' if parameters else ''}{parameters}"
+
+
+def _found(name: str, value: str) -> str:
+    """The value of a parameter; a file's with the whole of its path."""
+    if name not in _FILES or value in ("", "system"):
+        return value
+    return quote(str(Path(unquote(value)).absolute()), safe="/")
 
 
 def settings_text(catalog: Catalog, url: str, patterns: tuple[str, ...]) -> str:
@@ -108,7 +107,7 @@ def settings_text(catalog: Catalog, url: str, patterns: tuple[str, ...]) -> str:
         lines += ["exclude = [", *(f"    {row}" for row in rows), "]"]
     keys = {name: table.key for name, table in catalog.tables.items() if table.key_chosen}
     if keys:
-        lines += ["", _explained("[source.keys]", "no primary key, but a unique index without NULLs")]
+        lines += ["", _explained("[source.keys]", "of tables without a primary key, what is unique")]
         lines += [f"{_text(name)} = [{', '.join(map(_text, key))}]" for name, key in keys.items()]
     lines += [
         "",

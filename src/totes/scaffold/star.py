@@ -21,7 +21,7 @@ _LOOKUP_COLUMNS_MAX = 8
 _TEXTS = {"text", "character varying", "name"}
 _NUMBERS = {"smallint", "integer", "bigint", "numeric"}
 _EXACT = {
-    "boolean", "bytea", "character", "cidr", "date", "inet", "macaddr", "time without time zone",
+    "boolean", "bpchar", "bytea", "character", "cidr", "date", "inet", "macaddr", "time without time zone",
     "timestamp with time zone", "timestamp without time zone", "uuid",
 }  # fmt: skip
 _LARGE = {"bytea", "json", "jsonb", "xml"}
@@ -123,10 +123,7 @@ def _lookups(tables: dict[str, Table], kinds: dict[str, Judgement]) -> dict[str,
             table, by = tables[name], referrers[name]
             fits = bool(by) and kinds[name].kind is Kind.DIMENSION and not is_of_people(table)
             fits = fits and all(kinds[one.name].kind is Kind.DIMENSION for one, _ in by)
-            fits = fits and all(
-                empty.joins(one, reference) and empty.reference_of(one, reference.columns[-1]) == reference
-                for one, reference in by
-            )
+            fits = fits and all(_is_joined(empty, one, reference) for one, reference in by)
             inner = [width(one.table, (*above, name)) for one in outgoing(table, tables)] if fits else []
             total = len(described(table)) + sum(one or 0 for one in inner)
             fits = fits and all(one is not None for one in inner)
@@ -139,6 +136,15 @@ def _lookups(tables: dict[str, Table], kinds: dict[str, Judgement]) -> dict[str,
         for name in tables
         if width(name, ()) is not None
     }
+
+
+def _is_joined(empty: Plan, table: Table, reference: Reference) -> bool:
+    """Whether the model of a table joins what a reference leads to."""
+    last = table.column(reference.columns[-1])
+    is_shown = last.name in table.key or not (
+        is_bookkeeping(last) or is_secret(table, last) or is_generated_text(last)
+    )
+    return is_shown and empty.joins(table, reference) and empty.reference_of(table, last.name) == reference
 
 
 def _circular(found: Plan) -> frozenset[tuple[str, tuple[str, ...]]]:

@@ -18,14 +18,14 @@ _LABEL = 15
 _NAMES_MAX = 12
 
 
-def summary(proposal: Proposal, folder: Path, url: str, kept: list[str]) -> list[str]:
+def summary(proposal: Proposal, folder: Path, url: str, existing: list[str]) -> list[str]:
     """The lines, for a person.
 
     Args:
         proposal: what was written.
         folder: where.
         url: the source's URL as it was given.
-        kept: models that were in the folder before, and still are.
+        existing: models in the folder that are not written over.
     """
     catalog, folded = proposal.catalog, proposal.plan.folded
     lines = [one_line(f"{catalog.database}, schema {catalog.schema}: {count(len(catalog.tables), 'table')}")]
@@ -43,7 +43,7 @@ def summary(proposal: Proposal, folder: Path, url: str, kept: list[str]) -> list
     ]
     for number, (reason, names) in enumerate(groups):
         lines += _row("" if number else "left out", f"{_some(names)}: {reason}")
-    lines += _row("kept", _some(kept)) if kept else []
+    lines += _row("existing", _some(existing)) if existing else []
     models = count(sum(name.startswith(f"{MODELS}/") for name in proposal.files), "model")
     place = "This folder" if folder == Path() else str(folder)
     lines += ["", one_line(f"{place} has {SETTINGS}, {ROLE} for a role that can only read, and {models}.")]

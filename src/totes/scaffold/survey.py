@@ -28,6 +28,7 @@ from totes.star.project import CALENDAR
 
 _FILES = resources.files("totes.scaffold")
 RELATIONS_SQL = _FILES.joinpath("relations.sql").read_text(encoding="utf-8")
+PARTITIONS_SQL = _FILES.joinpath("partitions.sql").read_text(encoding="utf-8")
 REFERENCES_SQL = _FILES.joinpath("references.sql").read_text(encoding="utf-8")
 _SCHEMAS_SQL = """
     SELECT namespace.nspname::text
@@ -98,11 +99,13 @@ def _read(connection: psycopg.Connection, url: str, schema: str | None, patterns
             )
         )
     }
-    keys = {
-        name: tuple(facts[name].unique_columns)
-        for name in chosen
-        if name not in left_out and not facts[name].keyed and facts[name].unique_columns
+    partitioned: dict[str, list[str]] = dict(
+        connection.execute(PARTITIONS_SQL, {"schema": schema}).fetchall()
+    )
+    known = {
+        name: facts[name].unique_columns or partitioned.get(name) for name in chosen if not facts[name].keyed
     }
+    keys = {name: tuple(columns) for name, columns in known.items() if columns and name not in left_out}
     selection = _selection(connection, url, schema, chosen, left_out, keys)
     for name, refusal in selection.left_out.items():
         left_out.setdefault(name, _refused(facts[name], refusal, schema))
@@ -209,7 +212,7 @@ def _why_omitted(table: _Said, parents: list[str]) -> LeftOut | None:
     if kind := _NO_TABLES.get(table.kind):
         return LeftOut(f"{kind}, which has no key of its own")
     if owner := owner_of(table.table_name):
-        return LeftOut(f"kept by {owner} for itself", excluded=True)
+        return LeftOut(f"internal to {owner}", excluded=True)
     if parents:
         return LeftOut(f"its rows are rows of {listed(parents)}", excluded=True)
     return None

@@ -44,7 +44,7 @@ def words(name: str) -> tuple[str, ...]:
 
 
 def singular(name: str) -> str:
-    """A name whose last word is taken for one of the things that it names: `order_details` is `order_detail`."""
+    """A name whose last word names one thing instead of several: `order_details` is `order_detail`."""
     before, _, word = name.rpartition("_")
     return f"{before}_{_singular(word)}" if before else _singular(word)
 

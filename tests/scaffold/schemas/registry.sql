@@ -22,6 +22,9 @@ CREATE TABLE filing_page (
     company_id int, filed_on date, number int, page int, words int NOT NULL, PRIMARY KEY (company_id, filed_on, number, page),
     FOREIGN KEY (company_id, filed_on, number) REFERENCES filing
 );
+CREATE TABLE reading (id serial, taken_on date NOT NULL, value numeric(6, 2) NOT NULL) PARTITION BY LIST (taken_on);
+CREATE TABLE reading_1 PARTITION OF reading (PRIMARY KEY (id)) FOR VALUES IN ('2026-01-01');
+CREATE TABLE reading_2 PARTITION OF reading (PRIMARY KEY (id)) FOR VALUES IN ('2026-01-02');
 CREATE TABLE notice (id int PRIMARY KEY, said text, at timestamptz NOT NULL);
 CREATE TABLE notice_2026 (PRIMARY KEY (id)) INHERITS (notice);
 CREATE TABLE loan (id int PRIMARY KEY, company_id int NOT NULL, amount numeric(12, 2) NOT NULL, due_on date NOT NULL);
@@ -48,6 +51,7 @@ UPDATE company SET head_person_id = id;
 INSERT INTO person_detail VALUES (1, 'x', 10);
 INSERT INTO filing SELECT 1 + n % 2, date '2025-06-01' + n * 20, n, 25, 1 FROM generate_series(1, 20) AS n;
 INSERT INTO filing_page SELECT company_id, filed_on, number, 1, 300 FROM filing;
+INSERT INTO reading VALUES (1, '2026-01-01', 1.5), (1, '2026-01-02', 2.5);
 INSERT INTO notice VALUES (1, 'x', '2026-01-01'); INSERT INTO notice_2026 VALUES (2, 'y', '2026-01-02');
 ALTER TABLE loan DISABLE TRIGGER ALL;
 INSERT INTO loan VALUES (1, 1, 100, '2026-05-01'), (2, 99, 100, '2026-05-02');
