@@ -146,7 +146,7 @@ class WarehouseError(TotesError):
 
 
 class QueryTooSlow(WarehouseError):
-    """A query of the warehouse took longer than it may, and was ended so that no load waits for it."""
+    """A query of the warehouse took longer than it may, and was ended."""
 
     retryable = False
 

@@ -34,7 +34,6 @@ ORDERS, BATCHES = 3000, 40
 # By name of the picture: the page, the width and the height of the window, and the colours.
 SHOWN = {
     "pipeline": ("/", 1180, 900, "light"),
-    "pipeline-dark": ("/", 1180, 900, "dark"),
     "star": ("/star", 1180, 880, "light"),
     "lineage": ("/star/dim_staff", 1180, 820, "light"),
     "rows": ("/rows/fact_sales_order?sort=-unit_price&f.units_sold=%3E3000", 1180, 620, "dark"),

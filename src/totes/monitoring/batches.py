@@ -17,7 +17,7 @@ from totes.star.declaration import LEDGER
 
 _READ_AHEAD = 16
 _RETAINED_MAX = 20_000
-SECONDS_MAX = 5.0  # shorter than a load waits for a DuckDB file that somebody reads
+SECONDS_MAX = 5.0  # as long as somebody waits for a page, and no longer than a load waits for a lock
 
 
 @dataclass(frozen=True)

@@ -55,11 +55,12 @@
           ],
           series: [
             {},
-            ...stages.map((stage) => ({
+            // Stages have the same rows most of the time: each later one is drawn thinner, so that all are seen.
+            ...stages.map((stage, place) => ({
               label: stage,
               stroke: colour(stage),
-              width: 1.5,
-              points: { show: batches.length < 60, size: 5, fill: colour("sheet") },
+              width: kind === "rows" ? [4, 2.25, 1][place] : 1.5,
+              points: { show: batches.length < 60 && (kind === "seconds" || place === 2), size: 4, fill: colour("sheet") },
             })),
           ],
           hooks: {
