@@ -179,7 +179,7 @@ class WouldLose(TotesError):
     exit_code = 2
 
 
-class BatchTaken(TotesError):
+class BatchConflict(TotesError):
     """Another runner committed this batch number first; its batch stands for this one too."""
 
     retryable = True

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from totes.errors import BatchTaken, LakeDamaged
+from totes.errors import BatchConflict, LakeDamaged
 from totes.lake.journal import Journal
 from totes.lake.layout import manifest_path
 from totes.lake.manifest import Manifest
@@ -69,7 +69,7 @@ def test_a_batch_that_is_taken_is_not_committed_again(
 ) -> None:
     theirs, ours = manifest(1), manifest(1, finished_at=NOON.replace(hour=13))
     Journal(Store.open(place, tmp_path), Manifest).commit(theirs)
-    with pytest.raises(BatchTaken, match="batch 1"):
+    with pytest.raises(BatchConflict, match="batch 1"):
         journal.commit(ours)
     assert journal.read(1) == theirs
 

@@ -1,4 +1,4 @@
-"""Locks on the source's tables: the weakest kind, all taken before the snapshot, and never waiting while one is held."""
+"""Locks on the source's tables: the weakest kind, all acquired before the snapshot, and never waiting while one is held."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from totes import permissions
 from totes.config import SourceSettings
 from totes.deadline import NEVER, Deadline
-from totes.errors import BatchTaken, RunnerAtWork, SourceBusy, TablesLeftOut
+from totes.errors import BatchConflict, RunnerAtWork, SourceBusy, TablesLeftOut
 from totes.failpoint import reach
 from totes.ingestion.allowance import Allowance
 from totes.ingestion.batch import Capture
@@ -112,7 +112,7 @@ class Ingestion:
                     return self._leave()
             if done:
                 return done
-        raise BatchTaken(f"other runners were first {_ATTEMPTS_MAX} times in a row", hint="Run it again")
+        raise BatchConflict(f"other runners were first {_ATTEMPTS_MAX} times in a row", hint="Run it again")
 
     def _attempt(self) -> Ingested | None:
         """Captures a batch; returns None if another runner committed it first.
@@ -143,7 +143,7 @@ class Ingestion:
                 if manifest:
                     try:
                         journal.commit(manifest)
-                    except BatchTaken:
+                    except BatchConflict:
                         reader.drop_all()
                         _log.info(
                             "another runner committed this batch first; starting over", batch=manifest.batch

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
-from totes.errors import BatchTaken, LakeDamaged, SourceRefused
+from totes.errors import BatchConflict, LakeDamaged, SourceRefused
 from totes.failpoint import reach
 from totes.lake.layout import manifest_batch, manifest_path
 from totes.lake.manifest import IngestionManifest, Manifest, ModelChanges, ProcessedManifest
@@ -112,7 +112,7 @@ class Journal(Generic[M]):
         """Writes a manifest, which commits its batch.
 
         Raises:
-            BatchTaken: another runner has committed this number; the objects of this one are not data.
+            BatchConflict: another runner has committed this number; the objects of this one are not data.
         """
         path = manifest_path(manifest.batch)
         if len(manifest.content()) > DOCUMENT_BYTES_MAX:
@@ -127,7 +127,7 @@ class Journal(Generic[M]):
         except ObjectExists as error:
             # If the response to a put was lost, the storage client sends it again and finds its own object.
             if self.store.read(path) != manifest.content():
-                raise BatchTaken(f"batch {manifest.batch} was committed by another runner") from error
+                raise BatchConflict(f"batch {manifest.batch} was committed by another runner") from error
         self.store.settle([path])
         reach("journal.commit.after")
         self._last = max(self._last, manifest.batch)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from totes.errors import BackupRefused, BatchTaken, LakeDamaged, StoreError, TotesError
+from totes.errors import BackupRefused, BatchConflict, LakeDamaged, StoreError, TotesError
 from totes.lake.journal import Journal
 from totes.lake.layout import MANIFESTS, manifest_batch, manifest_path
 from totes.lake.manifest import IngestionManifest, Manifest, ProcessedManifest, StoredObject
@@ -197,7 +197,7 @@ class StoreCopy(Generic[M]):
             self._progress(f"{self._name}: batch {manifest.batch} of {last}, {copied}")
         try:
             self.target.commit(manifest)
-        except BatchTaken as error:
+        except BatchConflict as error:
             raise _another_lake(self.target, manifest.batch) from error
         path = manifest_path(manifest.batch)
         if self.target.store.read(path) != manifest.content():

@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 
 from totes import engine
-from totes.errors import BatchTaken, ConfigurationError, EngineFault
+from totes.errors import BatchConflict, ConfigurationError, EngineFault
 from totes.lake.journal import processed_journal
 from totes.lake.manifest import ProcessedManifest, TableChanges
 from totes.messages import message
@@ -79,7 +79,7 @@ def verify(pipeline: Pipeline, tables: tuple[str, ...], sample: float, progress:
 
     Raises:
         ConfigurationError: there is no such table.
-        BatchTaken: other runners loaded newer batches every time.
+        BatchConflict: other runners loaded newer batches every time.
         TotesError: a stage failed.
     """
     names = [model.name for model in pipeline.project.models]
@@ -97,7 +97,7 @@ def verify(pipeline: Pipeline, tables: tuple[str, ...], sample: float, progress:
                 ) from error
         if verdict:
             return verdict
-    raise BatchTaken(
+    raise BatchConflict(
         f"other runners loaded newer batches {_ATTEMPTS_MAX} times in a row while the source was being read",
         hint="Run it again, or while no other runner is at work",
     )

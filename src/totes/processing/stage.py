@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from totes.deadline import NEVER, Deadline
-from totes.errors import BatchTaken, LakesApart, ModelFailed
+from totes.errors import BatchConflict, LakesApart, ModelFailed
 from totes.lake.cache import Cache
 from totes.lake.journal import Journal, ingestion_journal, processed_journal
 from totes.lake.manifest import IngestionManifest, ModelChanges, ProcessedManifest
@@ -106,7 +106,7 @@ def process(
             try:
                 committed = _process_batch(opened, evolution, source, target, batch)
                 workspace.release(committed.ingestion_sha256)
-            except BatchTaken:
+            except BatchConflict:
                 overtaken = True
                 continue
             except ModelFailed as error:
@@ -128,7 +128,7 @@ def _follow_by_nothing(source: Journal[IngestionManifest]) -> None:
     """Adds a batch in which nothing was captured, so that there is one to process; unless somebody is first."""
     newest = source.newest()
     if newest:
-        with suppress(BatchTaken):
+        with suppress(BatchConflict):
             source.commit(newest.followed_by_nothing())
 
 

@@ -15,7 +15,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from totes import __version__, engine
-from totes.errors import BatchTaken, ConfigurationError, TotesError
+from totes.errors import BatchConflict, ConfigurationError, TotesError
 from totes.log import logger
 from totes.monitoring.alerts import watch
 from totes.monitoring.quarantine import retry
@@ -96,7 +96,7 @@ class Site:
 
     def _retry_now(self) -> Response:
         if not self._retrying.acquire(blocking=False):
-            return self._response(pages.failure(BatchTaken("a retry is running already")))
+            return self._response(pages.failure(BatchConflict("a retry is running already")))
         try:
             with engine.faults():
                 done = retry(self._desk.pipeline)

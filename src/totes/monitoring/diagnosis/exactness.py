@@ -19,7 +19,7 @@ _ROUNDED = {"round", "round_even", "trunc", "floor", "ceil", "ceiling"}
 def inexact(query: BoundQuery, connection: engine.Engine) -> list[str]:
     """The functions, with their lines, that turn exact numbers into floating point for a column that is not declared as such.
 
-    A result that is rounded or cast at once is taken to be intended.
+    A result that is rounded or cast at once is assumed to be intended.
     """
     model = query.model
     relations = Relations({leaf.relation.name: leaf.relation for leaf in query.leaves}, {})

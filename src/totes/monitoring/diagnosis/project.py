@@ -145,6 +145,6 @@ def _check_values(area: Area, query: BoundQuery, described: dict[str, TableChang
         area.warn(
             "values",
             f"{query.model.name}: {'; '.join(doubts)}",
-            "Rows with such a value go to quarantine, or are rounded if it says so. Declare a wider type, or VARCHAR for the "
+            "Rows with such a value go to quarantine, or are rounded where noted. Declare a wider type, or VARCHAR for the "
             "exact text; leave it if no such value is expected",
         )
