@@ -84,16 +84,6 @@ def test_the_first_load_creates_the_tables_and_loads_every_row(shop: Shop) -> No
     ]  # fmt: skip
 
 
-def test_the_model_files_comments_describe_the_tables(shop: Shop) -> None:
-    shop.run()
-    comment = (
-        "SELECT comment FROM duckdb_tables() WHERE table_name = 'fact_order'"
-        if "duckdb" in shop.pipeline.settings.warehouse_url()
-        else "SELECT obj_description('fact_order'::regclass)::text"
-    )
-    assert shop.rows(comment) == [("Orders, in every version they have had.",)]
-
-
 def test_loading_again_changes_nothing(shop: Shop) -> None:
     shop.run()
     before = shop.rows(ORDERS), shop.rows(CUSTOMERS), shop.rows(LEDGER)

@@ -148,4 +148,12 @@ def test_the_site_is_exported_without_values(still_shop: Shop, tmp_path: Path, t
         for link in re.findall(r'(?:href|src)="([^"#]+)"', content):
             assert (page.parent / link).resolve().is_file(), (page, link)
             assert (page.parent / link).resolve().is_relative_to(folder.resolve())
+    tables = {
+        table["name"]: table
+        for table in json.loads((folder / "dictionary.json").read_text("utf-8"))["tables"]
+    }
+    columns = {column["name"]: column for column in tables["fact_order"]["columns"]}
+    assert columns["customer_id"]["sources"] == ["order.customer_id"]
+    assert columns["customer_id"]["references"] == "dim_customer"
+    assert columns["valid_to"]["description"] == "Until when it was so; empty in the current version."
     assert "is not empty" in totes("ui", "--export", str(folder), cwd=still_shop.folder).err

@@ -56,6 +56,10 @@ def test_a_batch_names_what_it_changed_and_its_objects(still_site: Site) -> None
 def test_the_star_shows_tables_keys_and_lineage_down_to_the_source(still_site: Site) -> None:
     star = still_site.get("/star")
     assert "<title>fact_order.customer_id → dim_customer</title>" in star
+    assert [table["name"] for table in json.loads(still_site.get("/dictionary"))["tables"]] == [
+        "dim_customer",
+        "fact_order",
+    ]
     columns = {row[0]: row[1:] for row in cells(still_site.get("/star/fact_order"), "columns")}
     assert columns["customer_id"] == ["integer", "→ dim_customer", "", "order.customer_id"]
     assert columns["order_record_id"][1] == "primary key"

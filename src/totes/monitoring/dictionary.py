@@ -12,17 +12,10 @@ from totes.pipeline import Pipeline
 from totes.processing.bound.binding import relations_at
 from totes.processing.bound.lineage import ColumnOrigin, column_lineage
 from totes.star.column import Column
-from totes.star.model import IS_DELETED, Model
+from totes.star.model import Model
 from totes.star.project import Project
 from totes.warehouse.connection import dialect_of
 from totes.warehouse.ddl import column_type
-
-_ADDED = {
-    "valid_from": "From when the row was so, in UTC.",
-    "valid_to": "Until when it was so; empty in the current version.",
-    IS_DELETED: "Whether the row is deleted at its source, or has left the query's joins or its WHERE.",
-    "batch_id": "The batch that brought this version.",
-}
 
 
 @dataclass(frozen=True)
@@ -112,7 +105,9 @@ def _table(project: Project, model: Model, newest: IngestionManifest | None, dia
     key = _key(model, newest, origins)
     columns = [_column(model, column, key, origins.get(column.name), dialect) for column in model.columns]
     columns += [
-        ColumnEntry(one.name, column_type(one, dialect), one.not_null, "history", _ADDED[one.name])
+        ColumnEntry(
+            one.name, column_type(one, dialect), one.not_null, "history", model.descriptions[one.name]
+        )
         for one in model.output[len(model.columns) :]
     ]
     return TableEntry(
@@ -147,13 +142,12 @@ def _column(
 ) -> ColumnEntry:
     is_surrogate, is_key = column.name == model.surrogate, column.name in key
     role: Any = "surrogate" if is_surrogate else "key" if is_key else "reference" if column.references else ""
-    description = column.description or ("Numbers the versions; assigned by totes." if is_surrogate else None)
     return ColumnEntry(
         column.name,
         column_type(column, dialect),
         column.not_null or column.name in model.primary_key,
         role,
-        description,
+        model.descriptions.get(column.name),
         column.references,
         origin.sources if origin else (),
         origin.expression if origin else None,

@@ -23,6 +23,14 @@ HISTORY_COLUMNS = {
     IS_DELETED: "BOOLEAN",
     "batch_id": "BIGINT",
 }
+# What the columns mean that no model describes, since totes adds or fills them.
+_MEANINGS = {
+    "valid_from": "From when the row was so, in UTC.",
+    "valid_to": "Until when it was so; empty in the current version.",
+    IS_DELETED: "Whether the row is deleted at its source, or has left the query's joins or its WHERE.",
+    "batch_id": "The batch that brought this version.",
+}
+_SURROGATE_MEANING = "Numbers the versions; assigned by totes."
 WIDEST_DECIMAL = "DECIMAL(38, 10)"
 
 
@@ -78,6 +86,14 @@ class Model:
         if self.soft_deletes:
             columns.append(OutputColumn(name=IS_DELETED, type="BOOLEAN"))
         return tuple(columns)
+
+    @property
+    def descriptions(self) -> dict[str, str]:
+        """What the columns mean, as far as that is known: by the model's comments, and those that totes adds or fills."""
+        found = {self.surrogate: _SURROGATE_MEANING} if self.surrogate else {}
+        found |= {one.name: _MEANINGS[one.name] for one in self.output[len(self.columns) :]}
+        found |= {column.name: column.description for column in self.columns if column.description}
+        return {column.name: found[column.name] for column in self.output if column.name in found}
 
     @cached_property
     def relations(self) -> frozenset[str]:

@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -55,6 +55,7 @@ class Site:
             routes=[
                 route("/", lambda request: pages.overview(desk, request.query_params)),
                 route("/batch/{name}", lambda request: pages.batch(desk, _name(request))),
+                Route("/dictionary", self._dictionary),
                 route("/star", lambda _: pages.star(desk)),
                 route("/star/{name:path}", lambda request: pages.table(desk, _name(request))),
                 route("/rows", lambda request: pages.tables(desk, request.query_params)),
@@ -85,6 +86,13 @@ class Site:
     def _response(self, page: Page) -> Response:
         headers = {"Refresh": str(page.refresh)} if page.refresh else None
         return HTMLResponse(self._renderer.html(page, self._around), page.status, headers)
+
+    def _dictionary(self, _request: Request) -> Response:
+        try:
+            with engine.faults():
+                return JSONResponse(pages.dictionary(self._desk))
+        except TotesError as error:
+            return self._response(pages.failure(error))
 
     def _missing(self, _request: Request, _error: Exception) -> Response:
         return self._response(pages.failure(ConfigurationError("there is no such page")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from importlib import resources
@@ -40,6 +41,7 @@ def export_site(desk: Desk, folder: Path) -> list[str]:
     for model in models:
         page = pages.made(lambda name=model.name: pages.table(desk, name))  # type: ignore[misc]
         written[file_of("star", model.name) or ""] = renderer.html(page, Surroundings(project, FileLinks(1)))
+    written[file_of("dictionary") or ""] = json.dumps(pages.dictionary(desk), indent=2, ensure_ascii=False)
     return _write(folder, written)
 
 

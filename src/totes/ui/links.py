@@ -62,6 +62,8 @@ def file_of(page: str, name: str = "") -> str | None:
     """The file of a page in an exported site; None where it has no such page."""
     if page == "star" and name:
         return f"star/{re.sub('%', '_', folder_name(name))}.html"
-    if name or page not in EXPORTED:
+    if name or page not in (*EXPORTED, "dictionary"):
         return None
+    if page == "dictionary":
+        return "dictionary.json"
     return "index.html" if page == "overview" else f"{page}.html"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 from starlette.datastructures import QueryParams
 
@@ -67,6 +68,11 @@ def star(desk: Desk) -> Page:
         "star.html",
         {"dictionary": dictionary, "diagram": draw(dictionary.tables), "facts": facts, "targets": targets},
     )
+
+
+def dictionary(desk: Desk) -> dict[str, Any]:
+    """What the pages of the star and of its tables show, for programs."""
+    return read_dictionary(desk.pipeline).as_json()
 
 
 def table(desk: Desk, name: str) -> Page:

@@ -41,7 +41,9 @@ class Warehouse(Protocol):
         """The newest loaded batch; None when nothing is loaded, also when no table is there yet. Changes nothing."""
 
     def restore(self, loaded: tuple[WarehouseTable, ...], surrogates: dict[str, int]) -> None:
-        """Makes sure that what batches were loaded into is there, and makes again views and indexes that somebody dropped.
+        """Makes sure that what batches were loaded into is there, and as it should be but for its rows.
+
+        Views and indexes that somebody dropped are made again, and comments become what the models say by now.
 
         Idempotent. What this role may not make is reported in the log, and not made.
 

@@ -12,6 +12,7 @@ from totes import engine
 from totes.lake.manifest import OutputColumn
 from totes.star.column import Column
 from totes.star.declaration import LEDGER, MADE, NAME_BYTES_MAX
+from totes.warehouse import comments
 from totes.warehouse.table import WarehouseTable
 
 Dialect = Literal["duckdb", "postgresql"]
@@ -158,21 +159,6 @@ def create_view(table: WarehouseTable, schema: str) -> str:
     return f"CREATE VIEW {view} AS SELECT * FROM {target} WHERE {table.is_current}"
 
 
-def comments(table: WarehouseTable, schema: str) -> list[str]:
-    """What the model file says of its table and columns."""
-    target = engine.name(schema, table.name)
-    said = (
-        [f"COMMENT ON TABLE {target} IS {engine.text(table.model.description)}"]
-        if table.model.description
-        else []
-    )
-    return said + [
-        f"COMMENT ON COLUMN {target}.{engine.name(column.name)} IS {engine.text(column.description)}"
-        for column in table.model.columns
-        if column.description
-    ]
-
-
 def statements(
     tables: tuple[WarehouseTable, ...],
     schema: str,
@@ -207,7 +193,7 @@ def statements(
         made += [one.replace(" INDEX ", " INDEX IF NOT EXISTS ", 1) for one in indexes.values()]
     for table in tables:
         made.append(create_view(table, schema).replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1))
-        made += comments(table, schema)
+    made += comments.statements(tables, schema)
     if role:
         made.append(f"GRANT USAGE ON SCHEMA {engine.name(schema)} TO {engine.name(role)}")
         named = ", ".join(engine.name(schema, name) for name in (*own, *(table.name for table in tables)))

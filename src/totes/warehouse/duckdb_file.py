@@ -18,7 +18,7 @@ from totes.lake.manifest import OutputColumn
 from totes.messages import message
 from totes.permissions import make_folders
 from totes.star.declaration import LEDGER, MADE, OUTDATED
-from totes.warehouse import ddl
+from totes.warehouse import comments, ddl
 from totes.warehouse.adapter import LoadedBatch, newest_batch
 from totes.warehouse.copies import take_in
 from totes.warehouse.duckdb_writer import Writer, connect_to_read
@@ -71,11 +71,14 @@ class DuckDBWarehouse:
         with _warehouse_errors("looking at the warehouse's tables"):
             found = Inspection.of(self.rows, self._schema, self.dialect)
             found.refuse_losses(self.rows, loaded, surrogates)
-            missing = found.missing_views(loaded)
-            if missing:
+            if missing := found.missing_views(loaded):
                 self._prepare()
             for statement in missing:
                 self._engine.execute(statement)
+                self._wrote()
+            if comments.outdated(self.rows, loaded, self._schema, self.dialect):
+                self._prepare()
+                self._describe(loaded)
                 self._wrote()
 
     def load(self, tables: tuple[WarehouseTable, ...], batch: BatchLoad) -> bool:
@@ -111,6 +114,7 @@ class DuckDBWarehouse:
                 for load in reversed(batch.loads):
                     self._remove(load)
                     reach("duckdb.removed")
+                self._describe(tables)
                 self._engine.execute(
                     f"INSERT INTO {self._name(LEDGER)} VALUES (?, ?, ?, ?, ?)",
                     [
@@ -145,6 +149,7 @@ class DuckDBWarehouse:
                 self._drop(load.table)
                 self._make(load.table)
                 self._write(load, fresh=True)
+                self._describe((load.table,))
                 reach("duckdb.rebuilt")
                 self._engine.execute("COMMIT")
                 self._wrote()
@@ -228,11 +233,11 @@ class DuckDBWarehouse:
         return created
 
     def _make(self, table: WarehouseTable) -> None:
-        for statement in (
-            ddl.create_table(table, self._schema, "duckdb"),
-            ddl.create_view(table, self._schema),
-            *ddl.comments(table, self._schema),
-        ):
+        self._engine.execute(ddl.create_table(table, self._schema, "duckdb"))
+        self._engine.execute(ddl.create_view(table, self._schema))
+
+    def _describe(self, tables: tuple[WarehouseTable, ...]) -> None:
+        for statement in comments.outdated(self.rows, tables, self._schema, self.dialect):
             self._engine.execute(statement)
 
     def _drop(self, table: WarehouseTable) -> None:

@@ -22,7 +22,7 @@ from totes.libpq import with_limits
 from totes.log import logger
 from totes.messages import message
 from totes.star.declaration import LEDGER
-from totes.warehouse import ddl, locks
+from totes.warehouse import comments, ddl, locks
 from totes.warehouse.adapter import LoadedBatch, newest_batch
 from totes.warehouse.building import Building, left_over
 from totes.warehouse.copies import take_in
@@ -95,12 +95,22 @@ class PostgreSQLWarehouse:
             found.refuse_losses(self._ask, loaded, surrogates)
             for statement in (*found.missing_indexes(loaded), *found.missing_views(loaded)):
                 try:
-                    with self._control.transaction():
-                        self._control.execute(SET_TIMEOUTS.encode())
-                        self._control.execute(statement.encode())
+                    self._change(statement)
                 except (psycopg.errors.InsufficientPrivilege, psycopg.errors.UniqueViolation) as error:
                     # Its owner can; rows that speak against it are what totes verify names.
                     _log.warning("what is missing cannot be made", sql=statement, reason=message(error))
+            for statement in comments.outdated(self._ask, loaded, self._schema, self.dialect):
+                try:
+                    self._change(statement, f"SET LOCAL lock_timeout = '{locks.ALTER_LOCK_TIMEOUT}'")
+                except psycopg.errors.LockNotAvailable as error:  # the next load tries again
+                    _log.info("a description has to wait", sql=statement, reason=message(error))
+
+    def _change(self, statement: str, timeouts: str = SET_TIMEOUTS) -> None:
+        """Runs a statement in a transaction of its own."""
+        with self._control.transaction():
+            self._control.execute("SET LOCAL standard_conforming_strings = on")  # engine.text() relies on it
+            self._control.execute(timeouts.encode())
+            self._control.execute(statement.encode())
 
     def _ask(self, sql: str) -> list[tuple[Any, ...]]:
         """The rows of a query on the connection that is open anyway."""

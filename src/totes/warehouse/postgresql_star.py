@@ -12,7 +12,7 @@ from totes import engine
 from totes.errors import WarehouseRefused
 from totes.failpoint import reach
 from totes.star.declaration import MADE, NAME_BYTES_MAX, OUTDATED
-from totes.warehouse import ddl
+from totes.warehouse import comments, ddl
 from totes.warehouse.dependents import owns
 from totes.warehouse.inspection import Inspection
 from totes.warehouse.postgresql_rows import RowWriter
@@ -106,6 +106,7 @@ class StarLoad:
             self._drop(table)
         if outdated:
             self._session.execute(f"DROP TABLE {self._name(OUTDATED)}")
+        self._describe(tables)
         if self._switches or gone:
             reach("postgresql.switched")
 
@@ -173,8 +174,7 @@ class StarLoad:
         """Gives a new table its name: with this transaction it is there."""
         built = self._name(self._created[table.name])
         self._session.execute(f"ALTER TABLE {built} RENAME TO {engine.name(table.name)}")
-        for statement in (ddl.create_view(table, self._schema), *ddl.comments(table, self._schema)):
-            self._session.execute(statement)
+        self._session.execute(ddl.create_view(table, self._schema))
 
     def _refer(self, tables: tuple[WarehouseTable, ...]) -> None:
         """Adds foreign keys: those of new tables, those that are newly declared, those that were dropped for a new table."""
@@ -192,13 +192,23 @@ class StarLoad:
             if target in created or self._found.is_table(target):
                 self._session.execute(ddl.create_foreign_key(table, column, self._schema))
 
+    def _describe(self, tables: tuple[WarehouseTable, ...]) -> None:
+        """Describes what was made or altered here; other tables are locked by somebody else, maybe, and can wait."""
+        made = [table for table in tables if table.name in self._created or table.name in self._switches]
+        if made:
+            for statement in comments.outdated(self._rows, made, self._schema, "postgresql"):
+                self._session.execute(statement)
+
     def _drop(self, table: WarehouseTable) -> None:
         """Drops a table that is no more, unless what others have made depends on it."""
         Switch(self._session, self._schema, TableLoad(table, [], [], 0), self._star).drop()
         self._session.execute(f"DELETE FROM {self._name(MADE)} WHERE table_name = {engine.text(table.name)}")
 
     def _owns(self, table: str) -> bool:
-        return owns(lambda sql: self._session.query(sql)[1], self._schema, table)
+        return owns(self._rows, self._schema, table)
+
+    def _rows(self, sql: str) -> list[tuple[Any, ...]]:
+        return self._session.query(sql)[1]
 
     def _name(self, table: str) -> str:
         return engine.name(self._schema, table)

@@ -179,7 +179,6 @@ class Switch:
             views.restore(self._own)
         if not self._has_view:
             self._session.execute(own)
-        self._describe()
 
     def replace(self, built: str) -> list[tuple[str, str]]:
         """Puts a table that was built in the place of this one; gives the foreign keys that were dropped for it.
@@ -212,7 +211,6 @@ class Switch:
         if not views.holds(self._schema, self.table.current):
             self._session.execute(ddl.create_view(self.table, self._schema))
         views.restore(self._own)
-        self._describe()
         return [(key.table, key.name.strip('"')) for key in keys]
 
     def drop(self) -> None:
@@ -352,10 +350,6 @@ class Switch:
     def _index(self) -> None:
         for statement in ddl.create_indexes(self.table, self._schema, "postgresql").values():
             self._session.execute(statement.replace(" INDEX ", " INDEX IF NOT EXISTS ", 1))
-
-    def _describe(self) -> None:
-        for statement in ddl.comments(self.table, self._schema):
-            self._session.execute(statement)
 
     def _own(self, view: View) -> str | None:
         """The statement that makes the table's own view, where a view is that."""

@@ -66,7 +66,7 @@ def load(
     Args:
         processed: the processed lake.
         warehouse: the warehouse.
-        described: the models whose descriptions tables and columns get.
+        described: the models whose descriptions tables and columns get, be there a new batch or not.
         last_wanted: the batch to stop after; by default the newest.
         deadline: after half of its time no batch is begun, but for the first.
 
