@@ -10,8 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from totes import engine
 from totes.lake.manifest import OutputColumn
 from totes.star.declaration import LEDGER
-from totes.warehouse.ddl import Dialect
-from totes.warehouse.table import BatchLoad, TableLoad, WarehouseTable
+from totes.warehouse.table import BatchLoad, Dialect, TableLoad, WarehouseTable
 
 
 class LoadedBatch(NamedTuple):

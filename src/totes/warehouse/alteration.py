@@ -16,7 +16,7 @@ from totes.lake.manifest import OutputColumn
 from totes.star.change import holds
 from totes.star.column import Column
 from totes.warehouse import ddl
-from totes.warehouse.table import WarehouseTable
+from totes.warehouse.table import Dialect, WarehouseTable
 
 _NAMES = {
     "CHARACTER VARYING": "VARCHAR",
@@ -204,7 +204,7 @@ def is_wider(column: OutputColumn, kind: str) -> bool:
     return holds(column_of(ddl.column_type(column, "postgresql")), column_of(kind))
 
 
-def column_of(kind: str, dialect: ddl.Dialect = "postgresql") -> Column:
+def column_of(kind: str, dialect: Dialect = "postgresql") -> Column:
     """A column of a type as a warehouse's catalog writes it."""
     name, _, parameters = kind.upper().partition("(")
     if ")" in parameters:  # timestamp(3) without time zone

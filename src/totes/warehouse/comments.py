@@ -6,14 +6,11 @@ What a model describes has the model's words. Comments on what it does not descr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from totes import engine
 from totes.star.declaration import LEDGER, MADE
-from totes.warehouse.table import WarehouseTable
-
-if TYPE_CHECKING:
-    from totes.warehouse.ddl import Dialect
+from totes.warehouse.table import Dialect, WarehouseTable
 
 _OWN = {
     LEDGER: "The batches that are loaded. Written by totes.",

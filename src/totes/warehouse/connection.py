@@ -9,7 +9,8 @@ from urllib.parse import unquote, urlsplit
 
 from totes.errors import ConfigurationError
 from totes.warehouse.adapter import Warehouse
-from totes.warehouse.ddl import OWN_SCHEMAS, Dialect
+from totes.warehouse.ddl import OWN_SCHEMAS
+from totes.warehouse.table import Dialect
 
 
 def open_warehouse(

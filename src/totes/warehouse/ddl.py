@@ -6,16 +6,14 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from types import MappingProxyType
-from typing import Literal
 
 from totes import engine
 from totes.lake.manifest import OutputColumn
 from totes.star.column import Column
 from totes.star.declaration import LEDGER, MADE, NAME_BYTES_MAX
 from totes.warehouse import comments
-from totes.warehouse.table import WarehouseTable
+from totes.warehouse.table import Dialect, WarehouseTable
 
-Dialect = Literal["duckdb", "postgresql"]
 OWN_SCHEMAS: dict[Dialect, str] = {"duckdb": "main", "postgresql": "public"}
 _POSTGRESQL_TYPES = {
     "TINYINT": "SMALLINT",

@@ -23,7 +23,7 @@ from totes.warehouse.adapter import LoadedBatch, newest_batch
 from totes.warehouse.copies import take_in
 from totes.warehouse.duckdb_writer import Writer, connect_to_read
 from totes.warehouse.inspection import Inspection
-from totes.warehouse.table import BatchLoad, TableLoad, WarehouseTable
+from totes.warehouse.table import BatchLoad, Dialect, TableLoad, WarehouseTable
 
 SCHEMA = ddl.OWN_SCHEMAS["duckdb"]
 _FORMER = "~former"  # the name that a table has while another takes its place
@@ -34,7 +34,7 @@ _OTHER_VALUES = {"INTERVAL": "INTERVAL '1 microsecond'", "FLOAT": "1", "DOUBLE":
 class DuckDBWarehouse:
     """A warehouse in a DuckDB file; see the Warehouse protocol for what each method promises."""
 
-    dialect: ddl.Dialect = "duckdb"
+    dialect: Dialect = "duckdb"
 
     def __init__(self, connection: engine.Engine, schema: str, writer: Writer | None = None) -> None:
         self._engine = connection

@@ -14,10 +14,10 @@ from totes.star.column import Column
 from totes.star.declaration import LEDGER, MADE, OUTDATED
 from totes.warehouse import ddl
 from totes.warehouse.alteration import column_of
-from totes.warehouse.table import WarehouseTable
+from totes.warehouse.table import Dialect, WarehouseTable
 
 Rows = Callable[[str], list[tuple[Any, ...]]]
-_RELATIONS: dict[ddl.Dialect, str] = {
+_RELATIONS: dict[Dialect, str] = {
     # DuckDB does not tell names apart by case.
     "duckdb": "SELECT lower(table_name), 'table' FROM duckdb_tables() WHERE schema_name = {schema} AND NOT temporary"
     " UNION ALL SELECT lower(view_name), 'view' FROM duckdb_views()"
@@ -28,7 +28,7 @@ _RELATIONS: dict[ddl.Dialect, str] = {
     " WHERE nspname = {schema}) UNION ALL SELECT typname::text, 'type' FROM pg_catalog.pg_type WHERE typrelid = 0"
     " AND typelem = 0 AND typnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = {schema})",
 }
-_COLUMNS: dict[ddl.Dialect, str] = {
+_COLUMNS: dict[Dialect, str] = {
     "duckdb": "SELECT lower(table_name), column_name, data_type FROM duckdb_columns() WHERE schema_name = {schema}",
     "postgresql": "SELECT relname::text, attname::text, pg_catalog.format_type(atttypid, atttypmod)"
     " FROM pg_catalog.pg_attribute JOIN pg_catalog.pg_class ON pg_class.oid = attrelid"
@@ -47,13 +47,13 @@ class Inspection:
     """
 
     schema: str
-    dialect: ddl.Dialect
+    dialect: Dialect
     kinds: dict[str, str]
     columns: dict[str, dict[str, str]]
     listed: frozenset[str]
 
     @classmethod
-    def of(cls, rows: Rows, schema: str, dialect: ddl.Dialect) -> Inspection:
+    def of(cls, rows: Rows, schema: str, dialect: Dialect) -> Inspection:
         """Looks at a schema.
 
         Args:

@@ -36,7 +36,7 @@ from totes.warehouse.postgresql_session import (
 )
 from totes.warehouse.postgresql_star import StarLoad
 from totes.warehouse.postgresql_switch import Switch
-from totes.warehouse.table import BatchLoad, TableLoad, WarehouseTable
+from totes.warehouse.table import BatchLoad, Dialect, TableLoad, WarehouseTable
 
 SCHEMA = ddl.OWN_SCHEMAS["postgresql"]
 _log = logger(stage="load")
@@ -47,7 +47,7 @@ _MANY_ROWS = 100_000  # from here on a table that takes them is altered before, 
 class PostgreSQLWarehouse:
     """A warehouse in PostgreSQL; see the Warehouse protocol for what each method promises."""
 
-    dialect: ddl.Dialect = "postgresql"
+    dialect: Dialect = "postgresql"
 
     def __init__(
         self, control: psycopg.Connection, url: str, schema: str, memory: str, reads: tuple[Path, ...]

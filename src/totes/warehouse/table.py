@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from totes import engine
 
 if TYPE_CHECKING:
     from totes.star.model import Model
 
+Dialect = Literal["duckdb", "postgresql"]
 _BATCH = engine.name("~batch")
 
 

@@ -22,9 +22,10 @@ from totes.star.model import Model
 from totes.star.project import Project
 from totes.warehouse.adapter import Warehouse
 from totes.warehouse.connection import dialect_of, duckdb_file, schema_of
-from totes.warehouse.ddl import OWN_SCHEMAS, Dialect, column_type
+from totes.warehouse.ddl import OWN_SCHEMAS, column_type
 from totes.warehouse.inspection import Inspection
 from totes.warehouse.stage import check_same_lake
+from totes.warehouse.table import Dialect
 
 VERSION_MIN = 13  # trim_scale() came with it
 _NAME_BYTES_MAX = 63
