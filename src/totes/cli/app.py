@@ -32,7 +32,6 @@ app = typer.Typer(
     cls=CommandGroup,
     help="From a PostgreSQL database to a star schema with full history, through an immutable lake.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from totes.cli.completion import tables
 from totes.cli.session import ConfigOption, DebugOption, JsonOption, session
 from totes.display import count, one_line
 
@@ -21,7 +22,9 @@ _HISTORY = ("valid_from", "valid_to", "is_deleted", "_at", "_op")
 
 def history(
     context: typer.Context,
-    table: Annotated[str, typer.Argument(help="A warehouse table, or a source table.")],
+    table: Annotated[
+        str, typer.Argument(help="A warehouse table, or a source table.", autocompletion=tables)
+    ],
     key: Annotated[list[str], typer.Argument(help="The row's key, one value per key column.")],
     config: ConfigOption = None,
     as_json: JsonOption = False,

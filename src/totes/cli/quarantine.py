@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from totes.cli.completion import tables
 from totes.cli.session import ConfigOption, DebugOption, JsonOption, report, session
 from totes.display import count
 
@@ -19,7 +20,9 @@ _ROWS_SHOWN = 100
 _VALUE_SHOWN_MAX = 40
 TableOption = Annotated[
     list[str] | None,
-    typer.Option("--table", help="A warehouse table; may be given again. All by default."),
+    typer.Option(
+        "--table", help="A warehouse table; may be given again. All by default.", autocompletion=tables
+    ),
 ]
 
 app = typer.Typer(

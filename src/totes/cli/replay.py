@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from totes.cli.completion import tables
 from totes.cli.session import ConfigOption, DebugOption, JsonOption, session, waiting
 from totes.display import count
 
@@ -29,6 +30,7 @@ def replay(
             "--table",
             metavar="TABLE",
             help="A table of the warehouse in the settings that is missing, or has missing or wrong rows.",
+            autocompletion=tables,
         ),
     ] = None,
     config: ConfigOption = None,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from totes.cli.completion import tables
 from totes.cli.session import ConfigOption, DebugOption, JsonOption, session, waiting
 
 if TYPE_CHECKING:
@@ -17,7 +18,11 @@ def verify(
     context: typer.Context,
     table: Annotated[
         list[str] | None,
-        typer.Option("--table", help="A warehouse table to compare; may be given again. All by default."),
+        typer.Option(
+            "--table",
+            help="A warehouse table to compare; may be given again. All by default.",
+            autocompletion=tables,
+        ),
     ] = None,
     sample: Annotated[
         float,
