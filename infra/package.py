@@ -23,8 +23,8 @@ MIB = 1 << 20
 GLIBC_MINORS = range(34, 16, -1)
 # Parts of totes that stand on the pipeline beside the handlers, and what a part has for another use.
 NOT_OF_TOTES = (
-    "cli", "console.py", "demo", "monitoring", "scaffold", "ui", "__main__.py",
-    "terrifictotes/[!_]*.py", "terrifictotes/*.sh", "terrifictotes/source",
+    "cli", "console.py", "dashboards", "demo", "monitoring", "output_files.py", "scaffold", "ui", "__main__.py",
+    "terrifictotes/[!_]*.py", "terrifictotes/*.sh", "terrifictotes/source", "terrifictotes/dashboards",
 )  # fmt: skip
 # What is in wheels for people and compilers. A package finds its version in METADATA, so that stays.
 NOT_OF_WHEELS = (

@@ -30,6 +30,7 @@ LAYERS = (
         "log",
         "masking",
         "messages",
+        "output_files",
         "permissions",
         "redaction",
         "scratch",
@@ -42,7 +43,7 @@ LAYERS = (
     ("ingestion", "processing", "warehouse", "terrifictotes"),
     ("pipeline",),
     ("monitoring",),
-    ("demo", "scaffold", "ui"),
+    ("dashboards", "demo", "scaffold", "ui"),
     ("cli", "aws"),
     ("__main__",),
 )

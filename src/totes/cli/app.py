@@ -11,6 +11,7 @@ from totes import __version__
 from totes.cli import (
     adopt,
     backup,
+    dashboards,
     demo,
     doctor,
     history,
@@ -67,6 +68,7 @@ app.command("load")(run.load)
 app.command("status")(status.status)
 app.command("history")(history.history)
 app.command("ui")(ui.ui)
+app.command("dashboards")(dashboards.dashboards)
 app.command("verify")(verify.verify)
 app.command("replay")(replay.replay)
 app.command("plan")(plan.plan)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from totes.cli.session import DebugOption, JsonOption, Session, session, waiting
-from totes.display import count, one_line
+from totes.cli.overwriting import check_overwriting
+from totes.cli.session import DebugOption, JsonOption, session, waiting
 
 if TYPE_CHECKING:
     from totes.console import Console
@@ -45,9 +44,9 @@ def init(
 
     It reads the database's catalog, and of tables with dates or numbers without limits the first rows.
     """
-    from totes.errors import ConfigurationError
+    from totes.output_files import write
     from totes.redaction import register_secret
-    from totes.scaffold.folder import check_others, existing, write
+    from totes.scaffold.folder import check_others
     from totes.scaffold.project import propose
     from totes.scaffold.settings import check_url
     from totes.scaffold.summary import summary
@@ -61,25 +60,10 @@ def init(
         with waiting(current) as progress:
             proposal = propose(known, url, schema, patterns, progress)
         others = check_others(folder, proposal.files)
-        in_the_way = existing(folder, proposal.files)
-        if in_the_way and not yes and not _agreed(current, folder, in_the_way):
-            raise ConfigurationError(
-                f"{count(len(in_the_way), 'file')} of {folder} would be written over ({', '.join(in_the_way[:3])}"
-                f"{', …' if len(in_the_way) > 3 else ''})",
-                hint="Name another folder, or add --yes",
-            )
+        check_overwriting(current, folder, proposal.files, yes=yes)
         write(folder, proposal.files)
         lines = summary(proposal, folder, url, others)
         current.show(_document(proposal, folder), lambda out: _show(out, lines))
-
-
-def _agreed(current: Session, folder: Path, files: list[str]) -> bool:
-    """Asks whether files may be written over, where somebody can answer."""
-    if current.json or not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
-        return False
-    for name in files:
-        typer.echo(one_line(f"{folder / name} is there already"), err=True)
-    return typer.confirm("Write over it?" if len(files) == 1 else "Write over them?", err=True)
 
 
 def _show(out: Console, lines: list[str]) -> None:

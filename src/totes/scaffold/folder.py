@@ -1,31 +1,14 @@
-"""The folder of a new project: what is there already, and its files, each written whole."""
+"""The folder of a new project: models that are there already and stay have to go with the new ones."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from totes.errors import ConfigurationError, ModelError
-from totes.permissions import make_folders, obstacle, replace
+from totes.output_files import folder_faults
 from totes.scratch import temporary_folder
 from totes.star.project import load_project
-
-
-def existing(folder: Path, files: dict[str, str]) -> list[str]:
-    """The files that are there already and differ from what is to be written.
-
-    Raises:
-        ConfigurationError: the folder cannot be read.
-    """
-    with _faults(folder):
-        there = [name for name in files if (folder / name).exists() or (folder / name).is_symlink()]
-        return [
-            name
-            for name in there
-            if not (folder / name).is_file() or (folder / name).read_bytes() != files[name].encode()
-        ]
 
 
 def check_others(folder: Path, files: dict[str, str]) -> list[str]:
@@ -34,7 +17,7 @@ def check_others(folder: Path, files: dict[str, str]) -> list[str]:
     Raises:
         ConfigurationError: they do not.
     """
-    with _faults(folder):
+    with folder_faults(folder):
         found = sorted(
             file for file in (folder / "models").glob("*.sql") if f"models/{file.name}" not in files
         )
@@ -56,24 +39,3 @@ def check_others(folder: Path, files: dict[str, str]) -> list[str]:
                     hint=f"Move {', '.join(f'models/{file.name}' for file in found[:3])} away, or name another folder",
                 ) from error
     return [f"models/{file.name}" for file in found]
-
-
-def write(folder: Path, files: dict[str, str]) -> None:
-    """Writes the files, in the place of those that are there.
-
-    Raises:
-        ConfigurationError: the folder cannot be written.
-    """
-    with _faults(folder):
-        for name, text in files.items():
-            make_folders((folder / name).parent)
-            replace(folder / name, text.encode())
-
-
-@contextmanager
-def _faults(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        what, step = obstacle(folder, error)
-        raise ConfigurationError(what, hint=step) from error

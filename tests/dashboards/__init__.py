@@ -1,0 +1,1 @@
+"""Tests of the datasets and dashboards that are made for BI tools."""
