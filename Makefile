@@ -20,13 +20,15 @@ LAMBDA_ZIP := totes-$(LAMBDA_ARCHITECTURE)-py$(LAMBDA_PYTHON).zip
 ZIP := -var package=../build/lambda/$(LAMBDA_ZIP) \
     -var python_version=$(LAMBDA_PYTHON) -var architecture=$(LAMBDA_ARCHITECTURE)
 
-.PHONY: help demo test test-browser pictures coverage check lint types structure security audit infra soak mutants bench bench-peers docs package release lambda providers bootstrap ready plan deploy remove pins clean
+.PHONY: help demo superset test test-browser test-superset pictures coverage check lint types structure security audit infra soak mutants bench bench-peers docs package release lambda providers bootstrap ready plan deploy remove pins clean
 
 help:
 	@echo 'make demo      the pipeline on a PostgreSQL of its own (ORDERS=20000)'
 	@echo 'make test      all tests (TESTS=tests/processing for some)'
 	@echo 'make test-browser  the pages of totes ui in a real Chromium (skips where there is none)'
-	@echo 'make pictures  docs/pictures/ anew, with Chromium'
+	@echo 'make superset  dashboards over the demo in a real Superset, in an environment of its own (CONFIG=demo/totes.toml)'
+	@echo 'make test-superset  every chart in a real Superset and Chromium, over DuckDB and PostgreSQL'
+	@echo 'make pictures  docs/pictures/ anew, with Chromium; of Superset too, where make test-superset has installed it'
 	@echo 'make coverage  all tests, and which lines and branches they reach'
 	@echo 'make check     lint, types, structure, docs up to date, security, infra'
 	@echo 'make infra     Terraform: format, validity, its tests, checkov, the state machine (each skips where its tool is missing)'
@@ -47,8 +49,16 @@ help:
 demo: .venv/demo.stamp
 	@$(BIN)/totes demo --orders $(ORDERS)
 
+# Superset in an environment of its own, with what it keeps in build/superset.
+CONFIG ?= demo/totes.toml
+superset: .venv/demo.stamp .venv-superset/stamp
+	@test -x .venv-superset/bin/superset || { echo 'Superset cannot be installed here.'; exit 1; }
+	@test -f $(CONFIG) || $(BIN)/totes demo --orders $(ORDERS)
+	@$(BIN)/totes --config $(CONFIG) dashboards build/superset/assets --yes
+	@.venv-superset/bin/python dashboards/serve.py build/superset/assets
+
 # Modules are compiled once, and not in each of the many processes, whatever the environment says.
-test test-browser coverage soak: export PYTHONDONTWRITEBYTECODE :=
+test test-browser test-superset coverage soak: export PYTHONDONTWRITEBYTECODE :=
 
 test: .venv/dev.stamp
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
@@ -57,6 +67,9 @@ test: .venv/dev.stamp
 BROWSER = PYTHONPATH="$$(echo .venv-browser/lib/python*/site-packages)" $(BIN)/python
 test-browser: .venv/dev.stamp .venv-browser/stamp
 	@$(BROWSER) -m pytest -m browser tests/ui
+
+test-superset: .venv/dev.stamp .venv-browser/stamp .venv-superset/stamp
+	@$(BROWSER) -m pytest -m superset tests/dashboards
 
 pictures: .venv/dev.stamp .venv-browser/stamp
 	@$(BROWSER) -m tests.ui.pictures
@@ -135,6 +148,13 @@ bench-peers: .venv-peers/stamp
 	@rm -rf .venv-browser && $(PYTHON) -m venv .venv-browser
 	@if .venv-browser/bin/python -m pip --disable-pip-version-check --quiet install --no-deps $(VERIFIED) --requirement $<; then \
 	    touch $@; else rm -rf .venv-browser; fi
+
+# One of its parts has no wheel, and is built from its source. Superset runs on Python 3.11 and 3.12.
+.venv-superset/stamp: requirements/superset.txt .venv/bin/python
+	@echo 'Installing Superset into .venv-superset: 900 MB …'
+	@rm -rf .venv-superset && $(PYTHON) -m venv .venv-superset
+	@if .venv-superset/bin/python -m pip --disable-pip-version-check --quiet install --no-deps $(VERIFIED) \
+	    --no-binary wtforms-json --requirement $<; then touch $@; else rm -rf .venv-superset; fi
 
 docs: .venv/dev.stamp
 	@$(BIN)/python docs/generate.py
@@ -240,9 +260,14 @@ pins:
 	freeze mutants 'What plants faults in the code'; \
 	fresh; \
 	build/pins/bin/python -m pip install --quiet --no-deps --constraint build/chosen.txt playwright pyee greenlet typing-extensions; \
-	freeze browser 'What drives a browser'
+	freeze browser 'What drives a browser'; \
+	fresh; \
+	build/pins/bin/python -m pip install --quiet 'apache-superset>=6.1,<6.2' rich cachetools 'flask-caching<2.4' duckdb-engine \
+	    psycopg2-binary "$$(grep ^duckdb== build/chosen.txt)"; \
+	build/pins/bin/python -m pip uninstall --quiet --yes odfpy; \
+	freeze superset 'What shows the dashboards'
 	@build/pins/bin/python -m pip install --quiet uv
-	@set -e; for file in runtime demo dev lambda build checkov mutants browser; do \
+	@set -e; for file in runtime demo dev lambda build checkov mutants browser superset; do \
 	    grep -E '^(#|-r )' requirements/$$file.txt > build/head.txt; grep == requirements/$$file.txt > build/versions.in; \
 	    build/pins/bin/uv pip compile --quiet --no-deps --generate-hashes --no-annotate --no-header \
 	        --output-file build/versions.txt build/versions.in; \
@@ -251,5 +276,5 @@ pins:
 	@rm -rf build/pins build/chosen.txt
 
 clean:
-	@rm -rf .venv .venv-peers .venv-checkov .venv-mutants .venv-browser build dist demo htmlcov .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .venv-peers .venv-checkov .venv-mutants .venv-browser .venv-superset build dist demo htmlcov .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -62,7 +62,7 @@ def _address(parts: dict[str, str]) -> str:
     user = quote(parts.get("user", ""), safe="")
     if user and "password" in parts:
         user += f":{PASSWORD_ASKED}"
-    host, port = parts.get("host", ""), parts.get("port", "")
+    host, port = parts.get("host", ""), parts.get("port", "").strip(",")
     others = {name: value for name, value in parts.items() if name not in _LEFT_OUT | _ADDRESS}
     if "/" in host or "," in host:
         others |= {"host": host} | ({"port": port} if port else {})

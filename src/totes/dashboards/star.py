@@ -159,8 +159,9 @@ def _join(draft: _Draft, column: Column, target: Model, dialect: Dialect, prefix
     for other in target.columns:
         if other.name == key:
             continue
-        said = other.name.lower().startswith(f"{role.lower()}_")
-        name = unique(other.name if said else f"{role}_{other.name}", (made.name for made in draft.fields))
+        taken = {made.name.lower() for made in draft.fields}
+        said = other.name.lower().startswith(f"{role.lower()}_") and other.name.lower() not in taken
+        name = other.name if said else unique(f"{role}_{other.name}", taken)
         made = Field(name, column_type(other, dialect), title(name), other.description or "")
         draft.add(alias, other.name, made)
         if measure.is_currency(column) and measure.words(other.name)[-1:] == ["code"]:
