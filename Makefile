@@ -73,6 +73,7 @@ test-superset: .venv/dev.stamp .venv-browser/stamp .venv-superset/stamp
 
 pictures: .venv/dev.stamp .venv-browser/stamp
 	@$(BROWSER) -m tests.ui.pictures
+	@if [ -x .venv-superset/bin/superset ]; then $(BROWSER) -m tests.dashboards.pictures; fi
 
 coverage: .venv/dev.stamp
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term-missing:skip-covered tests

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,22 +45,35 @@ class Superset:
             self.process.wait(20)
         self.process.kill()
         self.process.wait()
+        self.process.stdout.close()  # type: ignore[union-attr]
 
 
 @dataclass
 class Seen:
-    """What a dashboard showed: by chart its rows, and what went wrong."""
+    """What a dashboard showed: by chart the rows of its queries, and what went wrong."""
 
     rows: dict[str, list[list[dict[str, Any]]]] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
 
 
+# Every chart is there, none is still waited for, and what is drawn has more than one colour.
+_DRAWN = """count => {
+  const charts = [...document.querySelectorAll("[data-test=chart-grid-component], .dashboard-chart")];
+  const waits = document.querySelector("[data-test=loading-indicator], .loading");
+  const blank = (canvas) => {
+    const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    return !new Uint32Array(data.buffer).some((pixel, _, all) => pixel !== all[0]);
+  };
+  return charts.length >= count && !waits && ![...document.querySelectorAll("canvas")].some(blank);
+}"""
+
+
 class Visitor:
     """Somebody who has logged in, in a window of Chromium."""
 
-    def __init__(self, browser: Any, superset: Superset, width: int = 1400, height: int = 1000) -> None:
-        self.superset = superset
-        context = browser.new_context(viewport={"width": width, "height": height}, locale="en-GB")
+    def __init__(self, browser: Any, superset: Superset, width: int = 1400) -> None:
+        self.superset, self.width = superset, width
+        context = browser.new_context(viewport={"width": width, "height": 1000}, locale="en-GB")
         context.set_default_timeout(_PATIENCE_MS)
         self.page = context.new_page()
         self.page.goto(f"{superset.url}/login/")
@@ -68,27 +81,45 @@ class Visitor:
         self.page.fill("input#password, input[name=password]", superset.said["password"])
         self.page.click("button[type=submit], input[type=submit]")
         self.page.wait_for_url(lambda url: "/login" not in url)
-        listed = self.page.request.get(f"{superset.url}/api/v1/dashboard/").json()["result"]
-        self.dashboards: dict[str, str] = {one["dashboard_title"]: one["url"] for one in listed}
 
-    def charts(self, title: str) -> dict[int, str]:
-        """The charts of a dashboard: their names by their numbers."""
-        address = self.dashboards[title].rstrip("/").rpartition("/")[2]
-        found = self.page.request.get(f"{self.superset.url}/api/v1/dashboard/{address}/charts").json()[
-            "result"
-        ]
-        return {one["id"]: one["slice_name"] for one in found}
+    def asked(self, path: str) -> Any:
+        """What Superset's own interface answers."""
+        answer = self.page.request.get(f"{self.superset.url}/api/v1/{path}")
+        assert answer.ok, answer.text()
+        return answer.json()["result"]
 
-    def look(self, title: str, picture: Path | None = None) -> Seen:
-        """Opens a dashboard, and waits until each chart has been asked for and drawn; takes a picture of all of it."""
-        seen, names = Seen(), self.charts(title)
+    def names(self, kind: str, column: str) -> dict[str, int]:
+        """All that there is of a kind, by name, with its number."""
+        return {one[column]: one["id"] for one in self.asked(f"{kind}/?q=(page_size:200)")}
+
+    def query(self, dataset: int, columns: list[str], metrics: list[str]) -> list[dict[str, Any]]:
+        """What Superset finds when a table of these columns, or one of these metrics, is asked for."""
+        token = self.asked("security/csrf_token/")
+        asked = {
+            "datasource": {"id": dataset, "type": "table"},
+            "queries": [{"columns": columns, "metrics": metrics, "row_limit": 100}],
+        }
+        headers = {"X-CSRFToken": token, "Referer": self.superset.url}
+        answer = self.page.request.post(f"{self.superset.url}/api/v1/chart/data", data=asked, headers=headers)
+        assert answer.ok, answer.text()
+        found: list[dict[str, Any]] = answer.json()["result"][0]["data"]
+        return found
+
+    def look(self, dashboard: str, then: Callable[[Any], None] | None = None) -> Seen:
+        """Opens a dashboard, and waits until each of its charts has been asked for and drawn.
+
+        Args:
+            dashboard: the end of its address.
+            then: what is done on it; only what charts ask for after that is given.
+        """
+        names = {one["id"]: one["slice_name"] for one in self.asked(f"dashboard/{dashboard}/charts")}
+        seen = Seen()
 
         def answered(response: Any) -> None:
             if "/api/v1/chart/data" not in response.url:
                 return
-            asked = json.loads(response.request.post_data)
-            name = names.get(asked["form_data"].get("slice_id"))
-            if response.status != 200:
+            name = names.get(json.loads(response.request.post_data)["form_data"].get("slice_id"))
+            if not response.ok:
                 seen.faults.append(f"{name}: {response.status} {response.text()[:2000]}")
             elif name:
                 seen.rows[name] = [one["data"] for one in response.json()["result"]]
@@ -96,34 +127,51 @@ class Visitor:
         page = self.page
         page.on("response", answered)
         try:
-            page.set_viewport_size(
-                {"width": 1400, "height": 3200}
-            )  # charts are asked for where they can be seen
-            page.goto(f"{self.superset.url}{self.dashboards[title]}?standalone=0")
-            page.wait_for_function(
-                "count => document.querySelectorAll('[data-test=\"chart-container\"], .chart-container').length >= count"
-                " && !document.querySelector('[data-test=\"loading-indicator\"], .loading')",
-                arg=len(names),
-            )
-            page.wait_for_load_state("networkidle")
+            page.set_viewport_size({"width": self.width, "height": 3200})  # what is not seen is not asked for
+            page.goto(f"{self.superset.url}/superset/dashboard/{dashboard}/")
+            self._wait(len(names))
+            if then:
+                seen.rows.clear()
+                then(page)
+                self._wait(len(names))
             seen.faults += page.locator("[role=alert], .ant-alert-error").all_inner_texts()
-            if picture:
-                page.wait_for_timeout(1500)
-                page.screenshot(path=picture)
         finally:
             page.remove_listener("response", answered)
         return seen
 
+    def _wait(self, charts: int) -> None:
+        self.page.wait_for_load_state("networkidle")
+        self.page.wait_for_function(_DRAWN, arg=charts)
+        self.page.wait_for_load_state("networkidle")
 
-if __name__ == "__main__":
+    def picture(self, height: int | None = None) -> bytes:
+        """The page as it is once nothing on it moves any more, as far down as its charts go."""
+        grid = self.page.locator(
+            "[data-test=grid-content], .grid-content, .grid-container"
+        ).first.bounding_box()
+        down = height or int(grid["y"] + grid["height"])
+        self.page.set_viewport_size({"width": self.width, "height": down})
+        self._wait(0)
+        before, now = b"", self.page.screenshot()
+        while before != now:
+            before, now = now, self.page.screenshot()
+        return bytes(now)
+
+
+def pictures(assets: Path, home: Path, into: Path, shown: dict[str, tuple[str, int | None]]) -> None:
+    """Makes pictures of dashboards.
+
+    Args:
+        assets: what Superset imports.
+        home: where Superset keeps its own.
+        into: the folder for the pictures.
+        shown: by the name of a picture the end of a dashboard's address, and the picture's height.
+    """
     from tests.ui.chromium import chromium
 
-    assets, home, into = map(Path, sys.argv[1:4])
     with Superset(assets, home) as superset, chromium() as browser:
-        sys.stdout.write(f"{superset.said}\n")
         visitor = Visitor(browser, superset)
-        for title in visitor.dashboards:
-            seen = visitor.look(title, into / f"{title.lower().replace(' ', '-')}.png")
-            sys.stdout.write(
-                f"{title}: {seen.faults} { {n: [len(r) for r in rows] for n, rows in seen.rows.items()} }\n"
-            )
+        for name, (dashboard, height) in shown.items():
+            seen = visitor.look(dashboard)
+            assert not seen.faults, seen.faults
+            (into / f"{name}.png").write_bytes(visitor.picture(height))

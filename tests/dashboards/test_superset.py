@@ -1,0 +1,138 @@
+"""Everything in a real Superset, as Chromium shows it: over DuckDB, then imported again over PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.dashboards import superset
+from tests.dashboards.conftest import Company
+from tests.dashboards.odd_star import ROWS, declared, duckdb_query, odd_project
+from tests.dashboards.superset import Seen, Superset, Visitor
+from tests.ui import chromium
+from totes.dashboards.assets import assets, folder_of
+from totes.dashboards.design import read_dashboards
+from totes.output_files import write
+from totes.star.project import Project
+
+pytestmark = pytest.mark.superset
+PICTURE_BYTES_MIN = 50_000
+
+
+@dataclass
+class Office:
+    """Superset over one of the company's warehouses, and somebody who looks at it; beside it the odd star."""
+
+    dialect: str
+    visitor: Visitor
+    project: Project
+    odd: Project
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, or why its tests are skipped."""
+    if why := chromium.missing() or superset.missing():
+        pytest.skip(why)
+    with chromium.chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What Superset keeps: the second import finds what the first one made."""
+    return tmp_path_factory.mktemp("superset") / "home"
+
+
+@pytest.fixture(scope="module", params=["duckdb", "postgresql"])
+def office(
+    request: pytest.FixtureRequest,
+    browser: Any,
+    company: Company,
+    home: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Office]:
+    """Superset over a warehouse of each kind, one after the other."""
+    folder = tmp_path_factory.mktemp(request.param)
+    odd, file = odd_project(folder / "odd"), folder / "odd.duckdb"
+    duckdb_query(file, *declared(odd, "duckdb", "main"), *ROWS)
+    made = assets(odd, f"duckdb:///{file}", "", folder)
+    own = assets(company.project, company.urls[request.param], "", company.folder)
+    assert not made.keys() & own.keys() - {"metadata.yaml"}
+    if (
+        request.param == "postgresql"
+    ):  # an import has no password of its own; Superset asks for it on its pages
+        place, user = "databases/terrifictotes.yaml", company.urls["postgresql"]
+        assert "XXXXXXXXXX" in own[place]
+        own[place] = own[place].replace("XXXXXXXXXX", user.partition("@")[0].rpartition(":")[2])
+    write(folder / "assets", made | own)
+    with Superset(folder / "assets", home) as running:
+        yield Office(request.param, Visitor(browser, running), company.project, odd)
+
+
+def test_another_import_adds_nothing(office: Office) -> None:
+    dashboards = read_dashboards(folder_of(office.project))
+    charts = [chart for one in dashboards.values() for chart in one.charts]
+    assert len(office.visitor.names("dashboard", "dashboard_title")) == len(dashboards)
+    assert len(office.visitor.asked("chart/?q=(page_size:200)")) == len(charts)
+    backends = {one["database_name"]: one["backend"] for one in office.visitor.asked("database/")}
+    assert backends == {"terrifictotes": office.dialect, "odd <project>": "duckdb"}
+
+
+@pytest.mark.parametrize("dashboard", ["sales", "purchases", "open"])
+def test_every_chart_shows_something(office: Office, dashboard: str, tmp_path: Path) -> None:
+    design = read_dashboards(folder_of(office.project))[dashboard]
+    seen = office.visitor.look(f"terrifictotes-{dashboard}")
+    assert seen.faults == []
+    assert seen.rows.keys() == {chart.title for chart in design.charts.values()}
+    for title, queries in seen.rows.items():
+        for rows in queries:
+            assert rows, title
+            for column in rows[0]:
+                assert "null" not in column.lower(), title
+                assert any(row[column] is not None for row in rows), (title, column)
+    picture = office.visitor.picture()
+    (tmp_path / f"{dashboard}.png").write_bytes(picture)
+    assert len(picture) > PICTURE_BYTES_MIN
+    assert office.visitor.page.get_by_text("No data", exact=False).count() == 0
+    assert office.visitor.page.get_by_text("N/A", exact=True).count() == 0
+
+
+def number(seen: Seen, title: str) -> Any:
+    [[row]] = seen.rows[title]
+    return next(iter(row.values()))
+
+
+def test_a_past_day_can_be_chosen(office: Office) -> None:
+    now = office.visitor.look("terrifictotes-open")
+
+    def choose(page: Any) -> None:
+        page.get_by_role("combobox").first.fill("2026-09-01")
+        page.get_by_title("2026-09-01", exact=True).click()
+        page.get_by_role("button", name="Apply filters").click()
+
+    then = office.visitor.look("terrifictotes-open", choose)
+    assert then.faults == []
+    assert "Orders still to be delivered at the end of each day" not in then.rows  # it shows all days anyway
+    assert number(then, "Orders to deliver") not in (None, number(now, "Orders to deliver"))
+    assert number(then, "To receive") not in (None, number(now, "To receive"))
+
+
+def test_an_odd_star_can_be_asked_for_every_column_and_metric(office: Office) -> None:
+    if office.dialect != "duckdb":
+        pytest.skip("it is the same over both")
+    found = 0
+    for one in office.visitor.asked("dataset/?q=(page_size:200)"):
+        if one["database"]["database_name"] != "odd <project>":
+            continue
+        dataset = office.visitor.asked(f"dataset/{one['id']}")
+        columns = [column["column_name"] for column in dataset["columns"]]
+        assert office.visitor.query(one["id"], columns, []) is not None
+        metrics = [metric["metric_name"] for metric in dataset["metrics"]]
+        assert len(office.visitor.query(one["id"], [], metrics)) == 1
+        found += 1
+    assert found == len(office.odd.models) + 2
