@@ -1,11 +1,13 @@
 """Writes docs/reference/ from the code: commands, settings, the lake's documents, the star's tables, errors.
 
-`python docs/generate.py` writes outdated pages; with `--check` it writes nothing and fails if a page is outdated.
+It writes dashboards/superset/ too, which is what `totes dashboards` makes of TerrificTotes. `python docs/generate.py` writes
+what is outdated; with `--check` it writes nothing and fails if anything is outdated.
 """
 
 from __future__ import annotations
 
 import inspect
+import shutil
 import sys
 import types
 import typing
@@ -21,7 +23,9 @@ from pydantic_core import PydanticUndefined
 from totes import errors
 from totes.cli.app import app
 from totes.config import Settings
+from totes.dashboards.assets import assets
 from totes.lake import manifest
+from totes.output_files import write
 from totes.star.model import HISTORY_COLUMNS, Model
 from totes.star.project import BUILT_IN, load_project
 from totes.warehouse.ddl import column_type
@@ -271,9 +275,24 @@ PAGES = {
 }  # fmt: skip
 
 
+ASSETS = Path(__file__).parents[1] / "dashboards" / "superset"
+
+
+def dashboards() -> dict[str, str]:
+    """TerrificTotes' dashboards as Superset imports them, over a DuckDB file that everybody has somewhere else."""
+    return assets(load_project(BUILT_IN, None), "duckdb:////path/to/warehouse.duckdb", "", Path("/"))
+
+
 def main(arguments: list[str]) -> int:
     """Writes the pages, or with `--check` names those that are out of date."""
     stale = []
+    made = dashboards()
+    there = {file.relative_to(ASSETS).as_posix(): file for file in ASSETS.rglob("*.yaml")}
+    if {name: file.read_text(encoding="utf-8") for name, file in there.items()} != made:
+        stale.append("dashboards/superset")
+        if "--check" not in arguments:
+            shutil.rmtree(ASSETS, ignore_errors=True)
+            write(ASSETS, made)
     for name, make in PAGES.items():
         file, text = FOLDER / name, make()
         if not file.exists() or file.read_text(encoding="utf-8") != text:

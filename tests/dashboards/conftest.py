@@ -26,6 +26,13 @@ class Company:
     project: Project
     urls: dict[str, str]
     queries: dict[str, Query]
+    source: Database
+    pipeline: Pipeline
+
+    def trade(self) -> None:
+        """Lets it trade for another day, which is in the DuckDB warehouse then."""
+        demo_source.trade(self.source.url)
+        run_cleanly(self.pipeline)
 
 
 @pytest.fixture(scope="module")
@@ -47,4 +54,4 @@ def company(
     )
     run_cleanly(Pipeline(pipeline.settings.model_copy(update={"warehouse": other})))
     queries = {"duckdb": duckdb_query(file), "postgresql": postgresql_query(warehouse.url)}
-    return Company(folder, pipeline.project, urls, queries)
+    return Company(folder, pipeline.project, urls, queries, source, pipeline)

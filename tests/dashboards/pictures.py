@@ -15,6 +15,7 @@ from tests.ui import chromium
 
 ROOT = Path(__file__).parents[2]
 SHOWN: dict[str, tuple[str, int | None]] = {
+    "superset": ("terrifictotes-sales", 790),
     "superset-sales": ("terrifictotes-sales", None),
     "superset-open": ("terrifictotes-open", None),
     "superset-purchases": ("terrifictotes-purchases", None),

@@ -68,6 +68,12 @@ _DRAWN = """count => {
 }"""
 
 
+# Where the lowest chart ends, and a little below.
+_BOTTOM = """() => 24 + Math.ceil(Math.max(
+  ...[...document.querySelectorAll("[data-test=chart-grid-component], .dashboard-chart")]
+    .map((one) => one.getBoundingClientRect().bottom)))"""
+
+
 class Visitor:
     """Somebody who has logged in, in a window of Chromium."""
 
@@ -146,10 +152,7 @@ class Visitor:
 
     def picture(self, height: int | None = None) -> bytes:
         """The page as it is once nothing on it moves any more, as far down as its charts go."""
-        grid = self.page.locator(
-            "[data-test=grid-content], .grid-content, .grid-container"
-        ).first.bounding_box()
-        down = height or int(grid["y"] + grid["height"])
+        down = height or self.page.evaluate(_BOTTOM)
         self.page.set_viewport_size({"width": self.width, "height": down})
         self._wait(0)
         before, now = b"", self.page.screenshot()

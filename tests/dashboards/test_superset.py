@@ -136,3 +136,13 @@ def test_an_odd_star_can_be_asked_for_every_column_and_metric(office: Office) ->
         assert len(office.visitor.query(one["id"], [], metrics)) == 1
         found += 1
     assert found == len(office.odd.models) + 2
+
+
+def test_what_a_load_brings_is_there_at_once(office: Office, company: Company) -> None:
+    if office.dialect != "duckdb":
+        pytest.skip("a server's rows are there for everybody")
+    orders = office.visitor.names("dataset", "table_name")["fact_sales_order"]
+    [before] = office.visitor.query(orders, [], ["count"])
+    company.trade()
+    [after] = office.visitor.query(orders, [], ["count"])
+    assert after["count"] > before["count"]

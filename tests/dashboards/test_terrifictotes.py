@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.dashboards.conftest import Company
+from tests.modules import module_at
 from totes import engine
 from totes.dashboards.assets import datasets, folder_of
 from totes.dashboards.dataset import Dataset
 from totes.dashboards.design import read_dashboards
 from totes.warehouse.ddl import Dialect
 
+ROOT = Path(__file__).parents[2]
 SCHEMAS: dict[Dialect, str] = {"duckdb": "main", "postgresql": "public"}
 
 
@@ -152,3 +155,12 @@ def test_every_chart_asks_for_columns_and_metrics_that_are_there(company: Compan
                 known[chart.dataset] for name, chart in dashboard.charts.items() if name not in one.without
             }
             assert not one.column or all(dataset.field(one.column) for dataset in within), one.label
+
+
+def test_the_assets_in_the_repository_are_those_that_totes_makes() -> None:
+    made = module_at(ROOT / "docs" / "generate.py")
+    there = {
+        file.relative_to(made.ASSETS).as_posix(): file.read_text("utf-8")
+        for file in made.ASSETS.rglob("*.yaml")
+    }
+    assert there == made.dashboards(), "run make docs"
