@@ -49,13 +49,15 @@ help:
 demo: .venv/demo.stamp
 	@$(BIN)/totes demo --orders $(ORDERS)
 
-# Superset in an environment of its own, with what it keeps in build/superset.
+# Superset in an environment of its own, with what it keeps in build/superset, for each settings file apart: with SQLite
+# below it, Superset has one dataset of a name only.
 CONFIG ?= demo/totes.toml
+SUPERSET = build/superset/$(subst /,_,$(CONFIG))
 superset: .venv/demo.stamp .venv-superset/stamp
 	@test -x .venv-superset/bin/superset || { echo 'Superset cannot be installed here.'; exit 1; }
 	@test -f $(CONFIG) || $(BIN)/totes demo --orders $(ORDERS)
-	@$(BIN)/totes --config $(CONFIG) dashboards build/superset/assets --yes
-	@.venv-superset/bin/python dashboards/serve.py build/superset/assets
+	@$(BIN)/totes --config $(CONFIG) dashboards $(SUPERSET)/assets --yes
+	@.venv-superset/bin/python dashboards/serve.py $(SUPERSET)/assets --home $(SUPERSET)/home
 
 # Modules are compiled once, and not in each of the many processes, whatever the environment says.
 test test-browser test-superset coverage soak: export PYTHONDONTWRITEBYTECODE :=

@@ -28,6 +28,10 @@ DATASETS = {
     "databases/shop.yaml", "datasets/warehouse/dim_shop_current.yaml", "datasets/warehouse/fact_sale.yaml",
     "datasets/warehouse/fact_sale_versions.yaml", "metadata.yaml",
 }  # fmt: skip
+DASHBOARD = (
+    "title: Shop\nrows: [{charts: {total: 12}}]\n"
+    "charts: {total: {title: All, type: big_number_total, dataset: fact_sale, params: {metric: sum__amount}}}\n"
+)
 SAID = """\
 bi has 3 datasets, as Superset imports them.
 
@@ -135,8 +139,7 @@ def test_nothing_is_written_over_without_being_asked(totes: Totes, tmp_path: Pat
 def test_a_projects_own_dashboards_come_with_it(project: Path, totes: Totes, tmp_path: Path) -> None:
     (project / "dashboards").mkdir()
     (project / "dashboards" / "sales.yaml").write_text(
-        "title: Sales\nrows: [{charts: {total: 12}}]\n"
-        "charts: {total: {title: All, type: big_number_total, dataset: fact_sale, params: {metric: sum__amount}}}\n",
+        DASHBOARD,
         encoding="utf-8",
     )
     assert totes("dashboards", "bi").out.startswith("bi has 3 datasets, 1 chart, 1 dashboard, as")
