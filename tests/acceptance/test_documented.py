@@ -36,7 +36,7 @@ ELSEWHERE = {
     ".venv/bin/activate": "tests/test_wheel.py", "s3://": "tests/lake/test_backup.py", "totes ui\n": "tests/ui",
     "--every": "tests/acceptance/test_run_loop.py", "psql": "tests/warehouse/test_ddl.py", "zstd ": "it is a command of its own",
     "dim_staff": "tests/acceptance/test_demo.py", "totes_loader@": "tests/warehouse/test_replay.py",
-    "--to 2880": "tests/warehouse/test_replay.py",
+    "--to 2880": "tests/warehouse/test_replay.py", "superset import": "tests/dashboards/test_superset.py",
 }  # fmt: skip
 PROJECTS = ("README", "own-database")  # these begin with a project
 NOT_HERE = ("deploy",)  # tests/aws/deployed does what this page says

@@ -11,8 +11,7 @@ import psycopg
 
 from totes.star.project import Project, load_project
 from totes.warehouse import ddl
-from totes.warehouse.ddl import Dialect
-from totes.warehouse.table import warehouse_tables
+from totes.warehouse.table import Dialect, warehouse_tables
 
 HOSTILE = """<script>alert(1)</script><img src=x onerror=alert(2)> "it's" {{ 1 / 0 }} {% x %} 100% :name"""
 MODELS = {

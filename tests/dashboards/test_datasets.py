@@ -26,7 +26,7 @@ from totes.dashboards.assets import assets
 from totes.dashboards.dataset import Dataset
 from totes.dashboards.star import star_datasets
 from totes.star.project import Project
-from totes.warehouse.ddl import Dialect
+from totes.warehouse.table import Dialect
 
 DUCKDB = "duckdb:////warehouse.duckdb"
 

@@ -15,7 +15,7 @@ from totes import engine
 from totes.dashboards.assets import datasets, folder_of
 from totes.dashboards.dataset import Dataset
 from totes.dashboards.design import read_dashboards
-from totes.warehouse.ddl import Dialect
+from totes.warehouse.table import Dialect
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS: dict[Dialect, str] = {"duckdb": "main", "postgresql": "public"}

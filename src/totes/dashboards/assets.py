@@ -10,7 +10,7 @@ from totes.dashboards.design import designed, read_dashboards, read_datasets
 from totes.dashboards.star import relations, star_datasets
 from totes.dashboards.superset import bundle
 from totes.star.project import Project
-from totes.warehouse.ddl import Dialect
+from totes.warehouse.table import Dialect
 
 FOLDER = "dashboards"
 

@@ -12,14 +12,9 @@ from totes.dashboards.dataset import Dataset, Field, Metric, title, unique, with
 from totes.star.column import Column
 from totes.star.model import HISTORY_COLUMNS, IS_DELETED, Model
 from totes.star.project import Project
-from totes.warehouse.ddl import OWN_SCHEMAS, Dialect, column_type
+from totes.warehouse.ddl import OWN_SCHEMAS, column_type
+from totes.warehouse.table import Dialect
 
-_HISTORY = {
-    "valid_from": "Since when the row has been so.",
-    "valid_to": "Until when the row was so; empty while it is.",
-    IS_DELETED: "Whether the row was deleted then; its values are the last ones.",
-    "batch_id": "The batch that brought it.",
-}
 _CURRENT_HISTORY = ("valid_from",)
 
 
@@ -112,11 +107,11 @@ def _draft(
     history: tuple[str, ...],
     prefix: tuple[str, ...],
 ) -> _Draft:
-    draft = _Draft(model, aliases=[model.name])
+    draft, described = _Draft(model, aliases=[model.name]), model.descriptions
     for column in model.columns:
         is_measure = measure.aggregate(column, model.primary_key) is not None
         made = Field(
-            column.name, column_type(column, dialect), title(column.name), column.description or "",
+            column.name, column_type(column, dialect), title(column.name), described.get(column.name, ""),
             is_measure=is_measure,
         )  # fmt: skip
         draft.add(model.name, column.name, made)
@@ -124,7 +119,7 @@ def _draft(
             draft.currency = draft.currency or column.name
     if model.versioned:
         for name in history:
-            draft.add(model.name, name, Field(name, HISTORY_COLUMNS[name], title(name), _HISTORY[name]))
+            draft.add(model.name, name, Field(name, HISTORY_COLUMNS[name], title(name), described[name]))
     for column, target in _joined(model, models):
         _join(draft, column, target, dialect, prefix)
     return draft
@@ -151,7 +146,7 @@ def _join(draft: _Draft, column: Column, target: Model, dialect: Dialect, prefix
     role = re.sub(r"(?i)[_ ]?(id|key|sk)$", "", column.name) or target.name
     alias = unique(role, draft.aliases)
     draft.aliases.append(alias)
-    relation = engine.name(*prefix, target.name)
+    relation, described = engine.name(*prefix, target.name), target.descriptions
     draft.joins.append(
         f"LEFT JOIN {relation} AS {engine.name(alias)}"
         f" ON {engine.name(alias, key)} = {engine.name(draft.model.name, column.name)}"
@@ -162,7 +157,7 @@ def _join(draft: _Draft, column: Column, target: Model, dialect: Dialect, prefix
         taken = {made.name.lower() for made in draft.fields}
         said = other.name.lower().startswith(f"{role.lower()}_") and other.name.lower() not in taken
         name = other.name if said else unique(f"{role}_{other.name}", taken)
-        made = Field(name, column_type(other, dialect), title(name), other.description or "")
+        made = Field(name, column_type(other, dialect), title(name), described.get(other.name, ""))
         draft.add(alias, other.name, made)
         if measure.is_currency(column) and measure.words(other.name)[-1:] == ["code"]:
             draft.currency = draft.currency or name

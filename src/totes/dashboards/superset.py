@@ -17,7 +17,7 @@ from totes.dashboards import page
 from totes.dashboards.dataset import Dataset, Metric, unique
 from totes.dashboards.design import ChartDesign, DashboardDesign
 from totes.errors import ConfigurationError
-from totes.warehouse.ddl import Dialect
+from totes.warehouse.table import Dialect
 
 _VERSION = "1.0.0"
 _METADATA = {"version": _VERSION, "timestamp": "2026-01-01T00:00:00+00:00"}
