@@ -27,7 +27,7 @@ help:
 	@echo 'make test      all tests (TESTS=tests/processing for some)'
 	@echo 'make test-browser  the pages of totes ui in a real Chromium (skips where there is none)'
 	@echo 'make superset  dashboards over the demo in a real Superset, in an environment of its own (CONFIG=demo/totes.toml)'
-	@echo 'make test-superset  every chart in a real Superset and Chromium, over DuckDB and PostgreSQL'
+	@echo 'make test-superset  every chart in a real Superset and Chromium, over DuckDB and PostgreSQL (ONLY=duckdb)'
 	@echo 'make pictures  docs/pictures/ anew, with Chromium; of Superset too, where make test-superset has installed it'
 	@echo 'make coverage  all tests, and which lines and branches they reach'
 	@echo 'make check     lint, types, structure, docs up to date, security, infra'
@@ -71,7 +71,7 @@ test-browser: .venv/dev.stamp .venv-browser/stamp
 	@$(BROWSER) -m pytest -m browser tests/ui
 
 test-superset: .venv/dev.stamp .venv-browser/stamp .venv-superset/stamp
-	@$(BROWSER) -m pytest -m superset tests/dashboards
+	@$(BROWSER) -m pytest -m superset $(if $(ONLY),-k '$(ONLY)') tests/dashboards
 
 pictures: .venv/dev.stamp .venv-browser/stamp
 	@$(BROWSER) -m tests.ui.pictures

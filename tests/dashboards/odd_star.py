@@ -70,8 +70,8 @@ SELECT version.version_no, version.airport_id, version.miles FROM version
 CREATE TABLE reading (station INTEGER PRIMARY KEY, taken TIMESTAMPTZ NOT NULL, temperature DOUBLE, rainfall DOUBLE) AS
 SELECT reading.station, reading.taken, reading.temperature, reading.rainfall FROM reading
 """,
-    "lonely": """
-CREATE TABLE lonely (lonely_record_id BIGINT PRIMARY KEY, thing_id INTEGER NOT NULL, "from" VARCHAR) AS
+    "_lonely": """
+CREATE TABLE _lonely (lonely_record_id BIGINT PRIMARY KEY, thing_id INTEGER NOT NULL, "from" VARCHAR) AS
 SELECT thing.thing_id, thing."from" FROM thing
 """,
 }  # fmt: skip
@@ -89,7 +89,7 @@ ROWS = (
         (4, 9, NULL, NULL, 2, NULL, '2026-01-02', NULL, 'EUR', 400, 50, 13, 4, 2.5, NULL, NULL, NULL, 'own',
             '2026-01-02 09:00', NULL, true, 2)""",
 )
-KEYS = {"fact_flight": ("flight_no",), "lonely": ("thing_id",)}
+KEYS = {"fact_flight": ("flight_no",), "_lonely": ("thing_id",)}
 Query = Callable[[str], list[dict[str, Any]]]
 
 
