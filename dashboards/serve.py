@@ -105,7 +105,7 @@ def run(app: Any, doing: str, *arguments: str) -> None:
 
 
 def serve(app: Any, wished: argparse.Namespace, password: str, seconds: float) -> None:
-    """Serves on loopback, and says where."""
+    """Serves on loopback, and prints the address."""
     from werkzeug.serving import make_server
 
     server = make_server("127.0.0.1", wished.port, app, threaded=True)

@@ -109,9 +109,15 @@ def test_an_order_that_changed_is_shown_as_it_was_and_as_it_is(company: Company,
     [created] = query(f"SELECT MIN(created_date) AS day FROM fact_sales_order WHERE sales_order_id = {order}")
     assert shown[0]["day"] == created["day"]
     deleted = query("SELECT sales_order_id FROM fact_sales_order WHERE is_deleted")
-    gone = ", ".join(str(row["sales_order_id"]) for row in deleted)
+    orders_deleted = ", ".join(str(row["sales_order_id"]) for row in deleted)
     assert (
-        asked(company, dialect, orders, "day", f"WHERE sales_order_id IN ({gone}) AND as_of = 'Newest day'")
+        asked(
+            company,
+            dialect,
+            orders,
+            "day",
+            f"WHERE sales_order_id IN ({orders_deleted}) AND as_of = 'Newest day'",
+        )
         == []
     )
 

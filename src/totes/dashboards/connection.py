@@ -16,7 +16,7 @@ from totes.warehouse.connection import dialect_of, duckdb_file, schema_of
 # What Superset writes in the place of a password, and asks for when it reads it.
 PASSWORD_ASKED = "XXXXXXXXXX"
 _READ_ONLY = "-c default_transaction_read_only=on"
-# What else of a connection is secret, or says something of the machine that the pipeline runs on.
+# Parameters that are secret, or hold on the pipeline's machine only.
 _LEFT_OUT = {
     "password",
     "sslpassword",

@@ -18,7 +18,7 @@ _WHOLE = (
     "UINTEGER",
     "UBIGINT",
 )
-_BROKEN = ("DECIMAL", "FLOAT", "DOUBLE")
+_FRACTIONAL = ("DECIMAL", "FLOAT", "DOUBLE")
 # The last word of a name that stands for one thing among others, or for a part of a date or place.
 _NO_AMOUNTS = {
     "code", "cvv", "day", "fax", "hour", "id", "identifier", "key", "lat", "latitude", "lng", "lon", "longitude", "minute",
@@ -47,16 +47,16 @@ def words(name: str) -> list[str]:
 
 def is_number(column: Column) -> bool:
     """Whether it holds numbers."""
-    return column.type.startswith((*_WHOLE, *_BROKEN))
+    return column.type.startswith((*_WHOLE, *_FRACTIONAL))
 
 
-def is_broken(column: Column) -> bool:
+def is_fractional(column: Column) -> bool:
     """Whether its numbers may have decimals."""
-    return column.type.startswith(_BROKEN)
+    return column.type.startswith(_FRACTIONAL)
 
 
 def aggregate(column: Column, keys: Iterable[str]) -> str | None:
-    """The aggregate that says something of a column: SUM or AVG; None of what is no amount.
+    """The aggregate that means something for a column: SUM or AVG; None if it holds no amount.
 
     Args:
         column: the column.
@@ -74,13 +74,13 @@ def aggregate(column: Column, keys: Iterable[str]) -> str | None:
 def is_money(column: Column) -> bool:
     """Whether a number is an amount of money, in a table whose rows have a currency."""
     found = set(words(column.name))
-    if found & _NO_MONEY - {"volume"} and not found & _MONEY:
+    if found & _NO_MONEY and not found & _MONEY:
         return False
-    return is_broken(column) or bool(found & _MONEY)
+    return is_fractional(column) or bool(found & _MONEY)
 
 
 def is_currency(column: Column) -> bool:
-    """Whether a column says in which currency a row's money is."""
+    """Whether a column has the currency of a row's money."""
     if column.references:
         return "currency" in words(column.references) or "currency" in words(column.name)
     said = words(column.name)

@@ -154,9 +154,9 @@ def _join(draft: _Draft, column: Column, target: Model, dialect: Dialect, prefix
     for other in target.columns:
         if other.name == key:
             continue
-        taken = {made.name.lower() for made in draft.fields}
-        said = other.name.lower().startswith(f"{role.lower()}_") and other.name.lower() not in taken
-        name = other.name if said else unique(f"{role}_{other.name}", taken)
+        existing = {made.name.lower() for made in draft.fields}
+        said = other.name.lower().startswith(f"{role.lower()}_") and other.name.lower() not in existing
+        name = other.name if said else unique(f"{role}_{other.name}", existing)
         made = Field(name, column_type(other, dialect), title(name), described.get(other.name, ""))
         draft.add(alias, other.name, made)
         if measure.is_currency(column) and measure.words(other.name)[-1:] == ["code"]:
@@ -191,7 +191,7 @@ def _metrics(model: Model) -> Iterator[Metric]:
         label = f"{'Total' if aggregate == 'SUM' else 'Average'} {title(column.name)[:1].lower()}{title(column.name)[1:]}"
         note = "Empty where rows have several currencies: filter or group by the currency." if money else ""
         described = " ".join(part for part in (column.description or "", note) if part)
-        decimals = measure.is_broken(column) or aggregate == "AVG"
+        decimals = measure.is_fractional(column) or aggregate == "AVG"
         name = f"{aggregate.lower()}__{column.name}"
         yield Metric(name, expression, label, described, ",.2f" if decimals else ",d", currency=money)
 
