@@ -54,7 +54,8 @@ demo: .venv/demo.stamp
 CONFIG ?= demo/totes.toml
 SUPERSET = build/superset/$(subst /,_,$(CONFIG))
 superset: .venv/demo.stamp .venv-superset/stamp
-	@test -x .venv-superset/bin/superset || { echo 'Superset cannot be installed here.'; exit 1; }
+	@test -x .venv-superset/bin/superset || { \
+	    echo 'Superset cannot be installed here. It needs Python 3.11 or 3.12: make superset PYTHON=python3.12'; exit 1; }
 	@test -f $(CONFIG) || $(BIN)/totes demo --orders $(ORDERS)
 	@$(BIN)/totes --config $(CONFIG) dashboards $(SUPERSET)/assets --yes
 	@.venv-superset/bin/python dashboards/serve.py $(SUPERSET)/assets --home $(SUPERSET)/home
