@@ -118,8 +118,18 @@ class SourceSettings(Section):
 
     url: SourceUrl = Field(description="A PostgreSQL URL, or `secretsmanager:NAME`.")
     schema_: str = Field("public", alias="schema", description="The schema whose tables are captured.")
-    capture: Literal["query"] = Field(
-        "query", description="How changes are found: `query` reads one snapshot per batch."
+    capture: Literal["query", "log"] = Field(
+        "query",
+        description="How changes are found: `query` compares one snapshot per batch with what was captured, `log` reads each "
+        "change from the write-ahead log.",
+    )
+    slot: str = Field(
+        "totes",
+        pattern=r"^[a-z0-9_]{1,63}$",
+        description="The logical replication slot that capture from the log reads; one per lake.",
+    )
+    publication: str = Field(
+        "totes", min_length=1, description="The publication whose tables are captured from the log."
     )
     tables: tuple[str, ...] = Field(
         ("*",),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -15,7 +15,7 @@ from totes.ingestion.allowance import Allowance
 from totes.ingestion.capture import check_shape, may_be_new
 from totes.ingestion.catalog import SourceTable
 from totes.ingestion.content import CapturedContent
-from totes.ingestion.diff import CapturePlan, TableDiff, Writing, filled, names_of
+from totes.ingestion.diff import CapturePlan, TableDiff, Writing, dropped_since, filled, names_of
 from totes.ingestion.identity import Standing, is_another
 from totes.ingestion.known import KnownRows, key_list
 from totes.ingestion.packets import PacketWriter
@@ -42,6 +42,8 @@ class Capture:
     When the allowance is used up, the remaining rows of a table are left to the next batch. Tables that were read completely
     before are brought up to the snapshot in any case, and a table comes after those that it refers to, so that no captured
     row refers to a missing one.
+
+    `carried` are tables that this batch does not read, as an earlier one left them.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Capture:
         content: CapturedContent,
         *,
         dry: bool = False,
+        carried: Mapping[str, TableChanges] | None = None,
     ) -> None:
         self._snapshot = snapshot
         self._known = known
@@ -66,6 +69,7 @@ class Capture:
         self._compression = compression
         self._allowance = allowance
         self._standing, self._content, self._dry = standing, content, dry
+        self._carried = dict(carried or {})
         self.position = position
         self._writer = writer
         self._writing: list[Writing] = []
@@ -111,8 +115,9 @@ class Capture:
                 self.tables[table.name] = self._written(writing)
             except SourceRefused as error:
                 self._abandon(table, error)
-        self.tables = {t.name: self.tables[t.name] for t in self._snapshot.tables if t.name in self.tables}
-        self._record_dropped()
+        names = sorted(self.tables.keys() | self._carried.keys())
+        self.tables = {name: self.tables.get(name) or self._carried[name] for name in names}
+        self.left_out |= dropped_since(self._previous, self.tables.keys() | self.left_out.keys())
         if not always and not self._is_new():
             return None
         return IngestionManifest(
@@ -168,16 +173,6 @@ class Capture:
             self.failures[table] = error
         _log.warning(f"the table is left out: {error.what}", table=table)
         self.left_out[table] = LeftOut(reason=str(error), before=before and before.without_changes())
-
-    def _record_dropped(self) -> None:
-        """Records as left out the tables that were captured before and have been dropped or deselected since."""
-        if self._previous is None:
-            return
-        for table in self._previous.tables.keys() | self._previous.left_out.keys():
-            before = self._previous.last_seen(table)
-            if before and table not in self.tables and table not in self.left_out:
-                reason = f"{table} was dropped, or is no longer among the tables to be captured"
-                self.left_out[table] = LeftOut(reason=reason, before=before.without_changes())
 
     def _capture(self, table: SourceTable) -> None:
         began = time.perf_counter()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from totes.ingestion.catalog import SourceTable
 from totes.ingestion.reading import Rows
-from totes.lake.manifest import ResumePoint, StoredObject
+from totes.lake.manifest import IngestionManifest, LeftOut, ResumePoint, StoredObject
 
 
 class CapturePlan(NamedTuple):
@@ -80,6 +80,19 @@ class Writing(NamedTuple):
     began: float
     objects: list[Future[StoredObject]]
     marks: Future[StoredObject] | None
+
+
+def dropped_since(previous: IngestionManifest | None, seen: Container[str]) -> dict[str, LeftOut]:
+    """The tables that were captured before and are not among those seen: they were dropped or deselected since."""
+    if previous is None:
+        return {}
+    found = {}
+    for table in previous.tables.keys() | previous.left_out.keys():
+        before = previous.last_seen(table)
+        if before and table not in seen:
+            reason = f"{table} was dropped, or is no longer among the tables to be captured"
+            found[table] = LeftOut(reason=reason, before=before.without_changes())
+    return found
 
 
 def names_of(several: Iterable[Rows]) -> list[str]:

@@ -39,6 +39,11 @@ def lsn_number(lsn: str) -> int:
     return (int(high, 16) << 32) + int(low, 16)
 
 
+def lsn_text(number: int) -> str:
+    """A position of the write-ahead log as PostgreSQL writes it."""
+    return f"{number >> 32:X}/{number & 0xFFFFFFFF:X}"
+
+
 def standing(
     previous: Position, looked_through: Position | None, current: Position, server: Server
 ) -> Standing:

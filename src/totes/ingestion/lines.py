@@ -10,7 +10,7 @@ import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import nanoarrow
 
@@ -50,7 +50,16 @@ class _Plain:
         return b""
 
 
-def line(columns: Iterable[tuple[TableColumn, str]], operation: str, at: str) -> str:
+class Place(NamedTuple):
+    """SQL for a change's place in the log: the position of its commit, and its number within the transaction."""
+
+    lsn: str
+    number: str
+
+
+def line(
+    columns: Iterable[tuple[TableColumn, str]], operation: str, at: str, place: Place | None = None
+) -> str:
     """SQL for a line: a JSON object of the columns, `_op` and `_at`, and last the columns that are JSON documents.
 
     Documents are copied as PostgreSQL wrote them, since parsing them here would round their numbers. Each is between two
@@ -61,6 +70,7 @@ def line(columns: Iterable[tuple[TableColumn, str]], operation: str, at: str) ->
         columns: the columns, each with the SQL for its value.
         operation: the value of `_op`.
         at: SQL for the value of `_at`, an ISO 8601 time.
+        place: for a change from the log, its place there, which becomes `_lsn` and `_seq`.
     """
     listed = list(columns)
     parts, before = [], "{"
@@ -69,6 +79,8 @@ def line(columns: Iterable[tuple[TableColumn, str]], operation: str, at: str) ->
             parts += [engine.text(f"{before}{_json(column.name)}:"), _member(column, value)]
             before = ","
     parts += [engine.text(f'{before}"_op":"{operation}","_at":"'), at, "'\"'"]
+    if place:
+        parts += [engine.text(',"_lsn":"'), place.lsn, engine.text('","_seq":'), place.number]
     documents = [(column, value) for column, value in listed if column.entry.kind == "json"]
     for column, value in documents:
         parts += [

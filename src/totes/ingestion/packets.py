@@ -16,7 +16,7 @@ from types import TracebackType
 from totes import engine
 from totes.ingestion import lines
 from totes.ingestion.capture import MARK, changed_at_expression, key_column, position_column
-from totes.ingestion.catalog import SourceTable
+from totes.ingestion.catalog import SourceTable, TableColumn
 from totes.ingestion.known import key_list, key_names
 from totes.ingestion.reading import Rows, union
 from totes.lake.layout import new_object_path
@@ -68,6 +68,14 @@ class PacketWriter:
         return [
             self._begin(table, partial(self._put, table, (line, deleted, part))) for part in _parts(deleted)
         ]
+
+    def write_changes(
+        self, table: SourceTable, rows: Rows, operation: str, at: str, place: lines.Place
+    ) -> list[Future[StoredObject]]:
+        """Begins to write changes from the log, upserts or deletes, each with its own time and place there."""
+        columns = self._row(table) if operation == "upsert" else self._key(table)
+        line = lines.line(columns, operation, at, place)
+        return [self._begin(table, partial(self._put, table, (line, rows, part))) for part in _parts(rows)]
 
     def _begin(self, table: SourceTable, work: Callable[[], StoredObject]) -> Future[StoredObject]:
         begun = self._pool.submit(work)
@@ -175,16 +183,20 @@ class PacketWriter:
         return self._read_at.isoformat(timespec="microseconds")
 
     def _upsert(self, table: SourceTable) -> str:
-        columns = [(column, position_column(number)) for number, column in enumerate(table.columns)]
-        return lines.line(columns, "upsert", changed_at_expression(table, self._read))
+        return lines.line(self._row(table), "upsert", changed_at_expression(table, self._read))
 
     def _delete(self, table: SourceTable) -> str:
+        return lines.line(self._key(table), "delete", engine.text(self._read))
+
+    def _row(self, table: SourceTable) -> list[tuple[TableColumn, str]]:
+        return [(column, position_column(number)) for number, column in enumerate(table.columns)]
+
+    def _key(self, table: SourceTable) -> list[tuple[TableColumn, str]]:
         # As in the lines of rows, documents are in the order of the table's columns.
-        columns = [
+        return [
             (table.columns[position], key_column(number))
             for position, number in sorted((part, number) for number, part in enumerate(table.key_positions))
         ]
-        return lines.line(columns, "delete", engine.text(self._read))
 
 
 def _selected(table: SourceTable, values: dict[int, str]) -> str:

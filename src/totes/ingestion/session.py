@@ -5,9 +5,10 @@ Nothing here lasts longer than a transaction: no setting, no lock, no prepared s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
+from threading import Event, Thread
 from typing import Any
 
 import adbc_driver_manager
@@ -38,6 +39,7 @@ _SETTINGS = {
     "client_encoding": "UTF8",
     "row_security": "off",
 }
+_LIFE_SECONDS = 30.0
 _TRANSACTION_TIMEOUT_SINCE = 170000
 _MODE = "ISOLATION LEVEL {level}, READ ONLY"
 # ADBC reads the server's types before any transaction of ours, by the names of their functions, which must not be quoted.
@@ -119,9 +121,11 @@ def _escaped(value: str) -> str:
 
 
 class BulkConnection:
-    """A connection that reads rows as Arrow in an exported snapshot."""
+    """A connection that reads rows as Arrow, in an exported snapshot if one is given."""
 
-    def __init__(self, target: str, snapshot: str, found: dict[str, str], lock: str | None) -> None:
+    def __init__(
+        self, target: str, snapshot: str | None, found: dict[str, str], lock: str | None = None
+    ) -> None:
         """Connects, and locks the tables without waiting.
 
         Raises:
@@ -133,7 +137,8 @@ class BulkConnection:
         try:
             self._cursor = self._connection.cursor()
             self._cursor.execute(f"SET TRANSACTION {_MODE.format(level='REPEATABLE READ')}")
-            self._cursor.execute(f"SET TRANSACTION SNAPSHOT {engine.text(snapshot)}")
+            if snapshot:
+                self._cursor.execute(f"SET TRANSACTION SNAPSHOT {engine.text(snapshot)}")
             each = (
                 f"pg_catalog.set_config({engine.text(n)}, {engine.text(v)}, true)" for n, v in found.items()
             )
@@ -161,6 +166,24 @@ class BulkConnection:
         """Ends the transaction and closes the connection."""
         with closing(self._connection), closing(self._cursor):
             self.is_alive()
+
+
+@contextmanager
+def showing_life(show: Callable[[], None]) -> Iterator[None]:
+    """Calls a function that sends a query to the server regularly while the context lasts."""
+    ended = Event()
+
+    def repeat() -> None:
+        while not ended.wait(_LIFE_SECONDS):
+            show()
+
+    thread = Thread(target=repeat, name="totes-life", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 @contextmanager

@@ -6,10 +6,11 @@ A batch reads everything through one Snapshot; nothing here decides what is new.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from functools import cached_property
-from threading import Event, Lock, Thread
+from threading import Lock
 from typing import Any, NamedTuple
 
 import adbc_driver_manager
@@ -17,7 +18,7 @@ import duckdb
 import psycopg
 
 from totes.config import SourceSettings
-from totes.errors import RunnerAtWork, SourceBusy, SourceError, TableUnreadable
+from totes.errors import RunnerAtWork, SourceBusy, SourceError, SourceRefused, TableUnreadable
 from totes.ingestion.capture import changed_since
 from totes.ingestion.catalog import Selection, SourceTable, select_tables
 from totes.ingestion.locks import UNREADABLE, begin_locked, lock_statement
@@ -29,6 +30,7 @@ from totes.ingestion.session import (
     bulk_settings,
     bulk_target,
     connect,
+    showing_life,
     source_errors,
 )
 from totes.lake.manifest import Position, TableChanges
@@ -44,18 +46,34 @@ _SIZES_SQL = """
 _REFERENCES_SQL = """
     SELECT conrelid::int8, confrelid::int8 FROM pg_constraint WHERE contype = 'f' AND conrelid = ANY (%s::oid[])
 """
-_LIFE_SECONDS = 30.0
-_POSITION_SQL = """
-    SELECT pg_export_snapshot(),
+POSITION_SQL = """
+    SELECT {first},
+           pg_current_snapshot()::text,
            pg_snapshot_xmin(pg_current_snapshot())::text::int8,
            pg_snapshot_xmax(pg_current_snapshot())::text::int8,
-           transaction_timestamp() AT TIME ZONE 'UTC',
+           {clock}() AT TIME ZONE 'UTC',
            (SELECT system_identifier::text FROM pg_control_system()),
            current_database(),
            (SELECT oid::int8 FROM pg_database WHERE datname = current_database()),
            {lsn},
            extract(epoch FROM pg_postmaster_start_time())::text
 """
+
+
+def position_of(row: tuple[Any, ...], server: Server) -> Position:
+    """The position in a row of `POSITION_SQL`."""
+    _, _, horizon, next_transaction, read_at, system_identifier, database, oid, lsn, started = row
+    return Position(
+        database=database,
+        database_oid=oid,
+        system_identifier=system_identifier,
+        timeline=server.timeline,
+        horizon=horizon,
+        next_transaction=next_transaction,
+        read_at=read_at,
+        lsn=lsn,
+        instance=f"{started} {server.recovered_to or ''}".rstrip(),
+    )
 
 
 class Piece(NamedTuple):
@@ -96,19 +114,15 @@ class Snapshot:
         self._checking_out, self._asking = Lock(), Lock()
         self.tables = selection.tables
         self.selection = selection
-        _, horizon, next_transaction, read_at, system_identifier, database, oid, lsn, started = row
-        self.position = Position(
-            database=database,
-            database_oid=oid,
-            system_identifier=system_identifier,
-            timeline=server.timeline,
-            horizon=horizon,
-            next_transaction=next_transaction,
-            read_at=read_at,
-            lsn=lsn,
-            instance=f"{started} {server.recovered_to or ''}".rstrip(),
-        )
+        self.position = position_of(row, server)
+        self.seen = str(row[1])  # in PostgreSQL's text form
         self.server = server
+
+    def restrict(self, tables: Container[str], left_out: Mapping[str, SourceRefused]) -> None:
+        """Limits what is captured to some tables, and leaves others out, each with a reason."""
+        here = {name: error for name, error in left_out.items() if name not in self.selection.left_out}
+        self.tables = tuple(table for table in self.tables if table.name in tables and table.name not in here)
+        self.selection = replace(self.selection, tables=self.tables, left_out=self.selection.left_out | here)
 
     def flushed_lsn(self) -> str | None:
         """The position up to which the server's log is on disk; a standby replays only what is."""
@@ -322,7 +336,8 @@ def open_snapshot(
             if turn is not None and control.execute(ask.encode()).fetchone() != (True,):
                 raise RunnerAtWork("another runner is capturing the source for this lake")
             lsn = LSN if server.reached else "NULL"
-            row = control.execute(_POSITION_SQL.format(lsn=lsn).encode()).fetchone()
+            sql = POSITION_SQL.format(first="pg_export_snapshot()", lsn=lsn, clock="transaction_timestamp")
+            row = control.execute(sql.encode()).fetchone()
             assert row is not None
             target = bulk_target(url, control)
             found = bulk_settings(control.info.server_version, source.lock_timeout)
@@ -332,29 +347,11 @@ def open_snapshot(
                 return BulkConnection(target, str(row[0]), found, lock and f"{lock} NOWAIT")
 
             snapshot = Snapshot(control, open_bulk, selection, row, server, release)
-            with _showing_life(snapshot), closing(snapshot):
+            with showing_life(snapshot.show_life), closing(snapshot):
                 yield snapshot
         finally:
             with suppress(psycopg.Error):
                 control.execute("ROLLBACK")  # a pool discards a session that is left in a transaction
-
-
-@contextmanager
-def _showing_life(snapshot: Snapshot) -> Iterator[None]:
-    """Sends a query to the server regularly while the context lasts."""
-    ended = Event()
-
-    def show() -> None:
-        while not ended.wait(_LIFE_SECONDS):
-            snapshot.show_life()
-
-    thread = Thread(target=show, name="totes-life", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def describe_source(url: str, source: SourceSettings, needed: frozenset[str]) -> dict[str, TableChanges]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +22,10 @@ from totes.ingestion.capture import advance_clock
 from totes.ingestion.content import CapturedContent
 from totes.ingestion.identity import Follow, Standing, standing
 from totes.ingestion.known import KnownRows
+from totes.ingestion.log.capture import Captured, LogCapture
+from totes.ingestion.log.continuation import is_from_log
+from totes.ingestion.log.seam import SeamOfLog
+from totes.ingestion.log.session import open_log
 from totes.ingestion.packets import PacketWriter
 from totes.ingestion.reading import TableReader
 from totes.ingestion.source import Snapshot, open_snapshot
@@ -52,6 +56,13 @@ class Ingested:
     failure: TablesLeftOut | None = None
     captured: int = 0
     more: bool = False
+
+    def following(self, manifest: IngestionManifest | None, changed: Iterable[str]) -> Ingested:
+        """This result together with that of a batch that was captured from the log immediately before it."""
+        if manifest is None:
+            return self
+        before = {name: manifest.tables[name] for name in changed}
+        return replace(self, batch=self.batch or manifest.batch, changes=before | self.changes)
 
 
 @dataclass(frozen=True)
@@ -128,44 +139,103 @@ class Ingestion:
             if not known.catch_up(self.deadline):
                 cache.store_checkpoint()
                 return Ingested(None, started, captured=cache.batch, more=True)
-            opened = open_snapshot(self.url, self.source, self.needed, _turn(self.store))
-            with opened as snapshot, TableReader(snapshot, self.workspace) as reader:
-                reach("ingest.opened")
-                if not cache.batch and journal.last():
-                    return None  # another runner has captured the first batch meanwhile: do not read everything again
-                previous = journal.read(cache.batch) if cache.batch else None
-                with self._capture(snapshot, reader, known, journal, previous) as capture:
-                    capture.find()
-                    if not self.inspect:
-                        snapshot.end()
-                    reach("ingest.read")
-                    manifest = capture.manifest(started, always=self.always)
-                if manifest:
-                    try:
-                        journal.commit(manifest)
-                    except BatchConflict:
-                        reader.drop_all()
-                        _log.info(
-                            "another runner committed this batch first; starting over", batch=manifest.batch
-                        )
-                        return None
-                    cache.begin()
-                    capture.learn()
-                    cache.commit(manifest.batch, manifest.sha256())
-                    self.workspace.hand_off(manifest.sha256(), capture.handoffs())
-                elif capture.saw_all:
-                    known.note_looked_through(capture.position)
-                if self.inspect:
-                    self.inspect(snapshot)
-            cache.store_checkpoint()
-            return Ingested(
-                manifest.batch if manifest else None,
-                capture.position.read_at if manifest else snapshot.position.read_at,
-                {n: t for n, t in capture.tables.items() if t.upserts or t.deletes},
-                TablesLeftOut.of(capture.failures),
-                captured=cache.batch,
-                more=capture.more,
-            )
+            if self.source.capture == "query":
+                return self._by_query(cache, known, journal, started)
+            try:
+                captured = self._by_log(cache, known, journal, started)
+            except BatchConflict:
+                return None
+            if captured.comparison is None:
+                cache.store_checkpoint()
+                return self._ingested(captured, cache)
+            done = self._by_query(cache, known, journal, started, captured)
+            return done.following(captured.manifest, captured.changes) if done else None
+
+    def _by_log(
+        self, cache: Cache, known: KnownRows, journal: Journal[IngestionManifest], started: datetime
+    ) -> Captured:
+        """Captures a batch from the log; the result may be that tables have to be compared by query first."""
+        with open_log(self.url, self.source, _turn(self.store)) as session:
+            reach("ingest.log.opened")
+            if not cache.batch and journal.last():
+                raise BatchConflict("another runner has captured the first batch")
+            previous = journal.read(cache.batch) if cache.batch else None
+            return LogCapture(
+                session,
+                self.source,
+                self.store,
+                self.workspace,
+                cache,
+                known,
+                journal,
+                self.needed,
+                self.compression,
+                self.follow,
+            ).run(previous, started)
+
+    def _ingested(self, captured: Captured, cache: Cache) -> Ingested:
+        manifest = captured.manifest
+        return Ingested(
+            manifest.batch if manifest else None,
+            manifest.position.read_at if manifest else captured.read_at,
+            {name: manifest.tables[name] for name in captured.changes} if manifest else {},
+            TablesLeftOut.of(captured.failures),
+            captured=cache.batch,
+            more=captured.more,
+        )
+
+    def _by_query(
+        self,
+        cache: Cache,
+        known: KnownRows,
+        journal: Journal[IngestionManifest],
+        started: datetime,
+        log: Captured | None = None,
+    ) -> Ingested | None:
+        """Captures a batch by query, from which capture from the log continues if there is a `log`."""
+        seam = SeamOfLog(log, self.source.slot) if log else None
+        opened = open_snapshot(self.url, self.source, self.needed, _turn(self.store))
+        with opened as snapshot, TableReader(snapshot, self.workspace) as reader:
+            reach("ingest.opened")
+            if not cache.batch and journal.last():
+                return None  # another runner has captured the first batch meanwhile: do not read everything again
+            previous = journal.read(cache.batch) if cache.batch else None
+            carried = seam.limit(snapshot, previous) if seam else {}
+            with self._capture(snapshot, reader, known, journal, previous, carried=carried) as capture:
+                capture.find()
+                if not self.inspect:
+                    snapshot.end()
+                reach("ingest.read")
+                always = self.always or (seam is not None and seam.is_news(capture, snapshot, previous))
+                manifest = capture.manifest(started, always=always)
+                if manifest and seam:
+                    manifest = seam.recorded(manifest, snapshot)
+            if manifest:
+                try:
+                    journal.commit(manifest)
+                except BatchConflict:
+                    reader.drop_all()
+                    _log.info(
+                        "another runner committed this batch first; starting over", batch=manifest.batch
+                    )
+                    return None
+                cache.begin()
+                capture.learn()
+                cache.commit(manifest.batch, manifest.sha256())
+                self.workspace.hand_off(manifest.sha256(), capture.handoffs())
+            elif capture.saw_all and not seam:
+                known.note_looked_through(capture.position)
+            if self.inspect:
+                self.inspect(snapshot)
+        cache.store_checkpoint()
+        return Ingested(
+            manifest.batch if manifest else None,
+            capture.position.read_at if manifest else snapshot.position.read_at,
+            {n: t for n, t in capture.tables.items() if t.upserts or t.deletes},
+            TablesLeftOut.of(capture.failures),
+            captured=cache.batch,
+            more=capture.more,
+        )
 
     def preview(self) -> tuple[IngestionManifest, TablesLeftOut | None]:
         """The manifest of the batch that `run` would commit with `always`, and the tables that could not be captured.
@@ -198,12 +268,17 @@ class Ingestion:
         previous: IngestionManifest | None,
         *,
         dry: bool = False,
+        carried: Mapping[str, TableChanges] | None = None,
     ) -> Iterator[Capture]:
         """The capture of the next batch, wired up with what it reads from, compares with and writes to."""
         follows = Standing()
         if previous:
             seen = known.looked_through()
             follows = self.follow(previous.position, seen, snapshot.position, snapshot.server)
+            if follows.why_compared is None and is_from_log(previous, carried or ()):
+                follows = Standing(
+                    follows.since, "the previous batch was captured from the log, without the rows' marks"
+                )
         position = advance_clock(previous.position if previous else None, snapshot.position)
         last = previous.batch if previous else 0
         with PacketWriter(self.workspace, self.store, last + 1, position.read_at, self.compression) as writer:
@@ -219,6 +294,7 @@ class Ingestion:
                 follows,
                 CapturedContent(journal, self.workspace, last),
                 dry=dry,
+                carried=carried,
             )
 
     def _leave(self) -> Ingested:

@@ -67,6 +67,10 @@ class Position(Document):
     `lsn` is a position of the write-ahead log before which all that the batch saw had been written, and `flushed_lsn` how far
     the log was on disk when everything had been read. `instance` changes with a restart or a crash of the server. Earlier
     versions did not record these three, nor the database's OID.
+
+    `log_lsn` is set in batches whose changes came from the log: everything that was committed up to there is captured. In
+    other batches of a lake that is captured from the log, `log_from` is the position from which the log continues. `log_slot` is
+    the slot. `log_waits_for` is a snapshot: the log is not usable before the transactions that it shows as running have ended.
     """
 
     system_identifier: str
@@ -79,6 +83,21 @@ class Position(Document):
     lsn: str | None = None
     flushed_lsn: str | None = None
     instance: str | None = None
+    log_lsn: str | None = None
+    log_from: str | None = None
+    log_slot: str | None = None
+    log_waits_for: str | None = None
+
+
+class Seam(Document):
+    """Where a table's capture changes from queries to the log: the snapshot in which its rows were last read.
+
+    The log is read again from before that, so transactions that `snapshot` shows as finished are dropped from it. All of
+    these were committed before `lsn`.
+    """
+
+    snapshot: str
+    lsn: str
 
 
 class ResumePoint(Document):
@@ -106,6 +125,9 @@ class TableChanges(Document):
 
     `relation` and `partitions` are the OIDs of the table and of its leaf partitions: another table of the same name has
     another OID. `rest` is where the next batch continues reading, if this one did not read the whole table.
+
+    `changed_at` is set in batches of the log: the column with the source's own time of a change. `seam` is set until the log has
+    passed it. `published` identifies how the table is in the publication, so that a change of that is noticed.
     """
 
     columns: tuple[SourceColumn, ...]
@@ -117,6 +139,9 @@ class TableChanges(Document):
     deletes: int = 0
     rows: int = 0
     rest: ResumePoint | None = None
+    changed_at: str | None = None
+    seam: Seam | None = None
+    published: str | None = None
     objects: tuple[StoredObject, ...] = ()
     marks: tuple[StoredObject, ...] = ()
 

@@ -1,0 +1,141 @@
+"""A table's changes from the log: decoded messages become upserts and deletes, in tables of the workspace.
+
+Values that were not sent, since the change did not touch them, are filled in; a change of a key becomes a delete and an
+upsert; a TRUNCATE becomes the deletes of the rows that were there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from totes import engine
+from totes.ingestion.capture import MARK, key_column, position_column
+from totes.ingestion.catalog import SourceTable
+from totes.ingestion.log import decoding
+from totes.ingestion.reading import Rows
+
+# No transaction has this id: the mark of a row whose transaction is not known.
+UNKNOWN_MARK = 0
+
+
+class TableLog(NamedTuple):
+    """A table's changes: `upserts` and `deletes` are all of them, in the order of `lsn` and `seq`.
+
+    `present` has the keys and marks of rows that are there afterwards, `absent` the keys of those that are not. `growth` is by
+    how many rows the table has grown.
+    """
+
+    table: SourceTable
+    upserts: Rows
+    deletes: Rows
+    present: Rows
+    absent: Rows
+    growth: int
+
+
+class Decoder:
+    """Decodes the changes of one table into tables of the workspace.
+
+    Args:
+        connection: a connection of the workspace, in no transaction.
+        table: the table, with its columns as the log has them.
+        order: the position of each column in the order of the log.
+        new_table: makes a name for a new table.
+        fill: looks up values that were not sent; see `LakeValues`.
+    """
+
+    def __init__(
+        self,
+        connection: engine.Engine,
+        table: SourceTable,
+        order: Sequence[int],
+        new_table: Callable[[], str],
+    ) -> None:
+        self._engine = connection
+        self._table = table
+        self._order = order
+        self._new_table = new_table
+        self._columns = [position_column(number) for number in range(len(table.columns))]
+        self._keys = [key_column(number) for number in range(len(table.key))]
+
+    def decode(self, messages: str) -> str:
+        """Decodes messages with their transactions into a new table of changes; returns its name.
+
+        Beside the columns of `decoding.changes`, it has the new key `k0`, … and the old one `p0`, …, which is the same unless the
+        change moved the row.
+        """
+        target = self._new_table()
+        entries = [column.entry for column in self._table.columns]
+        query = decoding.changes(messages, entries, self._order)
+        new = ", ".join(
+            f"CASE WHEN kind = 'D' OR u{position} THEN f{position} ELSE c{position} END AS {key}"
+            for key, position in zip(self._keys, self._table.key_positions, strict=True)
+        )
+        old = ", ".join(
+            f"CASE WHEN has_old THEN f{position} ELSE c{position} END AS p{number}"
+            for number, position in enumerate(self._table.key_positions)
+        )
+        # With all of the old row, a value that was not sent is the old one.
+        filled = ", ".join(
+            f"CASE WHEN u{number} AND NOT g{number} AND f{number} IS NOT NULL THEN f{number} ELSE c{number} END AS c{number},"
+            f" u{number} AND (g{number} OR f{number} IS NULL) AS u{number}"
+            for number in range(len(entries))
+        )
+        self._engine.execute(
+            f"CREATE TABLE {target} AS SELECT * REPLACE ({filled}), {new}, {old} FROM ({query})"
+        )
+        return target
+
+    def unsent(self, changes: str) -> list[int]:
+        """The positions of columns with values that were not sent."""
+        numbers = range(len(self._columns))
+        found = self._engine.execute(
+            f"SELECT {', '.join(f'coalesce(bool_or(u{number}), false)' for number in numbers)} FROM {changes}"
+        ).fetchall()[0]
+        return [number for number in numbers if found[number]]
+
+    def split(self, changes: str, truncated: Rows | None = None) -> TableLog:
+        """Splits decoded changes into upserts and deletes.
+
+        Args:
+            changes: the table of changes.
+            truncated: keys of rows that a TRUNCATE deleted, with their place in the log.
+        """
+        upserts, deletes, present, absent = (self._new_table() for _ in range(4))
+        keys = engine.names(self._keys)
+        moved = " OR ".join(f"p{number} IS DISTINCT FROM k{number}" for number in range(len(self._keys)))
+        old_keys = ", ".join(f"p{number} AS k{number}" for number in range(len(self._keys)))
+        self._engine.execute(
+            f"CREATE TABLE {upserts} AS SELECT {engine.names(self._columns)}, {keys}, lsn, committed, 2 * seq + 1 AS seq"
+            f" FROM {changes} WHERE kind <> 'D'"
+        )
+        more = f" UNION ALL SELECT {keys}, lsn, committed, seq FROM {truncated.name}" if truncated else ""
+        self._engine.execute(
+            f"CREATE TABLE {deletes} AS SELECT {old_keys}, lsn, committed, 2 * seq AS seq"
+            f" FROM {changes} WHERE kind = 'D' OR (has_old AND ({moved})){more}"
+        )
+        last = (
+            f"SELECT {keys}, arg_max(is_there, (lsn, seq)) AS is_there FROM (SELECT {keys}, lsn, seq, true AS is_there"
+            f" FROM {upserts} UNION ALL SELECT {keys}, lsn, seq, false FROM {deletes}) GROUP BY ALL"
+        )
+        state = self._new_table()
+        self._engine.execute(f"CREATE TABLE {state} AS {last}")
+        self._engine.execute(
+            f"CREATE TABLE {present} AS SELECT {keys}, {UNKNOWN_MARK}::BIGINT AS {MARK} FROM {state} WHERE is_there"
+        )
+        self._engine.execute(f"CREATE TABLE {absent} AS SELECT {keys} FROM {state} WHERE NOT is_there")
+        [(inserted, deleted)] = self._engine.execute(
+            f"SELECT count(*) FILTER (kind = 'I'), count(*) FILTER (kind = 'D') FROM {changes}"
+        ).fetchall()
+        return TableLog(
+            self._table,
+            self._counted(upserts),
+            self._counted(deletes),
+            self._counted(present),
+            self._counted(absent),
+            inserted - deleted - (truncated.count if truncated else 0),
+        )
+
+    def _counted(self, table: str) -> Rows:
+        return Rows(table, int(engine.scalar(self._engine, f"SELECT count(*) FROM {table}")))

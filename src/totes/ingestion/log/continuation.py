@@ -1,0 +1,111 @@
+"""Decides whether and from where the log can be read on, and which tables have to be compared first. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping
+from typing import NamedTuple
+
+from totes.ingestion.catalog import SourceTable
+from totes.ingestion.identity import lsn_number
+from totes.ingestion.log.publication import Publication
+from totes.ingestion.log.slot import Slot
+from totes.lake.manifest import IngestionManifest, Position
+
+
+class Comparison(NamedTuple):
+    """A batch by query that has to come before the log can be read on: why, and of which tables; None for all.
+
+    `running` is a snapshot that was taken when the slot was there already: the transactions that it shows as running may have
+    been committed before the slot.
+    """
+
+    why: str
+    tables: frozenset[str] | None = None
+    running: str | None = None
+
+
+def why_unusable(
+    previous: IngestionManifest | None, slot: Slot | None, name: str, noted: str | None
+) -> str | None:
+    """Why the log cannot be read on from a batch; None if it can.
+
+    Args:
+        previous: the newest batch.
+        slot: the slot as it is.
+        name: the slot's name in the settings.
+        noted: how far the slot was advanced since, according to a note.
+    """
+    return next(_obstacles(previous, slot, name, noted), None)
+
+
+def _obstacles(
+    previous: IngestionManifest | None, slot: Slot | None, name: str, noted: str | None
+) -> Iterator[str]:
+    base = captured_until(previous.position, noted) if previous else None
+    if previous is None:
+        yield "nothing is captured yet"
+    elif base is None:
+        yield "the previous batch was captured by query"
+    elif previous.position.log_slot != name:
+        yield f"the previous batch was captured with the slot {previous.position.log_slot}"
+    elif slot is None:
+        yield f"the slot {name} is gone"
+    elif slot.lost:
+        yield f"the server has removed log that the slot {name} needed"
+    elif slot.confirmed is None:
+        yield f"the slot {name} is not complete"
+    elif lsn_number(slot.confirmed) > lsn_number(base):
+        yield f"the slot {name} was advanced to {slot.confirmed} by somebody else"
+
+
+def captured_until(position: Position, noted: str | None = None) -> str | None:
+    """The position up to which the log is captured, as of a batch; None if it was captured by query alone."""
+    base = position.log_lsn or position.log_from
+    return noted if base and noted and lsn_number(noted) > lsn_number(base) else base
+
+
+def changed_tables(
+    previous: IngestionManifest, tables: Mapping[str, SourceTable], publication: Publication
+) -> dict[str, str]:
+    """The tables that have to be compared before their log is read on, each with the reason."""
+    found = {}
+    for name, table in tables.items():
+        before, now = previous.tables.get(name), table.description()
+        if before is None:
+            found[name] = "it was not captured so far"
+        elif before.relation != now.relation:
+            found[name] = "another table has its name now"
+        elif before.partitions != now.partitions:
+            found[name] = "its partitions have changed"
+        elif (before.columns, before.key, before.marked_by) != (now.columns, now.key, now.marked_by):
+            found[name] = "its columns have changed"
+        elif before.published not in (None, publication.tables[name].version):
+            found[name] = "its publication has changed"
+    return found | dict.fromkeys(previous.tables.keys() - tables.keys(), "it is gone")
+
+
+def is_from_log(previous: IngestionManifest, but: Container[str] = ()) -> bool:
+    """Whether rows were captured from the log since they were last compared, so that their marks are not known."""
+    position = previous.position
+    tables = [table for name, table in previous.tables.items() if name not in but]
+    return position.log_lsn is not None or (
+        position.log_from is not None and any(table.seam is None for table in tables)
+    )
+
+
+def may_be_missing(running: str | None, seen: str) -> bool:
+    """Whether a transaction may be in neither the log nor a snapshot.
+
+    A transaction's commit is in the log shortly before others see it; with a synchronous standby that can take long. If it was
+    committed before the slot began, and the snapshot does not see it, it is lost. Then it was running in any earlier snapshot
+    too.
+
+    Args:
+        running: a snapshot that was taken when the slot was there already.
+        seen: a later snapshot.
+    """
+    return running is None or bool(_running(running) & _running(seen))
+
+
+def _running(snapshot: str) -> set[str]:
+    return set(filter(None, snapshot.split(":")[2].split(",")))

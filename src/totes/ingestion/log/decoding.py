@@ -1,0 +1,176 @@
+"""Decodes the messages of PostgreSQL's plugin pgoutput, protocol version 1. Only SQL for the engine is made here: no I/O.
+
+The messages are rows of a table, `number` and `data`, in the order in which they were sent. They are decoded column by column,
+for all of a table's rows at once: each value's place follows from the previous value's length.
+https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from totes import engine
+from totes.lake.manifest import SourceColumn
+
+_EPOCH_MICROSECONDS = 946_684_800_000_000  # PostgreSQL counts from the year 2000
+_TRANSACTION_IDS = 1 << 32
+
+
+class RelationColumn(NamedTuple):
+    """A column as the log describes it: whether it identifies a row, its name, and its type's OID and modifier."""
+
+    identifies: bool
+    name: str
+    type: int
+    modifier: int
+
+
+class Relation(NamedTuple):
+    """A table as the log describes it before its first change, and again after it may have been altered."""
+
+    number: int
+    relation: int
+    identity: str
+    columns: tuple[RelationColumn, ...]
+
+
+def relation(number: int, data: bytes) -> Relation:
+    """Reads the message that describes a table; `number` is the message's."""
+    (oid,) = struct.unpack_from(">I", data, 1)
+    place = data.index(b"\0", 5) + 1  # after the schema's name
+    place = data.index(b"\0", place) + 1  # after the table's name
+    identity = chr(data[place])
+    (count,) = struct.unpack_from(">H", data, place + 1)
+    place += 3
+    columns = []
+    for _ in range(count):
+        end = data.index(b"\0", place + 1)
+        kind, modifier = struct.unpack_from(">Ii", data, end + 1)
+        columns.append(RelationColumn(bool(data[place] & 1), data[place + 1 : end].decode(), kind, modifier))
+        place = end + 9
+    return Relation(number, oid, identity, tuple(columns))
+
+
+def received(source: str) -> str:
+    """A query for the messages with their `kind`, and the OID of the `relation` that a change is of."""
+    return (
+        f"SELECT *, CASE WHEN kind IN ('I', 'U', 'D', 'R') THEN {_number('data', 2, 4)} END AS relation"
+        f" FROM (SELECT number, data, data[1:1]::VARCHAR AS kind FROM {source})"
+    )
+
+
+def transactions(messages: str) -> str:
+    """A query for the transactions: their `first` and `last` message, `lsn`, time (`committed`) and id (`xid`).
+
+    `lsn` is where the commit's record ends: a number of bytes that rises from one to the next.
+    """
+    begins = f"SELECT number AS first, {_number('data', 18, 4)} AS xid FROM {messages} WHERE kind = 'B'"
+    commits = (
+        f"SELECT number AS last, {_number('data', 11, 8)} AS lsn,"
+        f" make_timestamp({_EPOCH_MICROSECONDS} + {_number('data', 19, 8)}) AS committed FROM {messages} WHERE kind = 'C'"
+    )
+    return f"SELECT * FROM ({begins}) AS b ASOF JOIN ({commits}) AS c ON b.first < c.last"
+
+
+def truncated(data: bytes) -> tuple[int, ...]:
+    """The OIDs of the tables that a message says were truncated."""
+    (count,) = struct.unpack_from(">I", data, 1)
+    return struct.unpack_from(f">{count}I", data, 6)
+
+
+def whole_id(xid: str, next_transaction: int) -> str:
+    """SQL for a transaction's 64-bit id: the one of these 32 bits that is nearest to `next_transaction`."""
+    low, half = next_transaction % _TRANSACTION_IDS, _TRANSACTION_IDS // 2
+    return f"({next_transaction} + ({xid} - {low} + {_TRANSACTION_IDS + half}) % {_TRANSACTION_IDS} - {half})"
+
+
+def lsn_text(lsn: str) -> str:
+    """SQL for a position of the log as PostgreSQL writes it."""
+    return f"format('{{:X}}/{{:X}}', {lsn} >> 32, {lsn} & 4294967295)"
+
+
+def changes(messages: str, columns: Sequence[SourceColumn], order: Sequence[int]) -> str:
+    """A query for the decoded changes of one table.
+
+    Its columns are `number` and `kind` of the message, `has_old`, and by the position of each column of the table: the value
+    `c0`, `c1`, … and whether it was not sent since it is unchanged (`u0`, …), and of the old row the value `f0`, … and `g0`, …
+    which is not sent. An old row has only the columns that identify it, unless all do.
+
+    Args:
+        messages: a query for the messages that are changes of the table.
+        columns: the table's columns.
+        order: the position of each column in the order in which the log has them.
+    """
+    plain = _chain(
+        f"SELECT *, 9 AS place FROM ({messages}) WHERE data[6:6]::VARCHAR = 'N'", columns, order, "c", "u"
+    )
+    old = _chain(
+        f"SELECT *, 9 AS place FROM ({messages}) WHERE data[6:6]::VARCHAR <> 'N'", columns, order, "f", "g"
+    )
+    both = _chain(
+        f"SELECT * REPLACE (place + 3 AS place) FROM ({old}) WHERE kind = 'U'", columns, order, "c", "u"
+    )
+    no_new = ", ".join(
+        f"NULL::{column.raw_type} AS c{number}, false AS u{number}" for number, column in enumerate(columns)
+    )
+    no_old = ", ".join(
+        f"NULL::{column.raw_type} AS f{number}, true AS g{number}" for number, column in enumerate(columns)
+    )
+    hidden = "EXCLUDE (data, place)"
+    return (
+        f"SELECT * {hidden}, false AS has_old, {no_old} FROM ({plain})"
+        f" UNION ALL BY NAME SELECT * {hidden}, true AS has_old FROM ({both})"
+        f" UNION ALL BY NAME SELECT * {hidden}, true AS has_old, {no_new} FROM ({old}) WHERE kind = 'D'"
+    )
+
+
+def _chain(
+    source: str, columns: Sequence[SourceColumn], order: Sequence[int], value: str, unsent: str
+) -> str:
+    """A query that reads one row of a change, from `place` on, which then is where the row ends.
+
+    Each column is an `n` for NULL, a `u` for a value that is not sent, or a `t` with a length and a text.
+    """
+    for number in order:
+        column = columns[number]
+        kinds = f"SELECT *, data[place:place]::VARCHAR AS sent FROM ({source})"
+        sized = f"SELECT *, CASE WHEN sent = 't' THEN {_number('data', 'place + 1', 4)} END AS size FROM ({kinds})"
+        text = "decode(data[place + 5:place + 4 + size])"
+        read = (
+            f"{text} = 't'"
+            if column.kind == "boolean"
+            else f"{text}::BIGINT"
+            if column.kind == "integer"
+            else text
+        )
+        source = (
+            f"SELECT * EXCLUDE (sent, size) REPLACE (place + 1 + CASE WHEN sent = 't' THEN 4 + size ELSE 0 END AS place),"
+            f" CASE WHEN sent = 't' THEN {read} END AS {value}{number}, sent = 'u' AS {unsent}{number} FROM ({sized})"
+        )
+    return source
+
+
+def _number(data: str, first: int | str, size: int) -> str:
+    """SQL for the whole number in some bytes, the first of them being 1."""
+    last = first + size - 1 if isinstance(first, int) else f"{first} + {size - 1}"
+    return f"('0x' || hex({data}[{first}:{last}]))::BIGINT"
+
+
+def visible(xid: str, snapshot: str) -> str:
+    """SQL for whether a snapshot, in PostgreSQL's text form, sees a transaction as finished, by its 32-bit id."""
+    lowest, following, running = snapshot.split(":")
+    whole = whole_id(xid, int(following))
+    among = f" AND {whole} NOT IN ({running})" if running else ""
+    return f"({whole} < {int(lowest)} OR ({whole} < {int(following)}{among}))"
+
+
+def in_scope(transactions: str, messages: str) -> str:
+    """A query for messages with the transaction that each is of."""
+    return f"({messages}) AS m ASOF JOIN {transactions} AS t ON m.number >= t.first"
+
+
+def raw_name(table: str) -> str:
+    """The quoted name of a source table, for messages."""
+    return engine.name(table)

@@ -1,0 +1,220 @@
+"""The source while its log is read: a control connection in a transaction, and a bulk connection for the messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from threading import Lock
+from typing import Any, TypeVar
+
+import adbc_driver_manager
+import psycopg
+
+from totes import engine
+from totes.config import SourceSettings
+from totes.errors import RunnerAtWork, SourceError, SourceRefused
+from totes.ingestion.catalog import Selection, select_tables
+from totes.ingestion.log.publication import Publication, find_publication
+from totes.ingestion.log.slot import Slot, advance_slot, create_slot, drop_slot, find_slot
+from totes.ingestion.server import Server, ask_server
+from totes.ingestion.session import (
+    BulkConnection,
+    TransactionCursor,
+    begin,
+    bulk_settings,
+    bulk_target,
+    connect,
+    showing_life,
+    source_errors,
+)
+from totes.ingestion.source import POSITION_SQL, position_of
+from totes.lake.manifest import Position
+from totes.messages import message
+from totes.sqlstate import next_step, sqlstate
+
+_IN_USE, _UNDEFINED = "55006", "42704"
+_DESCRIBED_SQL = """
+    WITH RECURSIVE asked AS (SELECT * FROM unnest(%s::oid[], %s::int4[]) AS listed (type, modifier)),
+    types AS (
+        SELECT type, modifier, type AS base, modifier AS base_modifier FROM asked
+        UNION ALL
+        SELECT types.type, types.modifier, domain.typbasetype, domain.typtypmod
+        FROM types JOIN pg_catalog.pg_type AS domain ON domain.oid = types.base WHERE domain.typtype = 'd'
+    )
+    SELECT types.type::int8, types.modifier, pg_catalog.format_type(types.base, types.base_modifier)
+    FROM types JOIN pg_catalog.pg_type AS base ON base.oid = types.base WHERE base.typtype <> 'd'
+"""
+T = TypeVar("T")
+
+
+class LogUnusable(Exception):
+    """The log cannot be read on from where the last batch ended; the message is the reason."""
+
+
+class LogSession:
+    """The source's log, and what the catalog says of the slot, the publication and the tables.
+
+    Each statement sees the present. The transaction holds the advisory lock of the lake's runners, no lock on a table, and no
+    snapshot while it is idle.
+    """
+
+    def __init__(self, control: psycopg.Connection, server: Server, url: str, source: SourceSettings) -> None:
+        self._control = control
+        self._url = url
+        self._source = source
+        self._asking = Lock()
+        self.server = server
+
+    def position(self) -> tuple[Position, str]:
+        """The present position, whose log is on disk up to its `lsn`, and the present snapshot in PostgreSQL's text form."""
+        sql = POSITION_SQL.format(
+            first="NULL", lsn="pg_current_wal_flush_lsn()::text", clock="clock_timestamp"
+        )
+        row = self._ask("asking for the position of the log", lambda c: c.execute(sql.encode()).fetchone())
+        assert row is not None
+        position = position_of(row, self.server)
+        return position.model_copy(update={"flushed_lsn": position.lsn}), str(row[1])
+
+    def snapshot(self) -> str:
+        """The present snapshot in PostgreSQL's text form."""
+        row = self._ask(
+            "asking for a snapshot", lambda c: c.execute("SELECT pg_current_snapshot()::text").fetchone()
+        )
+        assert row is not None
+        return str(row[0])
+
+    def slot(self) -> Slot | None:
+        """The slot, if there is one."""
+        return self._ask("looking at the slot", lambda c: find_slot(c, self._source.slot))
+
+    def publication(self) -> Publication | None:
+        """The publication, if there is one."""
+        found = self._source.publication, self._source.schema_
+        return self._ask("looking at the publication", lambda c: find_publication(c, *found))
+
+    def selection(self, needed: frozenset[str]) -> Selection:
+        """The tables that are to be captured."""
+        return self._ask("reading the catalog", lambda c: select_tables(c, self._source, needed))
+
+    def types(self, asked: set[tuple[int, int]]) -> dict[tuple[int, int], str]:
+        """PostgreSQL's names of types, by OID and modifier; for a domain, of its base type."""
+        listed = sorted(asked)
+        parameters = [[oid for oid, _ in listed], [modifier for _, modifier in listed]]
+        rows = self._ask("reading types", lambda c: c.execute(_DESCRIBED_SQL, parameters).fetchall())
+        return {(oid, modifier): name for oid, modifier, name in rows}
+
+    def create(self) -> None:
+        """Creates the slot."""
+        self._ask("creating the slot", lambda c: create_slot(c, self._source.slot))
+
+    def drop(self) -> None:
+        """Drops the slot."""
+        self._ask("dropping the slot", lambda c: drop_slot(c, self._source.slot))
+
+    def advance(self, lsn: str) -> None:
+        """Lets the server forget the log before a position."""
+        self._ask("advancing the slot", lambda c: advance_slot(c, self._source.slot, lsn))
+
+    @contextmanager
+    def messages(self, until: str, changes_max: int) -> Iterator[Any]:
+        """The messages of whole transactions as an Arrow stream with `number` and `data`, without advancing the slot.
+
+        Args:
+            until: the position up to which the log is read.
+            changes_max: after so many messages, no further transaction is read.
+
+        Raises:
+            LogUnusable: the publication did not exist all the time.
+        """
+        publication = engine.text(engine.name(self._source.publication))
+        sql = (
+            "SELECT number, data FROM pg_catalog.pg_logical_slot_peek_binary_changes("
+            f"{engine.text(self._source.slot)}, {engine.text(until)}, {changes_max}, 'proto_version', '1',"
+            f" 'publication_names', {publication}) WITH ORDINALITY AS change (lsn, xid, data, number)"
+        )
+        try:
+            found = bulk_settings(self._control.info.server_version, self._source.lock_timeout)
+            bulk = BulkConnection(bulk_target(self._url, self._control), None, found)
+            with closing(bulk):
+                yield bulk.rows(sql)
+        except adbc_driver_manager.Error as error:
+            raise self._failure("reading the log", error) from error
+
+    def show_life(self) -> None:
+        """Sends a query to the server, so that it does not end the transaction as idle."""
+        with self._asking, suppress(psycopg.Error):
+            self._control.execute("SELECT 1")
+
+    def _ask(self, doing: str, ask: Callable[[psycopg.Connection], T]) -> T:
+        with self._asking:
+            try:
+                self._control.execute("SAVEPOINT asked")
+                answer = ask(self._control)
+                self._control.execute("RELEASE SAVEPOINT asked")
+            except psycopg.Error as error:
+                with suppress(psycopg.Error):
+                    self._control.execute("ROLLBACK TO SAVEPOINT asked")
+                raise self._failure(doing, error) from error
+        return answer
+
+    def _failure(self, doing: str, error: Exception) -> Exception:
+        state, slot = sqlstate(error), self._source.slot
+        if state == _IN_USE:
+            return RunnerAtWork(
+                f"the slot {slot} is being read by another session",
+                hint="One lake has one slot: set source.slot to another name for another lake",
+            )
+        if state == _UNDEFINED and "publication" in str(error):
+            return LogUnusable(f"the publication {self._source.publication} did not exist all the time")
+        return SourceError(f"{doing} failed: {message(error)}", hint=next_step(error))
+
+
+@contextmanager
+def open_log(url: str, source: SourceSettings, turn: int | None) -> Iterator[LogSession]:
+    """Opens the source to read its log.
+
+    Args:
+        url: the PostgreSQL URL.
+        source: which schema, tables, slot and publication.
+        turn: the number of an advisory lock, which is held until the context ends; None for none.
+
+    Raises:
+        SourceError: the source cannot be reached or read; the same call may succeed later.
+        SourceRefused: the server does not support logical decoding, or is a standby.
+        RunnerAtWork: another call holds the lock.
+    """
+    with source_errors("connecting to the source"), connect(url) as control:
+        try:
+            control.cursor_factory = TransactionCursor
+            server = ask_server(control)
+            control.cursor_factory = psycopg.Cursor
+            _check_server(control, server)
+            begin(control, source.lock_timeout, "READ COMMITTED")
+            lock = f"SELECT pg_catalog.pg_try_advisory_xact_lock({turn})"
+            if turn is not None and control.execute(lock.encode()).fetchone() != (True,):
+                raise RunnerAtWork("another runner is capturing the source for this lake")
+            session = LogSession(control, server, url, source)
+            with showing_life(session.show_life):
+                yield session
+        finally:
+            with suppress(psycopg.Error):
+                control.execute("ROLLBACK")  # a pool discards a session that is left in a transaction
+
+
+def _check_server(control: psycopg.Connection, server: Server) -> None:
+    by_query = 'or set source.capture = "query"'
+    if server.standby:
+        raise SourceRefused(
+            "the source is a standby, and capture from the log needs the primary",
+            hint=f"Point source.url at the primary, {by_query}",
+        )
+    if control.info.server_version < 140000:
+        raise SourceRefused(
+            "capture from the log needs PostgreSQL 14 or later", hint=f"Upgrade it, {by_query}"
+        )
+    row = control.execute("SELECT setting FROM pg_catalog.pg_settings WHERE name = 'wal_level'").fetchone()
+    if row != ("logical",):
+        raise SourceRefused(
+            f"capture from the log needs wal_level = logical, and it is {row[0] if row else 'unknown'}",
+            hint=f"totes source sql prints what its owner has to set, {by_query}",
+        )
