@@ -6,7 +6,7 @@ They are needed where marks do not show what is new. All packets of the table ar
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from totes import engine
@@ -15,16 +15,26 @@ from totes.ingestion.capture import key_column, position_column, written_as
 from totes.ingestion.catalog import SourceTable
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest, SourceColumn, TableChanges
-from totes.lake.packets import PacketReader
+from totes.lake.packets import Captured, PacketReader
 from totes.lake.workspace import Workspace
 
 DIGEST = "digest"
 
 
-class _Packets(NamedTuple):
+class Packets(NamedTuple):
+    """A batch's packets of a table."""
+
     batch: int
     compression: str
     table: TableChanges
+
+
+class _WithPlace(NamedTuple):
+    """A captured table whose lines are read with their places in the log, which are NULL in batches by query."""
+
+    documents: tuple[str, ...]
+    plain: dict[str, str]
+    key: tuple[str, ...]
 
 
 class CapturedContent:
@@ -34,7 +44,7 @@ class CapturedContent:
         self._journal = journal
         self._workspace = workspace
         self._batch = batch
-        self._packets: dict[str, list[_Packets]] | None = None
+        self._packets: dict[str, list[Packets]] | None = None
 
     def digests(self, table: SourceTable, target: str) -> bool:
         """Creates a table with the keys of captured rows, as `k0`, `k1`, …, and a `digest` of each row's newest captured content.
@@ -60,7 +70,7 @@ class CapturedContent:
         connection, versions = self._workspace.connect(), self._workspace.new_table()
         try:
             connection.execute(
-                f"CREATE TABLE {versions} ({', '.join(types)}, {DIGEST} UHUGEINT, batch BIGINT)"
+                f"CREATE TABLE {versions} ({', '.join(types)}, {DIGEST} UHUGEINT, batch BIGINT, lsn BIGINT, seq BIGINT)"
             )
             for packets in self._packets_of(table.name):
                 present = {column.name: column for column in packets.table.columns}
@@ -72,10 +82,10 @@ class CapturedContent:
                     (entry, engine.name(entry.name)) if (entry := present.get(column.name)) else None
                     for column in table.columns
                 )
-                selected = f"{', '.join(raw)}, CASE WHEN _op <> 'delete' THEN {digest} END, {packets.batch}"
+                selected = f"{', '.join(raw)}, CASE WHEN _op <> 'delete' THEN {digest} END, {packets.batch}, {in_order()}"
                 with self._journal.store.local(list(packets.table.objects)) as files:
                     PacketReader(connection).read(
-                        packets.table,
+                        with_place(packets.table),
                         files,
                         packets.compression,
                         lambda rows, selected=selected: connection.execute(  # type: ignore[misc]
@@ -83,7 +93,7 @@ class CapturedContent:
                         ),
                     )
             connection.execute(
-                f"CREATE TABLE {target} AS SELECT {engine.names(keys)}, arg_max_null({DIGEST}, batch) AS {DIGEST}"
+                f"CREATE TABLE {target} AS SELECT {engine.names(keys)}, arg_max_null({DIGEST}, (batch, lsn, seq)) AS {DIGEST}"
                 f" FROM {versions} GROUP BY ALL"
             )
         finally:
@@ -91,16 +101,36 @@ class CapturedContent:
             self._workspace.drop([versions])
         return True
 
-    def _packets_of(self, table: str) -> list[_Packets]:
+    def _packets_of(self, table: str) -> list[Packets]:
         if self._packets is None:
             found = defaultdict(list)
             for batch in range(1, self._batch + 1):
                 manifest = self._journal.read(batch)
                 for name, changes in manifest.tables.items():
                     if changes.objects:
-                        found[name].append(_Packets(batch, manifest.compression, changes))
+                        found[name].append(Packets(batch, manifest.compression, changes))
             self._packets = found
         return self._packets.get(table, [])
+
+
+def captured_packets(journal: Journal[IngestionManifest], table: str, batch: int) -> Iterator[Packets]:
+    """The packets of a table up to a batch, the newest first."""
+    for number in range(batch, 0, -1):
+        manifest = journal.read(number)
+        changes = manifest.tables.get(table)
+        if changes and changes.objects:
+            yield Packets(number, manifest.compression, changes)
+
+
+def with_place(table: TableChanges) -> Captured:
+    """A captured table, to read its lines with their places in the log."""
+    return _WithPlace(table.documents, table.plain | {"_lsn": "VARCHAR", "_seq": "BIGINT"}, table.key)
+
+
+def in_order() -> str:
+    """SQL for two numbers of a line that was read with its place, by which the lines of a batch are in order."""
+    high, low = (f"('0x' || split_part(_lsn, '/', {part}))::BIGINT" for part in (1, 2))
+    return f"coalesce({high} * {1 << 32} + {low}, 0), coalesce(_seq, 0)"
 
 
 def digest_of(table: SourceTable) -> str:

@@ -117,6 +117,11 @@ class KnownRows:
         )
         return target
 
+    def copy_keys(self, table: SourceTable, target: str) -> None:
+        """Creates a table of the known keys."""
+        keys = engine.names(key_names(table))
+        self._engine.execute(f"CREATE TABLE {target} AS SELECT {keys} FROM {_known(table.name)}")
+
     def check_unique(self, table: SourceTable, read: list[str]) -> None:
         """Makes sure that the key from `source.keys` identifies rows.
 
@@ -192,7 +197,7 @@ class KnownRows:
                 )
             if new:
                 self._engine.execute(f"INSERT INTO {known} SELECT {engine.names([*keys, MARK])} FROM {new}")
-        else:
+        elif new:
             # A table whose rows have another kind of mark than before is captured as a whole.
             self._engine.execute(
                 f"CREATE OR REPLACE TABLE {known} AS SELECT {engine.names([*keys, MARK])} FROM {new}"

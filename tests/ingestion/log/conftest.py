@@ -99,12 +99,18 @@ def number(lsn: str) -> int:
 def new_lake(make_pipeline: Any, write_project: Any, tmp_path: Path) -> Callable[..., Lake]:
     """Makes a pipeline that captures from the log, with a role that may only replicate and read."""
 
-    def make(source: Database, capture: str = "log", **sections: Any) -> Lake:
-        url = source.url.replace(source.url.partition("//")[2].partition("@")[0], "reader:reads-only")
+    def make(database: Database, /, capture: str = "log", **sections: Any) -> Lake:
+        url = database.url.replace(database.url.partition("//")[2].partition("@")[0], "reader:reads-only")
         options = {"capture": capture} | sections.pop("source", {})
         project = sections.pop("project", None) or write_project(MODEL)
         return Lake(
-            make_pipeline(url, project=project, source=options, lake={"compression": "gzip"}, **sections)
+            make_pipeline(
+                url,
+                project=project,
+                source=options,
+                lake={"compression": "gzip"} | sections.pop("lake", {}),
+                **sections,
+            )
         )
 
     return make

@@ -15,7 +15,10 @@ from totes.ingestion.known import KnownRows
 from totes.ingestion.log import decoding
 from totes.ingestion.log.changes import Decoder, TableLog
 from totes.ingestion.log.session import LogSession, LogUnusable
+from totes.ingestion.log.unsent import NotInLake, Unsent
 from totes.ingestion.packets import PacketWriter
+from totes.ingestion.reading import Rows
+from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest, Position, TableChanges
 from totes.lake.store import Store
 from totes.lake.workspace import Workspace
@@ -54,7 +57,11 @@ class LogBatch:
         previous: IngestionManifest,
         base: str,
         changed_at: str,
+        journal: Journal[IngestionManifest],
     ) -> None:
+        self._journal = journal
+        self._orders: dict[str, list[int]] = {}
+        self._truncates: list[tuple[int, tuple[int, ...]]] = []
         self._session, self._workspace, self._known = session, workspace, known
         self._previous, self._base = previous, base
         self._tables = {
@@ -84,6 +91,7 @@ class LogBatch:
         is_limited = int(count) >= changes_max
         ends = [self._first_unseen(read, seen or self._session.snapshot())]
         ends.append(self._first_altered(read))
+        self._read_truncates(read)
         found = [end for end in ends if end is not None]
         read.end = min(found, default=None)
         last = self._last_lsn(read)
@@ -103,11 +111,6 @@ class LogBatch:
             found = self._find(read, name, table)
             if found:
                 self._logs[name] = found
-        truncated = self._engine.execute(f"SELECT data FROM {read.messages} WHERE kind = 'T'").fetchall()
-        gone = {number for (data,) in truncated for number in decoding.truncated(data)}
-        for name, table in self._tables.items():
-            if table.relation in gone:
-                raise LogUnusable(f"{name} was truncated")
         return bool(self._logs)
 
     def manifest(
@@ -171,7 +174,6 @@ class LogBatch:
             f"SELECT number, data FROM {read.messages} WHERE kind = 'R' ORDER BY number"
         ).fetchall()
         names = {entry.relation: name for name, entry in self._previous.tables.items()}
-        self._orders: dict[str, list[int]] = {}
         relations = [one for one in (decoding.relation(*row) for row in rows) if one.relation in names]
         types = self._session.types({(c.type, c.modifier) for one in relations for c in one.columns})
         for one in relations:
@@ -182,6 +184,10 @@ class LogBatch:
                 return self._scalar(f"SELECT max(first) FROM {read.transactions} WHERE first < {one.number}")
             self._orders[name] = order
         return None
+
+    def _read_truncates(self, read: Read) -> None:
+        rows = self._engine.execute(f"SELECT number, data FROM {read.messages} WHERE kind = 'T'").fetchall()
+        self._truncates = [(number, decoding.truncated(data)) for number, data in rows]
 
     def _last_lsn(self, read: Read) -> str | None:
         before = f" WHERE first < {read.end}" if read.end is not None else ""
@@ -194,22 +200,43 @@ class LogBatch:
         return None if found is None else int(found)
 
     def _find(self, read: Read, name: str, table: SourceTable) -> TableLog | None:
-        used = self._used(read, name)
+        order = self._orders.get(name)
+        if order is None:
+            return None
         of_table = (
             f"SELECT * FROM {read.messages} WHERE kind IN ('I', 'U', 'D') AND relation = {table.relation}"
         )
-        messages = (
-            f"SELECT m.number, kind, data, lsn, committed, m.number - first AS seq"
-            f" FROM {decoding.in_scope(read.transactions, of_table)} WHERE {used}"
-        )
-        if name not in self._orders:
-            return None
-        decoder = Decoder(self._engine, table, self._orders[name], self._new_table)
-        changes = decoder.decode(messages)
-        if decoder.unsent(changes):
-            raise LogUnusable(f"{name} has large values that the log does not repeat")
-        found = decoder.split(changes)
+        decoder = Decoder(self._engine, table, order, self._new_table)
+        changes = decoder.decode(self._placed(read, name, of_table))
+        unsent = decoder.unsent(changes)
+        if unsent:
+            fill = Unsent(self._engine, table, self._journal, self._previous.batch, self._new_table)
+            try:
+                fill.fill(changes, unsent)
+            except NotInLake as error:
+                raise LogUnusable(str(error)) from error
+        found = decoder.split(changes, self._truncated(read, name, decoder, changes))
         return found if found.upserts.count or found.deletes.count else None
+
+    def _truncated(self, read: Read, name: str, decoder: Decoder, changes: str) -> Rows | None:
+        """The rows of a table that were deleted by TRUNCATE, if it was truncated."""
+        table = self._tables[name]
+        truncates = [str(number) for number, relations in self._truncates if table.relation in relations]
+        if not truncates:
+            return None
+        messages = f"SELECT * FROM {read.messages} WHERE number IN ({', '.join(truncates)})"
+        known = None
+        if self._known.captured(table):
+            known = self._new_table()
+            self._known.copy_keys(table, known)
+        return decoder.truncated(changes, self._placed(read, name, messages), known)
+
+    def _placed(self, read: Read, name: str, messages: str) -> str:
+        """A query for those messages of a table that are used, each with its transaction and its number in it."""
+        return (
+            f"SELECT m.number, kind, data, lsn, committed, m.number - first AS seq"
+            f" FROM {decoding.in_scope(read.transactions, messages)} WHERE {self._used(read, name)}"
+        )
 
     def _used(self, read: Read, name: str) -> str:
         """The condition on a table's messages and their transactions: those that are not captured yet, before the end."""

@@ -146,7 +146,9 @@ class LogCapture:
             until = min(end, lsn_text(lsn_number(base) + WINDOW_BYTES), key=lsn_number)
             if lsn_number(end) <= lsn_number(base):
                 return frozenset()
-            batch = LogBatch(session, self.workspace, self.known, previous, base, self.source.changed_at)
+            batch = LogBatch(
+                session, self.workspace, self.known, previous, base, self.source.changed_at, self.journal
+            )
             try:
                 read = batch.read(until)
                 reach("ingest.log.read")

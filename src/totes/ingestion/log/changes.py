@@ -42,7 +42,6 @@ class Decoder:
         table: the table, with its columns as the log has them.
         order: the position of each column in the order of the log.
         new_table: makes a name for a new table.
-        fill: looks up values that were not sent; see `LakeValues`.
     """
 
     def __init__(
@@ -67,7 +66,9 @@ class Decoder:
         """
         target = self._new_table()
         entries = [column.entry for column in self._table.columns]
-        query = decoding.changes(messages, entries, self._order)
+        *statements, query = decoding.changes(messages, entries, self._order, self._new_table)
+        for statement in statements:
+            self._engine.execute(statement)
         new = ", ".join(
             f"CASE WHEN kind = 'D' OR u{position} THEN f{position} ELSE c{position} END AS {key}"
             for key, position in zip(self._keys, self._table.key_positions, strict=True)
@@ -95,6 +96,30 @@ class Decoder:
         ).fetchall()[0]
         return [number for number in numbers if found[number]]
 
+    def truncated(self, changes: str, truncates: str, known: str | None) -> Rows:
+        """Finds the rows that TRUNCATEs deleted: a new table of their keys, each with the truncation's place in the log.
+
+        Args:
+            changes: the table of changes.
+            truncates: a query for the truncations, with `number`, `lsn`, `committed` and `seq`.
+            known: a table of the keys that were captured before, if there are any.
+        """
+        target, keys = self._new_table(), engine.names(self._keys)
+        old_keys = ", ".join(f"p{number} AS k{number}" for number in range(len(self._keys)))
+        events = [
+            f"SELECT {old_keys}, number, 0 AS part, false AS is_there FROM {changes} WHERE kind = 'D' OR has_old",
+            f"SELECT {keys}, number, 1, true FROM {changes} WHERE kind <> 'D'",
+            *([f"SELECT {keys}, -1, 1, true FROM {known}"] if known else []),
+        ]
+        last = (
+            f"SELECT {keys}, t.lsn, t.committed, t.seq, arg_max(is_there, (e.number, part)) AS is_there"
+            f" FROM ({' UNION ALL '.join(events)}) AS e ASOF JOIN ({truncates}) AS t ON e.number < t.number GROUP BY ALL"
+        )
+        self._engine.execute(
+            f"CREATE TABLE {target} AS SELECT * EXCLUDE (is_there) FROM ({last}) WHERE is_there"
+        )
+        return self._counted(target)
+
     def split(self, changes: str, truncated: Rows | None = None) -> TableLog:
         """Splits decoded changes into upserts and deletes.
 
@@ -110,7 +135,7 @@ class Decoder:
             f"CREATE TABLE {upserts} AS SELECT {engine.names(self._columns)}, {keys}, lsn, committed, 2 * seq + 1 AS seq"
             f" FROM {changes} WHERE kind <> 'D'"
         )
-        more = f" UNION ALL SELECT {keys}, lsn, committed, seq FROM {truncated.name}" if truncated else ""
+        more = f" UNION ALL SELECT {keys}, lsn, committed, 2 * seq FROM {truncated.name}" if truncated else ""
         self._engine.execute(
             f"CREATE TABLE {deletes} AS SELECT {old_keys}, lsn, committed, 2 * seq AS seq"
             f" FROM {changes} WHERE kind = 'D' OR (has_old AND ({moved})){more}"

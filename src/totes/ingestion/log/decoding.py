@@ -8,14 +8,14 @@ https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from totes import engine
 from totes.lake.manifest import SourceColumn
 
 _EPOCH_MICROSECONDS = 946_684_800_000_000  # PostgreSQL counts from the year 2000
 _TRANSACTION_IDS = 1 << 32
+_COLUMNS_MAX = 40
 
 
 class RelationColumn(NamedTuple):
@@ -91,8 +91,10 @@ def lsn_text(lsn: str) -> str:
     return f"format('{{:X}}/{{:X}}', {lsn} >> 32, {lsn} & 4294967295)"
 
 
-def changes(messages: str, columns: Sequence[SourceColumn], order: Sequence[int]) -> str:
-    """A query for the decoded changes of one table.
+def changes(
+    messages: str, columns: Sequence[SourceColumn], order: Sequence[int], new_table: Callable[[], str]
+) -> list[str]:
+    """The decoded changes of one table: statements to run in order, the last of which is a query.
 
     Its columns are `number` and `kind` of the message, `has_old`, and by the position of each column of the table: the value
     `c0`, `c1`, … and whether it was not sent since it is unchanged (`u0`, …), and of the old row the value `f0`, … and `g0`, …
@@ -102,16 +104,13 @@ def changes(messages: str, columns: Sequence[SourceColumn], order: Sequence[int]
         messages: a query for the messages that are changes of the table.
         columns: the table's columns.
         order: the position of each column in the order in which the log has them.
+        new_table: makes a name for a table that a statement creates.
     """
-    plain = _chain(
-        f"SELECT *, 9 AS place FROM ({messages}) WHERE data[6:6]::VARCHAR = 'N'", columns, order, "c", "u"
-    )
-    old = _chain(
-        f"SELECT *, 9 AS place FROM ({messages}) WHERE data[6:6]::VARCHAR <> 'N'", columns, order, "f", "g"
-    )
-    both = _chain(
-        f"SELECT * REPLACE (place + 3 AS place) FROM ({old}) WHERE kind = 'U'", columns, order, "c", "u"
-    )
+    steps = _Steps(columns, order, new_table)
+    plain = steps.row(f"SELECT *, 9 AS place FROM ({messages}) WHERE data[6:6]::VARCHAR = 'N'", "c", "u")
+    old = steps.row(f"SELECT *, 9 AS place FROM ({messages}) WHERE data[6:6]::VARCHAR <> 'N'", "f", "g")
+    old = steps.table(old)
+    both = steps.row(f"SELECT * REPLACE (place + 3 AS place) FROM {old} WHERE kind = 'U'", "c", "u")
     no_new = ", ".join(
         f"NULL::{column.raw_type} AS c{number}, false AS u{number}" for number, column in enumerate(columns)
     )
@@ -119,37 +118,48 @@ def changes(messages: str, columns: Sequence[SourceColumn], order: Sequence[int]
         f"NULL::{column.raw_type} AS f{number}, true AS g{number}" for number, column in enumerate(columns)
     )
     hidden = "EXCLUDE (data, place)"
-    return (
+    return [
+        *steps.statements,
         f"SELECT * {hidden}, false AS has_old, {no_old} FROM ({plain})"
         f" UNION ALL BY NAME SELECT * {hidden}, true AS has_old FROM ({both})"
-        f" UNION ALL BY NAME SELECT * {hidden}, true AS has_old, {no_new} FROM ({old}) WHERE kind = 'D'"
-    )
+        f" UNION ALL BY NAME SELECT * {hidden}, true AS has_old, {no_new} FROM {old} WHERE kind = 'D'",
+    ]
 
 
-def _chain(
-    source: str, columns: Sequence[SourceColumn], order: Sequence[int], value: str, unsent: str
-) -> str:
-    """A query that reads one row of a change, from `place` on, which then is where the row ends.
+class _Steps:
+    """Steps of decoding, each a query around the previous one, with tables between, since the engine limits their depth."""
 
-    Each column is an `n` for NULL, a `u` for a value that is not sent, or a `t` with a length and a text.
-    """
-    for number in order:
-        column = columns[number]
-        kinds = f"SELECT *, data[place:place]::VARCHAR AS sent FROM ({source})"
-        sized = f"SELECT *, CASE WHEN sent = 't' THEN {_number('data', 'place + 1', 4)} END AS size FROM ({kinds})"
-        text = "decode(data[place + 5:place + 4 + size])"
-        read = (
-            f"{text} = 't'"
-            if column.kind == "boolean"
-            else f"{text}::BIGINT"
-            if column.kind == "integer"
-            else text
-        )
-        source = (
-            f"SELECT * EXCLUDE (sent, size) REPLACE (place + 1 + CASE WHEN sent = 't' THEN 4 + size ELSE 0 END AS place),"
-            f" CASE WHEN sent = 't' THEN {read} END AS {value}{number}, sent = 'u' AS {unsent}{number} FROM ({sized})"
-        )
-    return source
+    def __init__(
+        self, columns: Sequence[SourceColumn], order: Sequence[int], new_table: Callable[[], str]
+    ) -> None:
+        self._columns, self._order, self._new_table = columns, order, new_table
+        self.statements: list[str] = []
+
+    def row(self, query: str, value: str, unsent: str) -> str:
+        """A query that reads one row of each change, from `place` on, which then is where the row ends.
+
+        Each column is an `n` for NULL, a `u` for a value that is not sent, or a `t` with a length and a text.
+        """
+        for done, number in enumerate(self._order, start=1):
+            text, kind = "decode(data[place + 5:place + 4 + size])", self._columns[number].kind
+            read = {"boolean": f"{text} = 't'", "integer": f"{text}::BIGINT"}.get(kind, text)
+            query = f"SELECT *, data[place:place]::VARCHAR AS sent FROM ({query})"
+            size = _number("data", "place + 1", 4)
+            query = f"SELECT *, CASE WHEN sent = 't' THEN {size} END AS size FROM ({query})"
+            query = (
+                "SELECT * EXCLUDE (sent, size)"
+                " REPLACE (place + 1 + CASE WHEN sent = 't' THEN 4 + size ELSE 0 END AS place),"
+                f" CASE WHEN sent = 't' THEN {read} END AS {value}{number}, sent = 'u' AS {unsent}{number} FROM ({query})"
+            )
+            if done % _COLUMNS_MAX == 0:
+                query = f"SELECT * FROM {self.table(query)}"
+        return query
+
+    def table(self, query: str) -> str:
+        """Has a table made of a query's rows; returns its name."""
+        name = self._new_table()
+        self.statements.append(f"CREATE TABLE {name} AS {query}")
+        return name
 
 
 def _number(data: str, first: int | str, size: int) -> str:
@@ -169,8 +179,3 @@ def visible(xid: str, snapshot: str) -> str:
 def in_scope(transactions: str, messages: str) -> str:
     """A query for messages with the transaction that each is of."""
     return f"({messages}) AS m ASOF JOIN {transactions} AS t ON m.number >= t.first"
-
-
-def raw_name(table: str) -> str:
-    """The quoted name of a source table, for messages."""
-    return engine.name(table)

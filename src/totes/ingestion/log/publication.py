@@ -28,7 +28,8 @@ _TABLES_SQL = """
         WHERE relation.relkind = 'p' AND NOT relation.relispartition AND tree.isleaf
     ),
     indexes AS (
-        SELECT index.indrelid, index.indisprimary, index.indisreplident, array_agg(attribute.attname::text) AS columns
+        SELECT index.indrelid, index.indisprimary, index.indisreplident, array_agg(attribute.attname::text) AS columns,
+               bool_and(index.indimmediate) AS is_immediate
         FROM pg_index AS index CROSS JOIN LATERAL unnest(index.indkey::int2[]) WITH ORDINALITY AS part (number, place)
         JOIN pg_attribute AS attribute ON attribute.attrelid = index.indrelid AND attribute.attnum = part.number
         WHERE (index.indisprimary OR index.indisreplident) AND part.place <= index.indnkeyatts
@@ -44,7 +45,8 @@ _TABLES_SQL = """
                    AND (leaf.relreplident = 'd' AND indexes.indisprimary OR leaf.relreplident = 'i' AND indexes.indisreplident)
                WHERE leaves.root = relation.oid
            ),
-           ARRAY(SELECT array_to_string(indexes.columns, E'\\n') FROM indexes WHERE indexes.indrelid = relation.oid),
+           ARRAY(SELECT array_to_string(indexes.columns, E'\\n') FROM indexes
+                 WHERE indexes.indrelid = relation.oid AND is_immediate),
            ARRAY(
                SELECT attname::text FROM pg_attribute
                WHERE attrelid = relation.oid AND attnum > 0 AND NOT attisdropped AND attgenerated <> ''
@@ -174,9 +176,12 @@ def _obstacles(table: SourceTable, publication: Publication) -> Iterator[tuple[s
     if entry.filtered:
         yield "is published with a row filter", f"Publish {quoted} without WHERE"
     yield from _obstacles_of_columns(table, entry)
-    if not table.key_enforced and not any(columns <= set(table.key) for columns in entry.unique):
+    if not any(columns <= set(table.key) for columns in entry.unique):
         key = ", ".join(table.key)
-        yield f"is not known to have only one row for each ({key})", f"Make that its primary key. {_BY_QUERY}"
+        yield (
+            f"is not known to have only one row for each ({key}) at any moment",
+            f"Make that its primary key, NOT DEFERRABLE. {_BY_QUERY}",
+        )
     if any(identity is not None and not set(table.key) <= identity for identity in entry.identities):
         yield (
             f"does not identify updated and deleted rows by ({', '.join(table.key)}) in the log",
