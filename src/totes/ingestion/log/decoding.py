@@ -15,7 +15,7 @@ from totes.lake.manifest import SourceColumn
 
 _EPOCH_MICROSECONDS = 946_684_800_000_000  # PostgreSQL counts from the year 2000
 _TRANSACTION_IDS = 1 << 32
-_COLUMNS_MAX = 40
+_LISTED, _BETWEEN_TABLES = 12, 48
 
 
 class RelationColumn(NamedTuple):
@@ -106,52 +106,73 @@ def changes(
         order: the position of each column in the order in which the log has them.
         new_table: makes a name for a table that a statement creates.
     """
-    steps = _Steps(columns, order, new_table)
-    plain = steps.row(f"SELECT *, 9 AS place FROM ({messages}) WHERE data[6:6]::VARCHAR = 'N'", "c", "u")
-    old = steps.row(f"SELECT *, 9 AS place FROM ({messages}) WHERE data[6:6]::VARCHAR <> 'N'", "f", "g")
-    old = steps.table(old)
-    both = steps.row(f"SELECT * REPLACE (place + 3 AS place) FROM {old} WHERE kind = 'U'", "c", "u")
-    no_new = ", ".join(
-        f"NULL::{column.raw_type} AS c{number}, false AS u{number}" for number, column in enumerate(columns)
-    )
-    no_old = ", ".join(
-        f"NULL::{column.raw_type} AS f{number}, true AS g{number}" for number, column in enumerate(columns)
-    )
-    hidden = "EXCLUDE (data, place)"
+    steps = _Steps(len(order), new_table)
+    begun = f"SELECT *, 9 AS place FROM ({messages})"
+    plain = steps.row(f"{begun} WHERE data[6:6]::VARCHAR = 'N'", "new")
+    with_old = steps.table(steps.row(f"{begun} WHERE data[6:6]::VARCHAR <> 'N'", "old"))
+    both = steps.row(f"SELECT * REPLACE (place + 3 AS place) FROM {with_old} WHERE kind = 'U'", "new")
+    new, old = _values(columns, order, "new", "c", "u"), _values(columns, order, "old", "f", "g")
+    no_new = "[]::VARCHAR[] AS new_values, []::BOOLEAN[] AS new_unsent"
+    no_old = "[]::VARCHAR[] AS old_values, []::BOOLEAN[] AS old_unsent"
+    hidden = "EXCLUDE (data, place, new_values, new_unsent, old_values, old_unsent)"
     return [
         *steps.statements,
-        f"SELECT * {hidden}, false AS has_old, {no_old} FROM ({plain})"
-        f" UNION ALL BY NAME SELECT * {hidden}, true AS has_old FROM ({both})"
-        f" UNION ALL BY NAME SELECT * {hidden}, true AS has_old, {no_new} FROM {old} WHERE kind = 'D'",
+        f"SELECT * {hidden}, {new}, {old} FROM (SELECT *, false AS has_old, {no_old} FROM ({plain})"
+        f" UNION ALL BY NAME SELECT *, true AS has_old FROM ({both})"
+        f" UNION ALL BY NAME SELECT *, true AS has_old, {no_new} FROM {with_old} WHERE kind = 'D')",
     ]
 
 
-class _Steps:
-    """Steps of decoding, each a query around the previous one, with tables between, since the engine limits their depth."""
+def _values(columns: Sequence[SourceColumn], order: Sequence[int], row: str, value: str, unsent: str) -> str:
+    """SQL for the values of a row in their raw form, and for which were not sent."""
+    parts = []
+    for place, position in enumerate(order, start=1):
+        text, kind = f"{row}_values[{place}]", columns[position].kind
+        read = {"boolean": f"{text} = 't'", "integer": f"{text}::BIGINT"}.get(kind, text)
+        parts += [
+            f"{read} AS {value}{position}",
+            f"coalesce({row}_unsent[{place}], {row == 'old'}) AS {unsent}{position}",
+        ]
+    return ", ".join(parts)
 
-    def __init__(
-        self, columns: Sequence[SourceColumn], order: Sequence[int], new_table: Callable[[], str]
-    ) -> None:
-        self._columns, self._order, self._new_table = columns, order, new_table
+
+class _Steps:
+    """Steps of decoding, each a query around the previous one.
+
+    The engine takes long to plan deep queries over many columns. So after some columns their values are put into a list, and
+    after more of them there is a table between.
+    """
+
+    def __init__(self, columns: int, new_table: Callable[[], str]) -> None:
+        self._columns, self._new_table = columns, new_table
         self.statements: list[str] = []
 
-    def row(self, query: str, value: str, unsent: str) -> str:
+    def row(self, query: str, row: str) -> str:
         """A query that reads one row of each change, from `place` on, which then is where the row ends.
 
-        Each column is an `n` for NULL, a `u` for a value that is not sent, or a `t` with a length and a text.
+        It adds lists with the row's values and with which of them were not sent, in the order of the log. Each value is an `n`
+        for NULL, a `u` for one that is not sent, or a `t` with a length and a text.
         """
-        for done, number in enumerate(self._order, start=1):
-            text, kind = "decode(data[place + 5:place + 4 + size])", self._columns[number].kind
-            read = {"boolean": f"{text} = 't'", "integer": f"{text}::BIGINT"}.get(kind, text)
-            query = f"SELECT *, data[place:place]::VARCHAR AS sent FROM ({query})"
-            size = _number("data", "place + 1", 4)
-            query = f"SELECT *, CASE WHEN sent = 't' THEN {size} END AS size FROM ({query})"
+        query = f"SELECT *, []::VARCHAR[] AS {row}_values, []::BOOLEAN[] AS {row}_unsent FROM ({query})"
+        for first in range(0, self._columns, _LISTED):
+            part = range(first, min(first + _LISTED, self._columns))
+            for number in part:
+                query = f"SELECT *, data[place:place]::VARCHAR AS sent{number} FROM ({query})"
+                size = f"CASE WHEN sent{number} = 't' THEN {_number('data', 'place + 1', 4)} END"
+                query = f"SELECT *, {size} AS size FROM ({query})"
+                query = (
+                    f"SELECT * EXCLUDE (size) REPLACE (place + 1 + coalesce(4 + size, 0) AS place),"
+                    f" CASE WHEN sent{number} = 't' THEN decode(data[place + 5:place + 4 + size]) END AS value{number}"
+                    f" FROM ({query})"
+                )
+            values = ", ".join(f"value{number}" for number in part)
+            unsent = ", ".join(f"sent{number} = 'u'" for number in part)
+            used = ", ".join(f"value{number}, sent{number}" for number in part)
             query = (
-                "SELECT * EXCLUDE (sent, size)"
-                " REPLACE (place + 1 + CASE WHEN sent = 't' THEN 4 + size ELSE 0 END AS place),"
-                f" CASE WHEN sent = 't' THEN {read} END AS {value}{number}, sent = 'u' AS {unsent}{number} FROM ({query})"
+                f"SELECT * EXCLUDE ({used}) REPLACE (list_concat({row}_values, [{values}]) AS {row}_values,"
+                f" list_concat({row}_unsent, [{unsent}]) AS {row}_unsent) FROM ({query})"
             )
-            if done % _COLUMNS_MAX == 0:
+            if part.stop % _BETWEEN_TABLES == 0:
                 query = f"SELECT * FROM {self.table(query)}"
         return query
 
