@@ -20,6 +20,7 @@ Objects = dict[str, bytes]
 Rows = dict[tuple[Any, ...], dict[str, Any]]
 _CHECKPOINT = re.compile(r"checkpoints/\w+/\d{12}-[0-9a-f]{8}(\.json|/\d+\.parquet)")
 _DATA = re.compile(r"(.+/)?date=\d{4}-\d\d-\d\d/\d{12}-\d{4}-[0-9a-f]{8}\.(jsonl\.gz|parquet)")
+_NOTE = re.compile(r"log/\w+/[0-9a-f]{16}\.json")
 _MANIFEST = re.compile(r"batches/(\d{12})\.json")
 
 
@@ -37,7 +38,7 @@ def objects_of(store: str) -> Objects:
 def manifests_of(objects: Objects) -> list[dict[str, Any]]:
     """The manifests, oldest first: gapless from 1, each with the digest of the one before, all that they name intact.
 
-    What no manifest names may only be data objects of runners that were killed or came second.
+    What no manifest names may only be data objects of runners that were killed or came second, and notes of an advanced slot.
     """
     numbers = sorted(int(found.group(1)) for path in objects if (found := _MANIFEST.fullmatch(path)))
     assert numbers == list(range(1, len(numbers) + 1))
@@ -59,7 +60,9 @@ def manifests_of(objects: Objects) -> list[dict[str, Any]]:
     # A write into a folder that was cut short leaves the name with `#` and eight hexadecimal digits.
     whole = (re.sub(r"#[0-9a-f]{8}$", "", path) for path in objects)
     strange = [
-        path for path in whole if not any(kind.fullmatch(path) for kind in (_MANIFEST, _DATA, _CHECKPOINT))
+        path
+        for path in whole
+        if not any(kind.fullmatch(path) for kind in (_MANIFEST, _DATA, _CHECKPOINT, _NOTE))
     ]
     assert strange == []
     return manifests

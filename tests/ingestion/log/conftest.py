@@ -99,9 +99,9 @@ def number(lsn: str) -> int:
 def new_lake(make_pipeline: Any, write_project: Any, tmp_path: Path) -> Callable[..., Lake]:
     """Makes a pipeline that captures from the log, with a role that may only replicate and read."""
 
-    def make(database: Database, /, capture: str = "log", **sections: Any) -> Lake:
+    def make(database: Database, /, capture: str = "log", lock_timeout: str = "30s", **sections: Any) -> Lake:
         url = database.url.replace(database.url.partition("//")[2].partition("@")[0], "reader:reads-only")
-        options = {"capture": capture} | sections.pop("source", {})
+        options = {"capture": capture, "lock_timeout": lock_timeout} | sections.pop("source", {})
         project = sections.pop("project", None) or write_project(MODEL)
         return Lake(
             make_pipeline(

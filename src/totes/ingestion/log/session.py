@@ -8,6 +8,7 @@ from threading import Lock
 from typing import Any, TypeVar
 
 import adbc_driver_manager
+import duckdb
 import psycopg
 
 from totes import engine
@@ -127,8 +128,8 @@ class LogSession:
             LogUnusable: the publication did not exist all the time.
         """
         publication = engine.text(engine.name(self._source.publication))
-        sql = (
-            "SELECT number, data FROM pg_catalog.pg_logical_slot_peek_binary_changes("
+        peek = (
+            "FROM pg_catalog.pg_logical_slot_peek_binary_changes("
             f"{engine.text(self._source.slot)}, {engine.text(until)}, {changes_max}, 'proto_version', '1',"
             f" 'publication_names', {publication}) WITH ORDINALITY AS change (lsn, xid, data, number)"
         )
@@ -136,9 +137,15 @@ class LogSession:
             found = bulk_settings(self._control.info.server_version, self._source.lock_timeout)
             bulk = BulkConnection(bulk_target(self._url, self._control), None, found)
             with closing(bulk):
-                yield bulk.rows(sql)
+                yield bulk.rows(f"SELECT number, data {peek}")
         except adbc_driver_manager.Error as error:
             raise self._failure("reading the log", error) from error
+        except duckdb.Error as error:
+            if "'incoming' failed: " not in str(error):
+                raise
+            # The engine reports the text only: once more, for the error itself.
+            self._ask("reading the log", lambda c: c.execute(f"SELECT count(*) {peek}".encode()))
+            raise SourceError(f"reading the log failed: {message(error)}", hint=next_step(error)) from error
 
     def show_life(self) -> None:
         """Sends a query to the server, so that it does not end the transaction as idle."""

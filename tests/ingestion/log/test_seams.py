@@ -1,0 +1,232 @@
+"""From query to log and back, and over whatever happens to a slot: nothing is lost, and nothing is captured twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.conftest import Database
+from tests.ingestion.log.conftest import Lake
+
+CONFIRMED = "SELECT confirmed_flush_lsn::text FROM pg_replication_slots"
+OTHERS_WAL = (
+    "SELECT count(pg_logical_emit_message(false, 'x', repeat('x', 1000000))) FROM generate_series(1, 20)"
+)
+
+
+def history(lake: Lake, table: str = "t") -> list[list[tuple[Any, ...]]]:
+    """All lines of a table, batch by batch; those of a batch by query are in no order."""
+    return [
+        lake.steps(batch, table) if manifest["position"]["log_lsn"] else sorted(lake.steps(batch, table))
+        for batch, manifest in enumerate(lake.manifests(), start=1)
+        if table in manifest["tables"]
+    ]
+
+
+def test_from_query_to_log(source: Database, new_lake: Callable[..., Lake]) -> None:
+    source.execute("INSERT INTO t VALUES (1, 'a')")
+    new_lake(source, "query").ingest()
+    lake = new_lake(source, lock_timeout="1s")
+    with source.connect() as early:
+        early.execute("INSERT INTO t VALUES (2, 'open')")
+        source.execute("INSERT INTO t VALUES (3, 'b')")
+        lake.ingest()  # the slot has to wait for the transaction
+        source.execute("UPDATE t SET v = 'c' WHERE id = 3")
+    lake.ingest()
+    source.execute("UPDATE t SET v = 'd' WHERE id = 3", "UPDATE t SET v = 'e' WHERE id = 3")
+    lake.ingest()
+    assert history(lake) == [
+        [("upsert", 1, "a")], [("upsert", 3, "b")], [("upsert", 2, "open"), ("upsert", 3, "c")],
+        [("upsert", 3, "d"), ("upsert", 3, "e")],
+    ]  # fmt: skip
+    assert lake.ingest().batch is None
+
+
+def test_from_log_to_query_and_back(source: Database, lake: Lake, new_lake: Callable[..., Lake]) -> None:
+    source.execute("INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, 'c')", "UPDATE t SET v = 'd' WHERE id = 1")
+    lake.ingest()
+    by_query = new_lake(source, "query")
+    source.execute(
+        "UPDATE t SET v = 'e' WHERE id = 2", "DELETE FROM t WHERE id = 3", "INSERT INTO t VALUES (4, 'f')"
+    )
+    by_query.ingest()
+    source.execute("UPDATE t SET v = 'g' WHERE id = 4")
+    by_query.ingest()
+    with source.connect() as early, source.connect() as late:
+        early.execute("INSERT INTO t VALUES (5, 'before')")
+        lake.ingest()  # reads by query as long as a transaction may be missing from the log
+        assert lake.ingest().batch is None
+        source.execute("INSERT INTO t VALUES (6, 'between')")
+        lake.ingest()
+        early.commit()
+        late.execute("INSERT INTO t VALUES (7, 'over the seam')")
+        late.execute("SAVEPOINT s")
+        late.execute("INSERT INTO t VALUES (8, 'over the seam')")
+        lake.ingest()
+        source.execute("DELETE FROM t WHERE id = 1")
+        lake.ingest()
+    lake.ingest()
+    assert lake.ingest().batch is None
+    assert history(lake) == [
+        [],
+        [("upsert", 1, "a"), ("upsert", 2, "b"), ("upsert", 3, "c"), ("upsert", 1, "d")],
+        [("delete", 3), ("upsert", 2, "e"), ("upsert", 4, "f")],
+        [("upsert", 4, "g")],
+        [],
+        [("upsert", 6, "between")],
+        [("upsert", 5, "before")],
+        [("delete", 1)],
+        [("upsert", 7, "over the seam"), ("upsert", 8, "over the seam")],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("lose", "said"),
+    [
+        (("SELECT pg_drop_replication_slot('totes')",), "the slot totes is gone"),
+        (
+            ("SELECT pg_drop_replication_slot('totes')", "SELECT pg_create_logical_replication_slot('totes', 'pgoutput')"),
+            "somebody else",
+        ),
+        (("SELECT pg_replication_slot_advance('totes', pg_current_wal_lsn())",), "somebody else"),
+    ],
+)  # fmt: skip
+def test_a_lost_slot_costs_the_steps_between(
+    lose: tuple[str, ...], said: str, source: Database, lake: Lake, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source.execute("INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, 'c')")
+    lake.ingest()
+    source.execute(
+        "UPDATE t SET v = 'never seen' WHERE id = 1",
+        "UPDATE t SET v = 'd' WHERE id = 1",
+        "DELETE FROM t WHERE id = 2",
+    )
+    source.execute(*lose)
+    capfd.readouterr()
+    lake.ingest()
+    assert said in capfd.readouterr().err
+    source.execute("UPDATE t SET v = 'e' WHERE id = 1", "UPDATE t SET v = 'f' WHERE id = 1")
+    lake.ingest()
+    assert history(lake)[2:] == [
+        [("delete", 2), ("upsert", 1, "d")],
+        [("upsert", 1, "e"), ("upsert", 1, "f")],
+    ]
+    assert lake.ingest().batch is None
+
+
+def test_a_publication_that_is_made_again(source: Database, lake: Lake) -> None:
+    source.execute("INSERT INTO t VALUES (1, 'a')", "UPDATE t SET v = 'b'")
+    source.execute(
+        "DROP PUBLICATION totes", "UPDATE t SET v = 'c'", "UPDATE t SET v = 'd'", "INSERT INTO t VALUES (2, 'x')",
+        "CREATE PUBLICATION totes FOR ALL TABLES WITH (publish_via_partition_root = true)",
+        "UPDATE t SET v = 'y' WHERE id = 2",
+    )  # fmt: skip
+    lake.ingest()
+    source.execute("UPDATE t SET v = 'e' WHERE id = 1")
+    lake.ingest()
+    steps = [step for batch in history(lake) for step in batch]
+    assert steps[-1] == ("upsert", 1, "e")
+    assert [step for step in steps if step[2] == "d"] == [("upsert", 1, "d")]
+    assert [step for step in steps if step[1] == 2] == [("upsert", 2, "y")]
+    assert lake.ingest().batch is None
+
+
+def test_an_idle_source_keeps_no_log_back(source: Database, lake: Lake) -> None:
+    [(before,)] = source.execute(CONFIRMED)
+    source.execute(OTHERS_WAL)
+    assert lake.ingest().batch is None
+    [(after,)] = source.execute(CONFIRMED)
+    assert after != before
+    assert lake.ingest().batch is None
+    assert source.execute(CONFIRMED) == [(after,)]
+    source.execute("INSERT INTO t VALUES (1, 'a')")
+    assert lake.ingest().batch == 2
+    assert history(lake) == [[], [("upsert", 1, "a")]]
+    assert len(list(lake.pipeline.ingestion_store.list("log/totes/"))) == 1
+
+
+def test_an_altered_table_is_captured_up_to_the_change(source: Database, lake: Lake) -> None:
+    source.execute(
+        "INSERT INTO t VALUES (1, 'a')", "UPDATE t SET v = 'b'", "ALTER TABLE t ADD w int DEFAULT 7",
+        "INSERT INTO t VALUES (2, 'c', 8)", "UPDATE t SET w = 9 WHERE id = 2",
+        "CREATE TABLE u (id int PRIMARY KEY)", "INSERT INTO u VALUES (1)",
+    )  # fmt: skip
+    lake.ingest()
+    source.execute("UPDATE t SET w = 10", "INSERT INTO u VALUES (2)")
+    lake.ingest()
+    assert history(lake) == [
+        [], [("upsert", 1, "a"), ("upsert", 1, "b")], [("upsert", 1, "b", 7), ("upsert", 2, "c", 9)],
+        [("upsert", 1, "b", 10), ("upsert", 2, "c", 10)],
+    ]  # fmt: skip
+    assert history(lake, "u") == [[("upsert", 1)], [("upsert", 2)]]
+
+
+def test_only_an_altered_table_is_compared(source: Database, lake: Lake) -> None:
+    source.execute(
+        "CREATE TABLE u (id int PRIMARY KEY, v text)",
+        "INSERT INTO u VALUES (1, 'a')",
+        "INSERT INTO t VALUES (1, 'a')",
+    )
+    lake.ingest()
+    source.execute(
+        "ALTER TABLE u RENAME v TO w", "UPDATE t SET v = 'b'", "UPDATE t SET v = 'c'", "UPDATE u SET w = 'x'"
+    )
+    lake.ingest()
+    source.execute("UPDATE u SET w = 'y'", "UPDATE u SET w = 'z'", "DROP TABLE t CASCADE")
+    done = lake.pipeline.ingest()
+    assert done.failure is not None  # a model needs it
+    assert "no table public.t" in lake.manifests()[-1]["left_out"]["t"]["reason"]
+    steps = [step for batch in history(lake) for step in batch]
+    assert steps == [("upsert", 1, "a"), ("upsert", 1, "b"), ("upsert", 1, "c")]
+    steps = [step for batch in history(lake, "u") for step in batch]
+    assert steps == [("upsert", 1, "a"), ("upsert", 1, "x"), ("upsert", 1, "y"), ("upsert", 1, "z")]
+
+
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        ("CREATE UNLOGGED TABLE u (id int PRIMARY KEY)", "is unlogged"),
+        ("CREATE TABLE u (id int PRIMARY KEY, v text); ALTER TABLE u REPLICA IDENTITY NOTHING", "does not identify"),
+        ("CREATE TABLE u (id int PRIMARY KEY, v int GENERATED ALWAYS AS (id + 1) STORED)", "generated column v"),
+        ("CREATE TABLE u (id int PRIMARY KEY DEFERRABLE)", "only one row for each (id)"),
+        ("CREATE TABLE u (id int PRIMARY KEY, _seq int)", "a column _seq"),
+        ("CREATE TABLE u (id int PRIMARY KEY); CREATE TABLE w () INHERITS (u)", "inherit"),
+    ],
+)  # fmt: skip
+def test_a_table_that_the_log_does_not_have_in_full_is_left_out(
+    made: str, reason: str, source: Database, new_lake: Callable[..., Lake]
+) -> None:
+    source.execute(*made.split("; "), "INSERT INTO u (id) VALUES (1)", "INSERT INTO t VALUES (1, 'a')")
+    lake = new_lake(source)
+    lake.ingest()
+    source.execute("INSERT INTO t VALUES (2, 'b')", "INSERT INTO u (id) VALUES (2)")
+    lake.ingest()
+    assert history(lake) == [[("upsert", 1, "a")], [("upsert", 2, "b")]]
+    [manifest, *_] = lake.manifests()
+    assert reason in manifest["left_out"]["u"]["reason"]
+    named = new_lake(source, source={"tables": ["t", "u"]})
+    failure = named.pipeline.ingest().failure
+    assert failure is not None
+    assert reason in str(failure)
+
+
+def test_a_table_outside_of_the_publication(source: Database, new_lake: Callable[..., Lake]) -> None:
+    source.execute(
+        "DROP PUBLICATION totes", "CREATE TABLE u (id int PRIMARY KEY)", "CREATE PUBLICATION totes FOR TABLE t",
+        "INSERT INTO t VALUES (1, 'a')", "INSERT INTO u VALUES (1)",
+    )  # fmt: skip
+    lake = new_lake(source)
+    lake.ingest()
+    assert (
+        'ALTER PUBLICATION "totes" ADD TABLE "public"."u"' in lake.manifests()[0]["left_out"]["u"]["reason"]
+    )
+    source.execute("UPDATE t SET v = 'b'", "INSERT INTO u VALUES (2)", "ALTER PUBLICATION totes ADD TABLE u")
+    lake.ingest()
+    source.execute("INSERT INTO u VALUES (3)", "ALTER PUBLICATION totes DROP TABLE u", "INSERT INTO u VALUES (4)",
+                   "ALTER PUBLICATION totes ADD TABLE u")  # fmt: skip
+    lake.ingest()
+    assert history(lake) == [[("upsert", 1, "a")], [("upsert", 1, "b")], [], [], []]
+    steps = [step for batch in history(lake, "u") for step in batch]
+    assert steps == [("upsert", 1), ("upsert", 2), ("upsert", 3), ("upsert", 4)]
