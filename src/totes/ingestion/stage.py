@@ -25,7 +25,7 @@ from totes.ingestion.known import KnownRows
 from totes.ingestion.log.capture import Captured, LogCapture
 from totes.ingestion.log.continuation import is_from_log
 from totes.ingestion.log.seam import SeamOfLog
-from totes.ingestion.log.session import open_log
+from totes.ingestion.log.session import LogSession, open_log
 from totes.ingestion.packets import PacketWriter
 from totes.ingestion.reading import TableReader
 from totes.ingestion.source import Snapshot, open_snapshot
@@ -142,36 +142,70 @@ class Ingestion:
             if self.source.capture == "query":
                 return self._by_query(cache, known, journal, started)
             try:
-                captured = self._by_log(cache, known, journal, started)
+                done = self._by_log(cache, known, journal, started)
+                if done and self.inspect:
+                    done = self._inspected(cache, known, journal, started, self.inspect) or done
             except BatchConflict:
                 return None
-            if captured.comparison is None:
-                cache.store_checkpoint()
-                return self._ingested(captured, cache)
-            done = self._by_query(cache, known, journal, started, captured)
-            return done.following(captured.manifest, captured.changes) if done else None
+            cache.store_checkpoint()
+            return done
 
     def _by_log(
         self, cache: Cache, known: KnownRows, journal: Journal[IngestionManifest], started: datetime
-    ) -> Captured:
-        """Captures a batch from the log; the result may be that tables have to be compared by query first."""
+    ) -> Ingested | None:
+        """Captures a batch from the log, and tables by query where that has to come next."""
         with open_log(self.url, self.source, _turn(self.store)) as session:
             reach("ingest.log.opened")
-            if not cache.batch and journal.last():
-                raise BatchConflict("another runner has captured the first batch")
-            previous = journal.read(cache.batch) if cache.batch else None
-            return LogCapture(
-                session,
-                self.source,
-                self.store,
-                self.workspace,
-                cache,
-                known,
-                journal,
-                self.needed,
-                self.compression,
-                self.follow,
-            ).run(previous, started)
+            captured = self._from_log(session, cache, known, journal, started)
+        if captured.comparison is None:
+            return self._ingested(captured, cache)
+        done = self._by_query(cache, known, journal, started, captured)
+        return done.following(captured.manifest, captured.changes) if done else None
+
+    def _inspected(
+        self,
+        cache: Cache,
+        known: KnownRows,
+        journal: Journal[IngestionManifest],
+        started: datetime,
+        inspect: Callable[[Snapshot], None],
+    ) -> Ingested | None:
+        """Captures from the log all that a snapshot sees, inspects that, and returns the batch, if there is one."""
+        opened = open_snapshot(self.url, self.source, self.needed, _turn(self.store))
+        with opened as snapshot, open_log(self.url, self.source, None) as session:
+            captured = self._from_log(session, cache, known, journal, started, snapshot)
+            if captured.comparison or captured.more:
+                raise SourceBusy(
+                    "there is more to capture before the source is inspected", hint="Run it again"
+                )
+            inspect(snapshot)
+        return self._ingested(captured, cache) if captured.manifest else None
+
+    def _from_log(
+        self,
+        session: LogSession,
+        cache: Cache,
+        known: KnownRows,
+        journal: Journal[IngestionManifest],
+        started: datetime,
+        at: Snapshot | None = None,
+    ) -> Captured:
+        if not cache.batch and journal.last():
+            raise BatchConflict("another runner has captured the first batch")
+        previous = journal.read(cache.batch) if cache.batch else None
+        return LogCapture(
+            session,
+            self.source,
+            self.store,
+            self.workspace,
+            cache,
+            known,
+            journal,
+            self.needed,
+            self.compression,
+            self.follow,
+            always=self.always and at is None,
+        ).run(previous, started, at)
 
     def _ingested(self, captured: Captured, cache: Cache) -> Ingested:
         manifest = captured.manifest
@@ -203,7 +237,7 @@ class Ingestion:
             carried = seam.limit(snapshot, previous) if seam else {}
             with self._capture(snapshot, reader, known, journal, previous, carried=carried) as capture:
                 capture.find()
-                if not self.inspect:
+                if not self.inspect or log:
                     snapshot.end()
                 reach("ingest.read")
                 always = self.always or (seam is not None and seam.is_news(capture, snapshot, previous))
@@ -225,7 +259,7 @@ class Ingestion:
                 self.workspace.hand_off(manifest.sha256(), capture.handoffs())
             elif capture.saw_all and not seam:
                 known.note_looked_through(capture.position)
-            if self.inspect:
+            if self.inspect and not log:
                 self.inspect(snapshot)
         cache.store_checkpoint()
         return Ingested(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.conftest import Database
-from tests.ingestion.log.conftest import Lake
+from tests.ingestion.log.conftest import PUBLICATION, ROLE, TABLE, Lake
+from totes.errors import LakeOfAnotherSource, SourceRefused
+from totes.terrifictotes.server import LocalServer
 
 CONFIRMED = "SELECT confirmed_flush_lsn::text FROM pg_replication_slots"
 OTHERS_WAL = (
@@ -230,3 +234,83 @@ def test_a_table_outside_of_the_publication(source: Database, new_lake: Callable
     assert history(lake) == [[("upsert", 1, "a")], [("upsert", 1, "b")], [], [], []]
     steps = [step for batch in history(lake, "u") for step in batch]
     assert steps == [("upsert", 1), ("upsert", 2), ("upsert", 3), ("upsert", 4)]
+
+
+def test_a_snapshot_is_inspected_once_all_that_it_sees_is_captured(source: Database, lake: Lake) -> None:
+    seen: list[int] = []
+
+    def inspect(snapshot: Any) -> None:
+        source.execute("INSERT INTO t VALUES (4, 'after')")
+        seen.append(snapshot.survey(snapshot.tables[0]).rows)
+
+    source.execute("INSERT INTO t VALUES (1, 'a')")
+    with source.connect() as session:
+        session.execute("INSERT INTO t VALUES (2, 'open')")
+        source.execute("INSERT INTO t VALUES (3, 'b')")
+        lake.pipeline.ingest(inspect)
+        assert seen == [sum(len(batch) for batch in history(lake))] == [2]
+    lake.ingest()
+    assert sorted(step for batch in history(lake)[2:] for step in batch) == [
+        ("upsert", 2, "open"),
+        ("upsert", 4, "after"),
+    ]
+
+
+def test_a_batch_that_is_wanted_in_any_case(source: Database, lake: Lake) -> None:
+    assert lake.pipeline.ingest(always=True).batch == 2
+    source.execute("INSERT INTO t VALUES (1, 'a')")
+    lake.ingest()
+    assert history(lake) == [[], [], [("upsert", 1, "a")]]
+
+
+def test_a_source_that_is_not_the_lakes_gets_no_slot(
+    source: Database, lake: Lake, log_server: LocalServer, new_lake: Callable[..., Lake]
+) -> None:
+    with psycopg.connect(log_server.url(), autocommit=True) as admin:
+        admin.execute("CREATE DATABASE another")
+    another = Database(log_server.url("another"), "another")
+    try:
+        another.execute(*ROLE[1:], TABLE, PUBLICATION)
+        before = source.execute("SELECT slot_name, database FROM pg_replication_slots")
+        with pytest.raises(LakeOfAnotherSource):
+            new_lake(another, source={"slot": "another"}).pipeline.ingest()
+        assert source.execute("SELECT slot_name, database FROM pg_replication_slots") == before
+        with pytest.raises(SourceRefused, match="the slot totes is of the database"):
+            new_lake(another, folder=Path(lake.folder) / "../../other").pipeline.ingest()
+    finally:
+        with psycopg.connect(log_server.url(), autocommit=True) as admin:
+            admin.execute("DROP DATABASE another WITH (FORCE)")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        ("DROP PUBLICATION totes", "no publication totes"),
+        ("ALTER PUBLICATION totes SET (publish = 'insert')", "without all operations"),
+    ],
+)
+def test_what_the_owner_has_to_do_is_said(
+    spoil: str, said: str, source: Database, new_lake: Callable[..., Lake]
+) -> None:
+    source.execute(spoil)
+    with pytest.raises(SourceRefused, match=said):
+        new_lake(source).pipeline.ingest()
+    assert source.execute(CONFIRMED) == []
+
+
+def test_a_slot_whose_log_the_server_has_removed(
+    source: Database, lake: Lake, log_server: LocalServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source.execute("INSERT INTO t VALUES (1, 'a')", "UPDATE t SET v = 'b'")
+    source.execute("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'", "SELECT pg_reload_conf()")
+    try:
+        while source.execute("SELECT wal_status FROM pg_replication_slots") != [("lost",)]:
+            source.execute(OTHERS_WAL, "SELECT pg_switch_wal()", "CHECKPOINT")
+        capfd.readouterr()
+        lake.ingest()
+        assert "has removed log" in capfd.readouterr().err
+    finally:
+        source.execute("ALTER SYSTEM RESET max_slot_wal_keep_size", "SELECT pg_reload_conf()")
+    source.execute("UPDATE t SET v = 'c'", "UPDATE t SET v = 'd'")
+    lake.ingest()
+    assert history(lake) == [[], [("upsert", 1, "b")], [("upsert", 1, "c"), ("upsert", 1, "d")]]

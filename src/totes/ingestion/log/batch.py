@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from totes import engine
+from totes.errors import SourceBusy
 from totes.ingestion import lines
 from totes.ingestion.capture import advance_clock
 from totes.ingestion.catalog import SourceTable, TableColumn
@@ -90,6 +91,8 @@ class LogBatch:
         self._engine.execute(f"CREATE TABLE {read.transactions} AS {decoding.transactions(read.messages)}")
         is_limited = int(count) >= changes_max
         ends = [self._first_unseen(read, seen or self._session.snapshot())]
+        if seen and ends[0] is not None and self._sees_later(read, ends[0], seen):
+            raise SourceBusy("transactions are being committed while the source is read", hint="Run it again")
         ends.append(self._first_altered(read))
         self._read_truncates(read)
         found = [end for end in ends if end is not None]
@@ -167,6 +170,12 @@ class LogBatch:
         return self._scalar(
             f"SELECT min(first) FROM {read.transactions} WHERE NOT {decoding.visible('xid', seen)}"
         )
+
+    def _sees_later(self, read: Read, end: int, seen: str) -> bool:
+        """Whether a snapshot sees a transaction after the first one that it does not see."""
+        visible, base = decoding.visible("xid", seen), lsn_number(self._base)
+        later = f"SELECT count(*) FROM {read.transactions} WHERE first > {end} AND lsn > {base} AND {visible}"
+        return bool(engine.scalar(self._engine, later))
 
     def _first_altered(self, read: Read) -> int | None:
         """The first message of the first transaction in which a captured table has another shape than before."""

@@ -21,6 +21,7 @@ from totes.ingestion.log.notes import is_due, newest_note, write_note
 from totes.ingestion.log.publication import Publication, not_in_log
 from totes.ingestion.log.session import LogSession, LogUnusable
 from totes.ingestion.log.slot import Slot
+from totes.ingestion.source import Snapshot
 from totes.lake.cache import Cache
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest
@@ -66,11 +67,20 @@ class LogCapture:
     needed: frozenset[str]
     compression: str
     follow: Follow
+    always: bool = False
 
-    def run(self, previous: IngestionManifest | None, started: datetime) -> Captured:
+    def run(
+        self, previous: IngestionManifest | None, started: datetime, at: Snapshot | None = None
+    ) -> Captured:
         """Captures what was committed since the previous batch, or reports what has to be compared first.
 
+        Args:
+            previous: the newest batch.
+            started: when the batch began.
+            at: captures exactly what this snapshot sees; by default, all that is committed.
+
         Raises:
+            SourceBusy: what the snapshot sees is not the state at one place of the log; another one will.
             BatchConflict: another runner committed this batch first.
             SourceError: the source cannot be read.
             SourceRefused: the source, its publication or its slot cannot be used.
@@ -93,11 +103,13 @@ class LogCapture:
         for name, error in (selection.left_out | refused).items():
             if name in selection.demanded or (previous and previous.last_seen(name)):
                 done.failures[name] = error
+        # Before anything is changed at a source that may be another one.
+        changed_source = (
+            previous and self.follow(previous.position, None, position, session.server).why_compared
+        )
         slot = self._checked(session.slot())
         noted = self._noted(previous, slot)
-        why = why_unusable(previous, slot, source.slot, noted)
-        if previous and not why:
-            why = self.follow(previous.position, None, position, session.server).why_compared
+        why = why_unusable(previous, slot, source.slot, noted) or changed_source
         if previous is None or why:
             return self._compare_all(done, previous, slot, why or "nothing is captured yet")
         changed = changed_tables(previous, tables, publication)
@@ -108,7 +120,7 @@ class LogCapture:
         base = captured_until(previous.position, noted)
         assert base is not None
         try:
-            altered = self._read_on(done, previous, base, started)
+            altered = self._read_on(done, previous, base, started, at)
         except LogUnusable as error:
             return self._compare_all(done, previous, slot, str(error), lost=True)
         changed |= {name: "its columns have changed" for name in altered if name not in changed}
@@ -135,25 +147,30 @@ class LogCapture:
         return newest_note(self.store, slot.name, previous.batch)
 
     def _read_on(
-        self, done: Captured, previous: IngestionManifest, base: str, started: datetime
+        self,
+        done: Captured,
+        previous: IngestionManifest,
+        base: str,
+        started: datetime,
+        at: Snapshot | None,
     ) -> frozenset[str]:
         """Reads windows of the log until there is a batch or the log ends; returns the tables whose shape has changed."""
         session, slot = self.session, self.source.slot
         while True:
-            position, _ = session.position()
+            position, _ = session.position() if at is None else (session.flushed(at.position), "")
             done.read_at = position.read_at
             end = position.lsn or base
             until = min(end, lsn_text(lsn_number(base) + WINDOW_BYTES), key=lsn_number)
-            if lsn_number(end) <= lsn_number(base):
+            if lsn_number(end) <= lsn_number(base) and not self.always:
                 return frozenset()
             batch = LogBatch(
                 session, self.workspace, self.known, previous, base, self.source.changed_at, self.journal
             )
             try:
-                read = batch.read(until)
+                read = batch.read(until, seen=at.seen if at else None)
                 reach("ingest.log.read")
                 done.more = read.end is None and (read.more or until != end)
-                if batch.find(read):
+                if batch.find(read) or (self.always and not done.more):
                     done.changes = batch.changes
                     done.manifest = batch.manifest(
                         read, position, self.store, self.compression, started, slot

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from threading import Lock
@@ -15,6 +16,7 @@ from totes import engine
 from totes.config import SourceSettings
 from totes.errors import RunnerAtWork, SourceError, SourceRefused
 from totes.ingestion.catalog import Selection, select_tables
+from totes.ingestion.identity import lsn_number
 from totes.ingestion.log.publication import Publication, find_publication
 from totes.ingestion.log.slot import Slot, advance_slot, create_slot, drop_slot, find_slot
 from totes.ingestion.server import Server, ask_server
@@ -33,6 +35,8 @@ from totes.lake.manifest import Position
 from totes.messages import message
 from totes.sqlstate import next_step, sqlstate
 
+# A commit that did not wait for the disk is there after three times wal_writer_delay.
+_FLUSH_SECONDS, _PAUSE_SECONDS = 3.0, 0.02
 _IN_USE, _UNDEFINED = "55006", "42704"
 _DESCRIBED_SQL = """
     WITH RECURSIVE asked AS (SELECT * FROM unnest(%s::oid[], %s::int4[]) AS listed (type, modifier)),
@@ -75,6 +79,18 @@ class LogSession:
         assert row is not None
         position = position_of(row, self.server)
         return position.model_copy(update={"flushed_lsn": position.lsn}), str(row[1])
+
+    def flushed(self, position: Position) -> Position:
+        """A position, once all that was committed before it is on disk, as far as that happens by itself."""
+        deadline = time.monotonic() + _FLUSH_SECONDS
+        while True:
+            now, _ = self.position()
+            reached = lsn_number(now.lsn or "0/0") >= lsn_number(position.lsn or "0/0")
+            if reached or time.monotonic() > deadline:
+                # Behind the last commit there may be records of a running transaction, which nothing flushes.
+                lsn = position.lsn if reached else now.lsn
+                return position.model_copy(update={"lsn": lsn, "flushed_lsn": lsn})
+            time.sleep(_PAUSE_SECONDS)
 
     def snapshot(self) -> str:
         """The present snapshot in PostgreSQL's text form."""
