@@ -323,6 +323,12 @@ class Pipeline:
 
         return describe_source(self.settings.source_url(), self.settings.source, frozenset())
 
+    def source_sql(self) -> list[str]:
+        """The statements with which the source's owner prepares it for its capture."""
+        from totes.ingestion.preparation import source_statements
+
+        return source_statements(self.settings.source_url(), self.settings.source, self.project.source_tables)
+
     def warehouse_sql(self, dialect: str | None = None) -> list[str]:
         """The warehouse's DDL, statement by statement. It can be run again at any time, and adds what is missing.
 

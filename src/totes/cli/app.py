@@ -20,6 +20,7 @@ from totes.cli import (
     quarantine,
     replay,
     run,
+    source,
     status,
     ui,
     verify,
@@ -76,6 +77,7 @@ app.command("apply")(plan.apply)
 app.command("adopt")(adopt.adopt)
 app.command("backup")(backup.backup)
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(source.app, name="source")
 app.add_typer(warehouse.app, name="warehouse")
 
 

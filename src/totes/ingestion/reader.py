@@ -10,7 +10,7 @@ READER = "totes_reader"
 
 
 def reader_statements(
-    database: str, schema: str, owners: Iterable[str] = (), *, exists: bool = False
+    database: str, schema: str, owners: Iterable[str] = (), *, exists: bool = False, name: str = READER
 ) -> list[str]:
     """The statements that make the role, without a password.
 
@@ -19,8 +19,9 @@ def reader_statements(
         schema: the schema that is captured.
         owners: the roles that make tables there; by default whoever runs the statements.
         exists: whether the role is there already.
+        name: the role's name.
     """
-    role, place = engine.name(READER), engine.name(schema)
+    role, place = engine.name(name), engine.name(schema)
     begin = "ALTER DEFAULT PRIVILEGES"
     makers = [f"{begin} FOR ROLE {engine.name(owner)}" for owner in owners] or [begin]
     return [

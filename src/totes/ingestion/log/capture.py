@@ -88,7 +88,7 @@ class LogCapture:
         """
         session, source = self.session, self.source
         publication = session.publication()
-        if publication is None:
+        if not publication.exists:
             raise SourceRefused(
                 f"the source has no publication {source.publication}, which capture from the log reads",
                 hint="totes source sql prints the statements for its owner",
@@ -130,8 +130,7 @@ class LogCapture:
 
     def _checked(self, slot: Slot | None) -> Slot | None:
         """The slot, unless it is somebody else's."""
-        database = self.session.position()[0].database
-        if slot and not slot.is_for(database):
+        if slot and not slot.is_for(self.session.database):
             raise SourceRefused(
                 f"the slot {slot.name} is of the database {slot.database} and the plugin {slot.plugin}",
                 hint="Set source.slot to a name that is free",

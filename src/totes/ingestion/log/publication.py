@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import psycopg
 
@@ -39,7 +40,8 @@ _TABLES_SQL = """
            relation.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = relation.oid),
            relation.relpersistence::text,
            ARRAY(
-               SELECT leaf.relreplident::text || coalesce(':' || array_to_string(indexes.columns, E'\\n'), '')
+               SELECT leaf.relreplident::text
+                   || concat_ws(E'\\n', leaf.oid::regclass::text, array_to_string(indexes.columns, E'\\n'))
                FROM leaves JOIN pg_class AS leaf ON leaf.oid = leaves.leaf
                LEFT JOIN indexes ON indexes.indrelid = leaf.oid
                    AND (leaf.relreplident = 'd' AND indexes.indisprimary OR leaf.relreplident = 'i' AND indexes.indisreplident)
@@ -69,19 +71,30 @@ _WHOLE_SCHEMA = """(
            )"""
 
 
+class Identity(NamedTuple):
+    """The columns of the old row that an update or delete of a table sends; None if these are all of them."""
+
+    table: str
+    columns: frozenset[str] | None
+
+    def has(self, key: Iterable[str]) -> bool:
+        """Whether it shows which row was changed, by a key."""
+        return self.columns is None or set(key) <= self.columns
+
+
 @dataclass(frozen=True)
 class Published:
     """How a table is in the publication and in the log.
 
-    `identities` has, for each table that holds its rows, the columns of the old row that an update or delete sends; None if
-    these are all. `unique` are sets of columns that identify a row. `unsent` are generated columns that are not sent.
+    `identities` are those of the tables that hold its rows: itself, or its partitions.
+    `unique` are sets of columns that identify a row. `unsent` are generated columns that are not sent.
     `columns` are those of a column list, and `version` changes with each change of how the table is published.
     """
 
     is_published: bool
     inherited: bool
     persistence: str
-    identities: tuple[frozenset[str] | None, ...]
+    identities: tuple[Identity, ...]
     unique: tuple[frozenset[str], ...]
     unsent: frozenset[str]
     columns: frozenset[str] | None
@@ -94,19 +107,18 @@ class Publication:
     """A publication, and its tables in one schema by name."""
 
     name: str
+    exists: bool
     complete: bool
     by_root: bool
     tables: dict[str, Published] = field(default_factory=dict)
 
 
-def find_publication(connection: psycopg.Connection, name: str, schema: str) -> Publication | None:
-    """The publication of a name with what it publishes of a schema, if there is one."""
+def find_publication(connection: psycopg.Connection, name: str, schema: str) -> Publication:
+    """The publication of a name, whether it exists or not, and what it publishes of a schema's tables."""
     server = connection.info.server_version
     generated = "pubgencols::text" if server >= _GENERATED_SINCE else "'n'"
     row = connection.execute(_PUBLICATION_SQL.format(generated=generated).encode(), [name]).fetchone()
-    if row is None:
-        return None
-    number, version, complete, by_root, sent = row
+    number, version, complete, by_root, sent = row or (None, None, False, False, "n")
     with_parts = server >= _PARTS_SINCE
     sql = _TABLES_SQL.format(
         parts="published.attnames::text[], published.rowfilter IS NOT NULL" if with_parts else "NULL, false",
@@ -127,14 +139,14 @@ def find_publication(connection: psycopg.Connection, name: str, schema: str) -> 
             filtered=filtered,
             version=f"{number}.{version}/{own}",
         )
-    return Publication(name, complete, by_root, tables)
+    return Publication(name, row is not None, complete, by_root, tables)
 
 
-def _identity(described: str) -> frozenset[str] | None:
+def _identity(described: str) -> Identity:
+    table, _, listed = described[1:].partition("\n")
     if described.startswith("f"):
-        return None
-    _, _, listed = described.partition(":")
-    return frozenset(listed.split("\n")) if listed else frozenset()
+        return Identity(table, None)
+    return Identity(table, frozenset(listed.split("\n")) if listed else frozenset())
 
 
 def not_in_log(tables: Iterable[SourceTable], publication: Publication) -> dict[str, SourceRefused]:
@@ -182,7 +194,7 @@ def _obstacles(table: SourceTable, publication: Publication) -> Iterator[tuple[s
             f"is not known to have only one row for each ({key}) at any moment",
             f"Make that its primary key, NOT DEFERRABLE. {_BY_QUERY}",
         )
-    if any(identity is not None and not set(table.key) <= identity for identity in entry.identities):
+    if not all(identity.has(table.key) for identity in entry.identities):
         yield (
             f"does not identify updated and deleted rows by ({', '.join(table.key)}) in the log",
             f"ALTER TABLE {quoted} REPLICA IDENTITY FULL, or the same for each of its partitions",

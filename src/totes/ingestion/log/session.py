@@ -49,6 +49,13 @@ _DESCRIBED_SQL = """
     SELECT types.type::int8, types.modifier, pg_catalog.format_type(types.base, types.base_modifier)
     FROM types JOIN pg_catalog.pg_type AS base ON base.oid = types.base WHERE base.typtype <> 'd'
 """
+# A managed service may have a role for it instead of the attribute.
+_ROLE_SQL = """
+    SELECT rolname::text, rolreplication OR rolsuper OR EXISTS (
+        SELECT FROM pg_catalog.pg_roles AS other WHERE other.rolname IN ('rds_replication', 'cloudsqlsuperuser')
+            AND pg_catalog.pg_has_role(other.oid, 'USAGE')), rolsuper
+    FROM pg_catalog.pg_roles WHERE rolname = current_user
+"""
 T = TypeVar("T")
 
 
@@ -69,6 +76,11 @@ class LogSession:
         self._source = source
         self._asking = Lock()
         self.server = server
+
+    @property
+    def database(self) -> str:
+        """The database's name."""
+        return self._control.info.dbname
 
     def position(self) -> tuple[Position, str]:
         """The present position, whose log is on disk up to its `lsn`, and the present snapshot in PostgreSQL's text form."""
@@ -104,10 +116,23 @@ class LogSession:
         """The slot, if there is one."""
         return self._ask("looking at the slot", lambda c: find_slot(c, self._source.slot))
 
-    def publication(self) -> Publication | None:
-        """The publication, if there is one."""
+    def publication(self) -> Publication:
+        """The publication, whether it exists or not, and the tables."""
         found = self._source.publication, self._source.schema_
         return self._ask("looking at the publication", lambda c: find_publication(c, *found))
+
+    def setting(self, name: str) -> str | None:
+        """A setting of the server, in the unit that PostgreSQL shows."""
+        row = self._ask(
+            "reading a setting", lambda c: c.execute("SELECT current_setting(%s, true)", [name]).fetchone()
+        )
+        return None if row is None else str(row[0])
+
+    def role(self) -> tuple[str, bool, bool]:
+        """The name of the session's role, whether it may replicate, and whether it is a superuser."""
+        row = self._ask("asking for the role", lambda c: c.execute(_ROLE_SQL).fetchone())
+        assert row is not None
+        return row
 
     def selection(self, needed: frozenset[str]) -> Selection:
         """The tables that are to be captured."""
@@ -193,13 +218,16 @@ class LogSession:
 
 
 @contextmanager
-def open_log(url: str, source: SourceSettings, turn: int | None) -> Iterator[LogSession]:
+def open_log(
+    url: str, source: SourceSettings, turn: int | None, *, ready: bool = True
+) -> Iterator[LogSession]:
     """Opens the source to read its log.
 
     Args:
         url: the PostgreSQL URL.
         source: which schema, tables, slot and publication.
         turn: the number of an advisory lock, which is held until the context ends; None for none.
+        ready: whether the server has to be ready for logical decoding.
 
     Raises:
         SourceError: the source cannot be reached or read; the same call may succeed later.
@@ -211,7 +239,8 @@ def open_log(url: str, source: SourceSettings, turn: int | None) -> Iterator[Log
             control.cursor_factory = TransactionCursor
             server = ask_server(control)
             control.cursor_factory = psycopg.Cursor
-            _check_server(control, server)
+            if ready:
+                _check_server(control, server)
             begin(control, source.lock_timeout, "READ COMMITTED")
             lock = f"SELECT pg_catalog.pg_try_advisory_xact_lock({turn})"
             if turn is not None and control.execute(lock.encode()).fetchone() != (True,):

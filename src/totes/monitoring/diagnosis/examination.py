@@ -20,6 +20,7 @@ from totes.monitoring.diagnosis.activity import check_activity
 from totes.monitoring.diagnosis.alerts import check_alerts
 from totes.monitoring.diagnosis.check import Area, Diagnosis
 from totes.monitoring.diagnosis.lake import check_history, check_lake
+from totes.monitoring.diagnosis.log import check_log
 from totes.monitoring.diagnosis.project import check_binding, check_project
 from totes.monitoring.diagnosis.role import check_rights, check_time_zones
 from totes.monitoring.diagnosis.server import Server, connect
@@ -83,6 +84,8 @@ def _check_source(
             areas["project"].skip("binding", "the source's tables are not known")
         else:
             check_binding(areas["project"], project, tables)
+        if server:
+            check_log(area, url, settings.source, needed)
         snapshot = _rehearse(area, opened, url, settings, needed) if server else None
         check_history(areas["lake"], newest, snapshot)
     return (snapshot.position.system_identifier, snapshot.position.database) if snapshot else None
