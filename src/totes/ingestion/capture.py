@@ -117,12 +117,12 @@ def _why_altered(before: TableChanges, table: SourceTable) -> str | None:
         if written_as(then.type) != written_as(entry.type) and (then.kind, entry.kind) != ("integer",) * 2:
             # PostgreSQL may change such a type without rewriting the rows, except between integer types.
             return f"the type of {entry.name} was {then.type} and is {entry.type}"
-        if not _contains_in_order(entry.labels, then.labels):
+        if not contains_in_order(entry.labels, then.labels):
             return "labels of an enum were renamed"
     return None
 
 
-def _contains_in_order(labels: tuple[str, ...], previous: tuple[str, ...]) -> bool:
+def contains_in_order(labels: tuple[str, ...], previous: tuple[str, ...]) -> bool:
     """Whether labels were only added: PostgreSQL adds them at any place, and never removes one."""
     remaining = iter(labels)
     return all(label in remaining for label in previous)

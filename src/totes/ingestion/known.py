@@ -118,9 +118,14 @@ class KnownRows:
         return target
 
     def copy_keys(self, table: SourceTable, target: str) -> None:
-        """Creates a table of the known keys."""
-        keys = engine.names(key_names(table))
-        self._engine.execute(f"CREATE TABLE {target} AS SELECT {keys} FROM {_known(table.name)}")
+        """Creates a table of the known keys, which is empty if no row was captured yet."""
+        if self.captured(table):
+            keys = engine.names(key_names(table))
+            self._engine.execute(f"CREATE TABLE {target} AS SELECT {keys} FROM {_known(table.name)}")
+            return
+        columns = (table.columns[position].entry for position in table.key_positions)
+        keys = ", ".join(f"k{number} {column.raw_type}" for number, column in enumerate(columns))
+        self._engine.execute(f"CREATE TABLE {target} ({keys})")
 
     def check_unique(self, table: SourceTable, read: list[str]) -> None:
         """Makes sure that the key from `source.keys` identifies rows.

@@ -20,7 +20,9 @@ def source_statements(url: str, source: SourceSettings, needed: frozenset[str]) 
     with open_log(url, source, None, ready=False) as session:
         name, may_replicate, is_superuser = session.role()
         role = READER if is_superuser else name
-        statements = reader_statements(session.database, source.schema_, exists=not is_superuser, name=role)
+        statements = reader_statements(
+            session.database, source.schema_, exists=session.has_role(role), name=role
+        )
         if source.capture == "query":
             return statements
         return statements + log_statements(

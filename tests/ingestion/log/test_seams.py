@@ -314,3 +314,54 @@ def test_a_slot_whose_log_the_server_has_removed(
     source.execute("UPDATE t SET v = 'c'", "UPDATE t SET v = 'd'")
     lake.ingest()
     assert history(lake) == [[], [("upsert", 1, "b")], [("upsert", 1, "c"), ("upsert", 1, "d")]]
+
+
+@pytest.mark.parametrize(
+    ("rewrite", "expected"),
+    [
+        (("ALTER TABLE t ALTER v TYPE text USING upper(v)",), [("upsert", 1, "A"), ("upsert", 2, "B")]),
+        (("ALTER TABLE t DROP v", "ALTER TABLE t ADD v text"), [("upsert", 1, None), ("upsert", 2, None)]),
+        (("VACUUM FULL t",), []),
+    ],
+)
+def test_rows_that_are_rewritten_outside_of_the_log(
+    rewrite: tuple[str, ...], expected: list[Any], source: Database, lake: Lake
+) -> None:
+    source.execute("INSERT INTO t VALUES (1, 'a'), (2, 'b')")
+    lake.ingest()
+    source.execute(*rewrite)
+    lake.ingest()
+    assert [step for batch in history(lake)[2:] for step in batch] == expected
+    source.execute("UPDATE t SET v = 'c' WHERE id = 2")
+    lake.ingest()
+    assert history(lake)[-1] == [("upsert", 2, "c")]
+
+
+def test_partitions_that_come_go_and_are_truncated(source: Database, lake: Lake) -> None:
+    source.execute(
+        "CREATE TABLE p (id int PRIMARY KEY) PARTITION BY RANGE (id)", "CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (9)",
+        "CREATE TABLE p2 (id int PRIMARY KEY)", "INSERT INTO p VALUES (1), (2)", "INSERT INTO p2 VALUES (11), (12)",
+    )  # fmt: skip
+    lake.ingest()
+    for statements in (
+        ("ALTER TABLE p ATTACH PARTITION p2 FOR VALUES FROM (10) TO (19)", "DELETE FROM p WHERE id = 11"),
+        ("TRUNCATE p1", "INSERT INTO p VALUES (3)"),
+        ("ALTER TABLE p DETACH PARTITION p2",),
+    ):
+        source.execute(*statements)
+        lake.ingest()
+    source.execute("INSERT INTO p VALUES (4)")
+    lake.ingest()
+    steps = [step for batch in history(lake, "p") for step in batch]
+    assert steps == [
+        ("upsert", 1), ("upsert", 2), ("upsert", 12), ("upsert", 3), ("delete", 1), ("delete", 2), ("delete", 12), ("upsert", 4),
+    ]  # fmt: skip
+
+
+def test_a_label_that_is_added_to_an_enum(source: Database, lake: Lake) -> None:
+    source.execute("CREATE TYPE mood AS ENUM ('a')", "CREATE TABLE m (id int PRIMARY KEY, v mood)")
+    lake.ingest()
+    source.execute("ALTER TYPE mood ADD VALUE 'b'", "INSERT INTO m VALUES (1, 'b')", "UPDATE m SET v = 'a'")
+    batch = lake.ingest().batch or 0
+    assert lake.steps(batch, "m") == [("upsert", 1, "b"), ("upsert", 1, "a")]
+    assert lake.manifests()[-1]["tables"]["m"]["columns"][1]["labels"] == ["a", "b"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -18,9 +19,8 @@ from totes.ingestion.log.changes import Decoder, TableLog
 from totes.ingestion.log.session import LogSession, LogUnusable
 from totes.ingestion.log.unsent import NotInLake, Unsent
 from totes.ingestion.packets import PacketWriter
-from totes.ingestion.reading import Rows
 from totes.lake.journal import Journal
-from totes.lake.manifest import IngestionManifest, Position, TableChanges
+from totes.lake.manifest import IngestionManifest, Position, SourceColumn, TableChanges
 from totes.lake.store import Store
 from totes.lake.workspace import Workspace
 from totes.log import logger
@@ -59,7 +59,9 @@ class LogBatch:
         base: str,
         changed_at: str,
         journal: Journal[IngestionManifest],
+        described: Mapping[str, tuple[SourceColumn, ...]],
     ) -> None:
+        self._described = described
         self._journal = journal
         self._orders: dict[str, list[int]] = {}
         self._truncates: list[tuple[int, tuple[int, ...]]] = []
@@ -224,21 +226,20 @@ class LogBatch:
                 fill.fill(changes, unsent)
             except NotInLake as error:
                 raise LogUnusable(str(error)) from error
-        found = decoder.split(changes, self._truncated(read, name, decoder, changes))
+        truncates = [str(number) for number, relations in self._truncates if table.relation in relations]
+        altered = name not in self._described
+        known, truncated = self._known_keys(table) if truncates or altered else None, None
+        if truncates:
+            of_table = f"SELECT * FROM {read.messages} WHERE number IN ({', '.join(truncates)})"
+            truncated = decoder.truncated(changes, self._placed(read, name, of_table), known)
+        found = decoder.split(changes, truncated, known if altered else None)
         return found if found.upserts.count or found.deletes.count else None
 
-    def _truncated(self, read: Read, name: str, decoder: Decoder, changes: str) -> Rows | None:
-        """The rows of a table that were deleted by TRUNCATE, if it was truncated."""
-        table = self._tables[name]
-        truncates = [str(number) for number, relations in self._truncates if table.relation in relations]
-        if not truncates:
-            return None
-        messages = f"SELECT * FROM {read.messages} WHERE number IN ({', '.join(truncates)})"
-        known = None
-        if self._known.captured(table):
-            known = self._new_table()
-            self._known.copy_keys(table, known)
-        return decoder.truncated(changes, self._placed(read, name, messages), known)
+    def _known_keys(self, table: SourceTable) -> str:
+        """A table of the keys of all rows that are captured."""
+        known = self._new_table()
+        self._known.copy_keys(table, known)
+        return known
 
     def _placed(self, read: Read, name: str, messages: str) -> str:
         """A query for those messages of a table that are used, each with its transaction and its number in it."""
@@ -262,6 +263,7 @@ class LogBatch:
         passed = before.seam is not None and lsn_number(before.seam.lsn) <= lsn_number(lsn)
         return before.without_changes().model_copy(
             update={
+                "columns": self._described.get(table.name, before.columns),
                 "changed_at": table.changed_at.name if table.changed_at else None,
                 "seam": None if passed else before.seam,
             }

@@ -24,7 +24,7 @@ from totes.ingestion.log.slot import Slot
 from totes.ingestion.source import Snapshot
 from totes.lake.cache import Cache
 from totes.lake.journal import Journal
-from totes.lake.manifest import IngestionManifest
+from totes.lake.manifest import IngestionManifest, SourceColumn
 from totes.lake.store import Store
 from totes.lake.workspace import Workspace
 from totes.log import logger
@@ -49,6 +49,7 @@ class Captured:
     comparison: Comparison | None = None
     refused: dict[str, SourceRefused] = field(default_factory=dict)
     failures: dict[str, SourceRefused] = field(default_factory=dict)
+    described: dict[str, tuple[SourceColumn, ...]] = field(default_factory=dict)
     log_from: str | None = None
     more: bool = False
 
@@ -113,6 +114,9 @@ class LogCapture:
         if previous is None or why:
             return self._compare_all(done, previous, slot, why or "nothing is captured yet")
         changed = changed_tables(previous, tables, publication)
+        done.described = {
+            name: table.description().columns for name, table in tables.items() if name not in changed
+        }
         resumed = frozenset(name for name, table in previous.tables.items() if table.rest)
         if resumed:
             compared = frozenset(name for name, table in previous.tables.items() if table.seam)
@@ -163,7 +167,14 @@ class LogCapture:
             if lsn_number(end) <= lsn_number(base) and not self.always:
                 return frozenset()
             batch = LogBatch(
-                session, self.workspace, self.known, previous, base, self.source.changed_at, self.journal
+                session,
+                self.workspace,
+                self.known,
+                previous,
+                base,
+                self.source.changed_at,
+                self.journal,
+                done.described,
             )
             try:
                 read = batch.read(until, seen=at.seen if at else None)

@@ -102,14 +102,14 @@ class Decoder:
         Args:
             changes: the table of changes.
             truncates: a query for the truncations, with `number`, `lsn`, `committed` and `seq`.
-            known: a table of the keys that were captured before, if there are any.
+            known: a table of the keys that were captured before.
         """
         target, keys = self._new_table(), engine.names(self._keys)
         old_keys = ", ".join(f"p{number} AS k{number}" for number in range(len(self._keys)))
         events = [
             f"SELECT {old_keys}, number, 0 AS part, false AS is_there FROM {changes} WHERE kind = 'D' OR has_old",
             f"SELECT {keys}, number, 1, true FROM {changes} WHERE kind <> 'D'",
-            *([f"SELECT {keys}, -1, 1, true FROM {known}"] if known else []),
+            f"SELECT {keys}, -1, 1, true FROM {known}",
         ]
         last = (
             f"SELECT {keys}, t.lsn, t.committed, t.seq, arg_max(is_there, (e.number, part)) AS is_there"
@@ -120,12 +120,14 @@ class Decoder:
         )
         return self._counted(target)
 
-    def split(self, changes: str, truncated: Rows | None = None) -> TableLog:
+    def split(self, changes: str, truncated: Rows | None = None, known: str | None = None) -> TableLog:
         """Splits decoded changes into upserts and deletes.
 
         Args:
             changes: the table of changes.
             truncated: keys of rows that a TRUNCATE deleted, with their place in the log.
+            known: a table of the keys that were captured before, if the log may have deletes of other rows: those of a
+                partition that was attached since.
         """
         upserts, deletes, present, absent = (self._new_table() for _ in range(4))
         keys = engine.names(self._keys)
@@ -140,6 +142,8 @@ class Decoder:
             f"CREATE TABLE {deletes} AS SELECT {old_keys}, lsn, committed, 2 * seq AS seq"
             f" FROM {changes} WHERE kind = 'D' OR (has_old AND ({moved})){more}"
         )
+        if known:
+            deletes = self._of_captured(upserts, deletes, known)
         last = (
             f"SELECT {keys}, arg_max(is_there, (lsn, seq)) AS is_there FROM (SELECT {keys}, lsn, seq, true AS is_there"
             f" FROM {upserts} UNION ALL SELECT {keys}, lsn, seq, false FROM {deletes}) GROUP BY ALL"
@@ -150,17 +154,35 @@ class Decoder:
             f"CREATE TABLE {present} AS SELECT {keys}, {UNKNOWN_MARK}::BIGINT AS {MARK} FROM {state} WHERE is_there"
         )
         self._engine.execute(f"CREATE TABLE {absent} AS SELECT {keys} FROM {state} WHERE NOT is_there")
-        [(inserted, deleted)] = self._engine.execute(
-            f"SELECT count(*) FILTER (kind = 'I'), count(*) FILTER (kind = 'D') FROM {changes}"
-        ).fetchall()
+        if known:
+            growth = f"(SELECT count(*) FROM {present} ANTI JOIN {known} USING ({keys})) - (SELECT count(*)"
+            growth = f"SELECT {growth} FROM {absent} SEMI JOIN {known} USING ({keys}))"
+        else:
+            growth = f"SELECT count(*) FILTER (kind = 'I') - count(*) FILTER (kind = 'D') FROM {changes}"
+        removed = truncated.count if truncated and not known else 0
         return TableLog(
             self._table,
             self._counted(upserts),
             self._counted(deletes),
             self._counted(present),
             self._counted(absent),
-            inserted - deleted - (truncated.count if truncated else 0),
+            int(engine.scalar(self._engine, growth)) - removed,
         )
+
+    def _of_captured(self, upserts: str, deletes: str, known: str) -> str:
+        """A table of the deletes of rows that were there, by an earlier change or by what was captured before."""
+        target, keys = self._new_table(), engine.names(self._keys)
+        place = f"lsn::HUGEINT * {1 << 40} + seq AS place"
+        events = (
+            f"SELECT {keys}, true AS is_there, {place} FROM {upserts}"
+            f" UNION ALL SELECT {keys}, false, {place} FROM {deletes}"
+        )
+        self._engine.execute(
+            f"CREATE TABLE {target} AS SELECT d.* EXCLUDE (place) FROM (SELECT *, {place} FROM {deletes}) AS d"
+            f" ASOF LEFT JOIN ({events}) AS e ON {engine.equal('d', 'e', self._keys)} AND d.place > e.place"
+            f" WHERE coalesce(e.is_there, EXISTS (FROM {known} AS k WHERE {engine.equal('d', 'k', self._keys)}))"
+        )
+        return target
 
     def _counted(self, table: str) -> Rows:
         return Rows(table, int(engine.scalar(self._engine, f"SELECT count(*) FROM {table}")))

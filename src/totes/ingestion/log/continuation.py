@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Mapping
 from typing import NamedTuple
 
+from totes.ingestion.capture import contains_in_order
 from totes.ingestion.catalog import SourceTable
 from totes.ingestion.identity import lsn_number
 from totes.ingestion.log.publication import Publication
 from totes.ingestion.log.slot import Slot
-from totes.lake.manifest import IngestionManifest, Position
+from totes.lake.manifest import IngestionManifest, Position, SourceColumn
 
 
 class Comparison(NamedTuple):
@@ -77,11 +78,19 @@ def changed_tables(
             found[name] = "another table has its name now"
         elif before.partitions != now.partitions:
             found[name] = "its partitions have changed"
-        elif (before.columns, before.key, before.marked_by) != (now.columns, now.key, now.marked_by):
+        elif before.key != now.key or not _are_alike(before.columns, now.columns):
             found[name] = "its columns have changed"
         elif before.published not in (None, publication.tables[name].version):
-            found[name] = "its publication has changed"
+            found[name] = "its publication has changed, or it was rewritten"
     return found | dict.fromkeys(previous.tables.keys() - tables.keys(), "it is gone")
+
+
+def _are_alike(before: tuple[SourceColumn, ...], now: tuple[SourceColumn, ...]) -> bool:
+    """Whether columns are the same, but for labels that were added to an enum."""
+    if len(before) != len(now):
+        return False
+    same = all(a.model_copy(update={"labels": b.labels}) == b for a, b in zip(before, now, strict=True))
+    return same and all(contains_in_order(b.labels, a.labels) for a, b in zip(before, now, strict=True))
 
 
 def is_from_log(previous: IngestionManifest, but: Container[str] = ()) -> bool:

@@ -56,7 +56,14 @@ _TABLES_SQL = """
            ),
            published.tablename IS NOT NULL,
            {parts},
+           -- A rewrite of all rows is not in the log: with ALTER it changes attributes, in a partition its file.
            concat_ws('/', (
+               SELECT md5(string_agg(attribute.attnum || '.' || attribute.xmin, ' ' ORDER BY attribute.attnum))
+               FROM pg_attribute AS attribute WHERE attribute.attrelid = relation.oid AND attribute.attnum > 0
+           ), (
+               SELECT md5(string_agg(leaves.leaf || '.' || pg_relation_filenode(leaves.leaf), ' ' ORDER BY leaves.leaf))
+               FROM leaves WHERE leaves.root = relation.oid AND relation.relkind = 'p'
+           ), (
                SELECT string_agg(rel.oid::text || '.' || rel.xmin, '/') FROM pg_publication_rel AS rel
                WHERE rel.prrelid = relation.oid AND rel.prpubid = %(publication)s
            ), {whole_schema})
@@ -88,7 +95,8 @@ class Published:
 
     `identities` are those of the tables that hold its rows: itself, or its partitions.
     `unique` are sets of columns that identify a row. `unsent` are generated columns that are not sent.
-    `columns` are those of a column list, and `version` changes with each change of how the table is published.
+    `columns` are those of a column list. `version` changes with how the table is published, and with what changes rows without
+    being in the log: a rewrite by ALTER, a TRUNCATE of one partition.
     """
 
     is_published: bool

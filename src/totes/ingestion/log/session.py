@@ -134,6 +134,11 @@ class LogSession:
         assert row is not None
         return row
 
+    def has_role(self, name: str) -> bool:
+        """Whether the server has a role of a name."""
+        sql = "SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = %s"
+        return bool(self._ask("asking for a role", lambda c: c.execute(sql, [name]).fetchall()))
+
     def selection(self, needed: frozenset[str]) -> Selection:
         """The tables that are to be captured."""
         return self._ask("reading the catalog", lambda c: select_tables(c, self._source, needed))
