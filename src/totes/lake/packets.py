@@ -12,6 +12,8 @@ import duckdb
 from totes import engine
 
 T = TypeVar("T")
+# What each line has beside the row: what was done, when, and in which place of the log.
+CHANGE = {"_op": "VARCHAR", "_at": "TIMESTAMP", "_lsn": "VARCHAR", "_seq": "BIGINT"}
 
 
 class Captured(Protocol):
@@ -51,9 +53,10 @@ class PacketReader:
         self.engine = connection
 
     def read(self, table: Captured, files: Iterable[Path], compression: str, read: Callable[[str], T]) -> T:
-        """Calls `read` with a query for the rows of some packets: the raw columns, `_op` and `_at`; returns its result.
+        """Calls `read` with a query for the rows of some packets: the raw columns and `CHANGE`'s; returns its result.
 
-        `read` is called again where a way fails.
+        `_lsn` and `_seq` are NULL in packets of a batch that was not captured from the log. `read` is called again where a
+        way fails.
 
         Raises:
             duckdb.InvalidInputException: a packet is not what it should be.
@@ -107,7 +110,7 @@ def _rows(table: Captured, lines: str) -> str:
 
 
 def _members(table: Captured) -> dict[str, str]:
-    return table.plain | {"_op": "VARCHAR", "_at": "TIMESTAMP"}
+    return table.plain | CHANGE
 
 
 def _struct(columns: dict[str, str]) -> str:

@@ -18,11 +18,15 @@ from totes.processing.bound.binding import bind_or_defer
 from totes.processing.bound.leaf import Leaf
 from totes.processing.bound.problem import PROBLEM
 from totes.processing.bound.query import BoundQuery
+from totes.processing.bound.relation import Relation
 from totes.processing.calendar import calendar_rows, covered_years
 from totes.processing.inputs import Inputs
 from totes.processing.quarantine import QuarantineChanges
 from totes.processing.reference import load_reference
+from totes.processing.rounds import parents, rounds_of, touches
+from totes.processing.source_rows import READ, TURN
 from totes.processing.state import StarState, source_table
+from totes.processing.summing import SummedQuarantine, SummedRows
 from totes.processing.touched import touched_keys
 from totes.processing.transform import Transformation
 from totes.star.model import Model
@@ -69,12 +73,14 @@ class StarBatch:
         self._state = state
         self._engine = state.engine
         self._manifest = manifest
-        self._known = known
+        self._known = frozenset(known)
         self._rebuilt = rebuilt
         self._added_years = added_years
         self.years = years
         self.queries, self.deferred = bind_or_defer(project, manifest, journal.newest())
-        self._changes: dict[str, str] = {}  # relations, by the name of what changed
+        self._from_log = manifest.position.log_lsn is not None
+        self._all_changes: dict[str, str] = {}  # relations, by the name of what changed
+        self._changes: dict[str, str] = {}  # those of a round
         self._present: dict[str, str] = {}  # relations with the rows of tables, read from the lake or made
         self._retained: set[str] = set()  # source tables whose rows the state has to have
         self._missing: set[str] = set()  # those of them whose rows it does not have
@@ -100,16 +106,38 @@ class StarBatch:
         rows, batch = self._state.source_rows, self._manifest.batch
         for name, relation in relations.items():
             if self._manifest.tables[name].objects:
-                self._changes[name] = rows.changes(self._manifest, relation)
+                self._all_changes[name] = rows.changes(self._manifest, relation)
             if name in self._missing or name in whole - self._retained:
-                self._present[name] = rows.present(batch, relation)
+                self._present[name] = rows.present(batch - self._goes_on, relation)
 
-    def parts(self) -> Iterator[tuple[Transformation, QuarantineChanges]]:
+    @property
+    def _goes_on(self) -> bool:
+        """Whether it is a batch from the log in which each model goes on from the batch before."""
+        return self._from_log and all(query.model.name in self._known for query in self.queries)
+
+    def parts(self) -> Iterator[tuple[Transformation | SummedRows, QuarantineChanges | SummedQuarantine]]:
         """What the batch changes in each table that it touches, in load order; by then the state includes it.
 
         Raises:
             ModelFailed: a model does not fit the tables as they were read.
         """
+        self._follow_tables()
+        rounds = self._rounds()
+        if len(rounds) == 1:
+            yield from self._round(rounds[0])
+            return
+        sums: dict[str, tuple[SummedRows, SummedQuarantine]] = {}
+        for changes in rounds:
+            for part, quarantine in self._round(changes):
+                new = SummedRows(self._engine, part), SummedQuarantine(self._engine, part.model)
+                rows, quarantined = sums.setdefault(part.model.name, new)
+                rows.add(part)
+                quarantined.add(quarantine)
+        yield from (sums[query.model.name] for query in self.queries if query.model.name in sums)
+
+    def _round(self, changes: dict[str, str]) -> Iterator[tuple[Transformation, QuarantineChanges]]:
+        """What some of the batch's changes change in each table that they touch, in load order."""
+        self._changes, self._touched, self._retried = changes, {}, {}
         self._apply_changes()
         reach("process.loaded")
         off, on = (
@@ -121,7 +149,7 @@ class StarBatch:
         for part in (part for query in self.queries if (part := parts[query.model.name])):
             model = part.model
             part.note_orphans(self._parent_keys(model))
-            part.merge(self._manifest.position.read_at)
+            part.merge()
             quarantine = QuarantineChanges(self._state, part, self._manifest.batch)
             self._state.apply_rows(
                 model.name, part.query.key, part.merged_rows, retains_deleted=model.retains_deleted
@@ -130,15 +158,56 @@ class StarBatch:
                 self._state.apply_quarantine(quarantine.table)
             yield part, quarantine
             reach("process.model")
+        self._known |= {query.model.name for query in self.queries}
 
-    def _apply_changes(self) -> None:
-        """Brings the retained source rows up to the batch, after noting which rows its changes touch until then."""
-        relations = {leaf.relation.name: leaf.relation for query in self.queries for leaf in query.leaves}
+    def _follow_tables(self) -> None:
+        """Brings the retained source rows into the shape that the tables have now."""
+        relations = self._relations
         for name in self._manifest.tables:
             if name in self._retained - self._missing:
                 self._state.follow_columns(relations[name])
             else:
                 self._state.forget_source(name)
+        if self._goes_on:
+            for name in self._missing:
+                self._state.create_source(relations[name], f"FROM {self._present[name]}")
+            self._missing = set()
+
+    @property
+    def _relations(self) -> dict[str, Relation]:
+        return {leaf.relation.name: leaf.relation for query in self.queries for leaf in query.leaves}
+
+    def _rounds(self) -> list[dict[str, str]]:
+        """The changes of each round, by the name of what changed: of a batch by query one, which has them all."""
+        if not self._from_log:
+            return [self._all_changes]
+        turns = self._rounds_of_turns() if self._goes_on else {}
+        self._engine.execute(
+            f"CREATE OR REPLACE TEMP TABLE rounds AS SELECT unnest(?::BIGINT[]) AS {TURN}, unnest(?::BIGINT[]) AS round",
+            [list(turns), list(turns.values())],
+        )
+        rounds: list[dict[str, str]] = [{} for _ in range(max(turns.values(), default=1))]
+        for name, changes in self._all_changes.items():
+            keys = engine.names(self._relations[name].key)
+            newest = f"row_number() OVER (PARTITION BY round, {keys} ORDER BY {TURN} DESC) = 1"
+            rows = f"FROM (SELECT * REPLACE (coalesce(round, 1) AS round) FROM {changes} LEFT JOIN rounds USING ({TURN}))"
+            table = engine.create_temporary(self._engine, "in_rounds", name, f"{rows} QUALIFY {newest}")
+            for (round_,) in self._engine.execute(f"SELECT DISTINCT round FROM {table}").fetchall():
+                rounds[round_ - 1][name] = f"(SELECT * EXCLUDE (round) FROM {table} WHERE round = {round_})"
+        return rounds
+
+    def _rounds_of_turns(self) -> dict[int, int]:
+        found = [touches(query, self._all_changes, self._rows) for query in self.queries]
+        asked = " UNION ".join(filter(None, found))
+        return (
+            rounds_of(self._engine.execute(f"{asked} ORDER BY 1").fetchall(), parents(self.queries))
+            if asked
+            else {}
+        )
+
+    def _apply_changes(self) -> None:
+        """Brings the retained source rows up to the round, after noting which rows its changes touch until then."""
+        relations = self._relations
         for query in self.queries:
             self._retry_quarantine(query)
         for query in self.queries:
@@ -169,7 +238,8 @@ class StarBatch:
             if changes:
                 same = engine.same("old", "new", base.key)
                 unchanged = f" WHERE NOT EXISTS (SELECT 1 FROM {changes} AS new WHERE {same})"
-            rows = f"FROM ({self._state.quarantined_rows(model.name, base)}) AS old{unchanged}"
+            read = f", NULL::TIMESTAMP AS {READ}" * self._from_log
+            rows = f"SELECT *{read} FROM ({self._state.quarantined_rows(model.name, base)}) AS old{unchanged}"
             self._retried[model.name] = engine.create_temporary(self._engine, "retried", model.name, rows)
 
     def _related(self, model: Model) -> tuple[set[str], set[str]]:
@@ -200,13 +270,15 @@ class StarBatch:
         return self._present[name]
 
     def _inputs(self, query: BoundQuery) -> Inputs:
-        name = query.model.name
+        name, read_at = query.model.name, self._manifest.position.read_at
         return Inputs(
             query,
             self._changes,
             self._rows,
             self._state.newest(name),
             whole=self._recomputes_all(query),
+            read_at=f"TIMESTAMP {engine.text(read_at.isoformat(sep=' ', timespec='microseconds'))}",
+            from_log=self._from_log,
             retried=self._retried.get(name),
         )
 

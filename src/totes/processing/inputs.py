@@ -21,6 +21,8 @@ class Inputs:
         rows: gives the relation with all present rows of a leaf.
         known: the relation with the newest version of each row of the model's table; None where there is none.
         whole: whether every row is computed.
+        read_at: when the batch read the source, as SQL.
+        from_log: whether changes have the time of their own transaction's commit, which then counts in its place.
         retried: a relation with rows of the first table that are in quarantine and computed again, though unchanged.
     """
 
@@ -29,6 +31,8 @@ class Inputs:
     rows: Callable[[Leaf], str]
     known: str | None
     whole: bool
+    read_at: str
+    from_log: bool = False
     retried: str | None = None
 
     @property

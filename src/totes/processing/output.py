@@ -15,6 +15,7 @@ from totes.processing.bound.query import BoundQuery
 from totes.processing.quarantine import QuarantineChanges
 from totes.processing.rebuild import Rebuild
 from totes.processing.state import BEGINS, DELETED, StarState
+from totes.processing.summing import SummedQuarantine, SummedRows
 from totes.processing.transform import Transformation
 from totes.scratch import temporary_folder
 from totes.star.column import Column
@@ -38,15 +39,21 @@ class RowWriter:
         self._read_at = read_at
 
     def write(
-        self, part: Transformation, quarantine: QuarantineChanges, before: ModelChanges, state: StarState
+        self,
+        part: Transformation | SummedRows,
+        quarantine: QuarantineChanges | SummedQuarantine,
+        before: ModelChanges,
+        state: StarState,
     ) -> ModelChanges:
         """Writes what the batch changed in a table, whose entry without changes is `before`."""
         model, merged = part.model, part.merged
         key = engine.names(part.query.key)
         # Numbered in this way, rows are sorted, encoded and compressed by all threads.
-        number = f"{before.surrogates} + row_number() OVER (ORDER BY {key})"
-        chosen = f"{_columns(model, number, f'{self._batch}::BIGINT')} FROM {merged} WHERE {part.written}"
-        objects = self._write(f"SELECT {chosen}", part.count.written, model.name)
+        number = f"{before.surrogates} + row_number() OVER (ORDER BY {key}, {BEGINS})"
+        chosen = _columns(model, number, f"{self._batch}::BIGINT", part.ends)
+        objects = self._write(
+            f"SELECT {chosen} FROM {merged} WHERE {part.written}", part.count.written, model.name
+        )
         removed: tuple[StoredObject, ...] = ()
         if not model.retains_deleted:
             deleted = f"SELECT {key} FROM {merged} WHERE {DELETED}"
@@ -169,13 +176,14 @@ class RowWriter:
         return tuple(objects)
 
 
-def _columns(model: Model, number: str, batch: str) -> str:
+def _columns(model: Model, number: str, batch: str, ends: str = "NULL::TIMESTAMP") -> str:
     """The columns of a warehouse table out of produced ones, `~begins` and `~gone`.
 
     Args:
         model: the table's model.
         number: SQL of a version's surrogate.
         batch: SQL of the batch that a version came with.
+        ends: SQL of when a version ends, as far as its batch shows.
     """
     columns = [
         f"CAST({number} AS {column.type}) AS {engine.name(column.name)}"
@@ -184,7 +192,7 @@ def _columns(model: Model, number: str, batch: str) -> str:
         for column in model.columns
     ]
     if model.versioned:
-        columns += [f"{BEGINS} AS valid_from", "NULL::TIMESTAMP AS valid_to"]
+        columns += [f"{BEGINS} AS valid_from", f"{ends} AS valid_to"]
     if model.retains_deleted:
         columns.append(f"{DELETED} AS {IS_DELETED}")
     if model.versioned:

@@ -11,6 +11,8 @@ from totes.lake.workspace import Workspace
 from totes.processing.bound.relation import Relation, RelationColumn, source_relation
 
 _BATCH = engine.name("~batch")
+# Of a batch from the log: when a row's transaction was committed, and the transaction's place in the log, as a number.
+READ, TURN = engine.name("~read"), engine.name("~turn")
 
 
 class SourceRows:
@@ -30,6 +32,8 @@ class SourceRows:
     def changes(self, manifest: IngestionManifest, relation: Relation) -> str:
         """A relation with a batch's changes of a table: its columns, `_op` and `_at`; until release they are read once.
 
+        Those of a batch from the log have `READ` and `TURN` too, and one change of a row for each transaction that changed it.
+
         Raises:
             LakeDamaged: there are not as many changes as in the manifest.
         """
@@ -45,10 +49,10 @@ class SourceRows:
         """
         manifests = [self._journal.read(number) for number in range(1, batch + 1)]
         changing = [manifest for manifest in manifests if _count(manifest, relation.name)]
-        if len(changing) == 1:
+        if len(changing) == 1 and changing[0].position.log_lsn is None:
             rows = self.changes(changing[0], relation)
         else:
-            newest = f"ORDER BY {_BATCH} DESC, _op = 'upsert' DESC"
+            newest = f"ORDER BY {_BATCH} DESC, {TURN} DESC, _seq DESC, _op = 'upsert' DESC"
             only = f"QUALIFY row_number() OVER (PARTITION BY {engine.names(relation.key)} {newest}) = 1"
             rows = f"(FROM {self._read(changing, relation)} {only})"
         columns = engine.names([*(column.name for column in relation.columns), "_at"])
@@ -64,6 +68,7 @@ class SourceRows:
         self._reader.engine.close()
 
     def _read_changes(self, manifest: IngestionManifest, relation: Relation) -> str:
+        from_log = manifest.position.log_lsn is not None
         rows = self._handoff(manifest, relation) or self._read([manifest], relation)
         expected = _count(manifest, relation.name)
         found = engine.scalar(self._reader.engine, f"SELECT count(_op) FROM {rows}")
@@ -71,7 +76,20 @@ class SourceRows:
             raise LakeDamaged(
                 f"batch {manifest.batch} has {expected} changes of {relation.name}, but {found} were read"
             )
-        return rows
+        return self._by_transaction(manifest, relation, rows) if from_log else rows
+
+    def _by_transaction(self, manifest: IngestionManifest, relation: Relation, rows: str) -> str:
+        """A table with the last change of each row in each transaction, at the source's own time where that is known."""
+        own = manifest.tables[relation.name].changed_at
+        at = f"coalesce({_time(relation, own)}, _at)" if own else "_at"
+        columns = engine.names(column.name for column in relation.columns)
+        table = self._workspace.new_table()
+        last = f"row_number() OVER (PARTITION BY {engine.names(relation.key)}, {TURN} ORDER BY _seq DESC) = 1"
+        self._reader.engine.execute(
+            f"CREATE TABLE {table} AS SELECT {columns}, _op, {at} AS _at, _at AS {READ}, {TURN} FROM {rows} QUALIFY {last}"
+        )
+        self._tables.append(table)
+        return table
 
     def _handoff(self, manifest: IngestionManifest, relation: Relation) -> str | None:
         handoff = self._workspace.handoff(manifest.sha256(), relation.name)
@@ -85,13 +103,15 @@ class SourceRows:
         table = self._workspace.new_table()
         columns = ", ".join(f"{engine.name(column.name)} {column.raw_type}" for column in relation.columns)
         self._reader.engine.execute(
-            f"CREATE TABLE {table} ({columns}, _op VARCHAR, _at TIMESTAMP, {_BATCH} BIGINT)"
+            f"CREATE TABLE {table} ({columns}, _op VARCHAR, _at TIMESTAMP, {TURN} BIGINT, _seq BIGINT, {_BATCH} BIGINT)"
         )
         self._tables.append(table)
         for manifest in manifests:
             rows = self._handoff(manifest, relation)
             if rows:
-                self._reader.engine.execute(f"INSERT INTO {table} SELECT *, {manifest.batch} FROM {rows}")
+                self._reader.engine.execute(
+                    f"INSERT INTO {table} SELECT *, NULL, NULL, {manifest.batch} FROM {rows}"
+                )
             else:
                 self._read_packets(manifest, relation, table)
         return table
@@ -100,7 +120,9 @@ class SourceRows:
         entry = manifest.tables[relation.name]
         then = source_relation(relation.name, entry)
         # More rows than the manifest has are not read to the end.
-        insert = f"INSERT INTO {table} SELECT {_columns(relation, then)}, {manifest.batch}"
+        insert = (
+            f"INSERT INTO {table} SELECT {_columns(relation, then)}, {_TURN_OF_LSN}, _seq, {manifest.batch}"
+        )
         limit = f"LIMIT {_count(manifest, relation.name) + 1}"
         with self._journal.store.local(list(entry.objects)) as files:
             self._reader.read(
@@ -109,6 +131,20 @@ class SourceRows:
                 manifest.compression,
                 lambda rows: self._reader.engine.execute(f"{insert} FROM (FROM ({rows}) {limit})"),
             )
+
+
+_TURN_OF_LSN = (
+    "('0x' || split_part(_lsn, '/', 1))::BIGINT * 4294967296 + ('0x' || split_part(_lsn, '/', 2))::BIGINT"
+)
+
+
+def _time(relation: Relation, column: str) -> str:
+    """The SQL of a row's own time of its change; NULL where there is none, or one that is no moment."""
+    if column not in {one.name for one in relation.columns}:
+        return "NULL"
+    value, found = engine.name(column), f"TRY_CAST({engine.name(column)} AS TIMESTAMP)"
+    plain = f"substr({value}, 5, 1) = '-' AND NOT contains({value}, 'B')"
+    return f"CASE WHEN {plain} THEN {found} END"
 
 
 def _count(manifest: IngestionManifest, table: str) -> int:

@@ -260,7 +260,7 @@ class StarState:
             (
                 () if changes.state else changes.objects,
                 f"SELECT {casts}, {history}",
-                newest * (rebuilt and versioned),
+                newest * versioned,
             ),
             (() if changes.state else changes.removed, f"SELECT *, true AS {DELETED}", ""),
         ):

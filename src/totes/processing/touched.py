@@ -7,20 +7,28 @@ from collections.abc import Callable
 from totes import engine
 from totes.processing.bound.leaf import Leaf
 from totes.processing.inputs import Inputs
+from totes.processing.source_rows import READ
 
 
 def touched_keys(inputs: Inputs) -> str:
     """A query for the first table's keys of the rows with which a changed row of any table is joined at present.
 
-    They are touched by the batch that are joined with a changed row before its changes are applied, or afterwards.
+    They are touched by the batch that are joined with a changed row before its changes are applied, or afterwards. In a batch
+    from the log each has the time of the transaction that touched it, as `READ`.
     """
     base, parts = inputs.query.base, []
+    read = f", {READ}" * inputs.from_log
     if inputs.base_changes:
-        parts.append(f"SELECT {_renamed(base.relation.key, base.key)} FROM {inputs.base_changes}")
+        parts.append(f"SELECT {_renamed(base.relation.key, base.key)}{read} FROM {inputs.base_changes}")
     for leaf in inputs.query.leaves:
         changes = inputs.changes.get(leaf.relation.name)
         if changes:
-            parts.append(inputs.query.touching(leaf, only(inputs, leaf, changes, leaf.relation.key)))
+            joined = inputs.query.touching(leaf, only(inputs, leaf, changes, leaf.relation.key))
+            same = engine.equal("joined", "change", leaf.key, leaf.relation.key)
+            times = f" JOIN {changes} AS change ON {same}" * inputs.from_log
+            parts.append(
+                f"SELECT DISTINCT {engine.names(base.key, 'joined')}{read} FROM ({joined}) AS joined{times}"
+            )
     return " UNION ".join(f"({part})" for part in parts)
 
 

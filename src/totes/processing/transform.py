@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 
 from totes import engine
 from totes.processing.bound.problem import PROBLEM, PROBLEMS, reason
@@ -72,7 +71,7 @@ class Transformation:
                 while self._note(error) and target == self.model.name:
                     continue  # a row that refers to one with a problem is an orphan itself
 
-    def merge(self, read_at: datetime) -> None:
+    def merge(self) -> None:
         """Compares new rows with the newest known versions; afterwards `merged` has the result."""
         old = self.inputs.newest
         if self.inputs.known and not self.inputs.whole:
@@ -82,7 +81,7 @@ class Transformation:
                 "old",
                 f"SELECT star.* FROM {self.inputs.known} AS star SEMI JOIN ({keys}) AS affected ON {same}",
             )
-        self.merged = self._create("merged", versions(self.inputs, self.new, old, read_at))
+        self.merged = self._create("merged", versions(self.inputs, self.new, old, self._touched))
         [counted] = self._engine.execute(
             f"SELECT count(*), count(*) FILTER ({self.written}), count(*) FILTER ({DELETED}),"
             f" (SELECT count({engine.name(PROBLEM)}) FROM {self.new}) FROM {self.merged}"
@@ -93,6 +92,11 @@ class Transformation:
     def written(self) -> str:
         """The condition of merged rows that are to be written."""
         return CHANGED if self.model.retains_deleted else f"{CHANGED} AND NOT {DELETED}"
+
+    @property
+    def ends(self) -> str:
+        """The SQL of when a merged version ends: of each row there is one, which is the newest."""
+        return "NULL::TIMESTAMP"
 
     @property
     def merged_rows(self) -> str:

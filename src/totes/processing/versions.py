@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from totes import engine
 from totes.processing.bound.leaf import AT
 from totes.processing.bound.problem import PROBLEM
 from totes.processing.inputs import Inputs
+from totes.processing.source_rows import READ
 from totes.processing.state import BEGINS, DELETED
 
 CHANGED = '"~changed"'
@@ -16,33 +15,34 @@ _SHORTEST_VERSION = "1 microsecond"
 _COMPARED_AS_TEXT = dict.fromkeys(("INTERVAL", "FLOAT", "DOUBLE"), "::VARCHAR")
 
 
-def versions(inputs: Inputs, new: str, old: str, read_at: datetime) -> str:
+def versions(inputs: Inputs, new: str, old: str, touched: str) -> str:
     """A query for the newest versions of computed rows, and of those that are deleted, each marked whether it changed.
 
     A version begins at the source's own time when the first table's row has changed, and that time is later than the
-    version before it began; otherwise when the batch read the source, or a microsecond after the version before it
-    if that is later still.
+    version before it began; otherwise when the batch read the source, or its transaction was committed, or a microsecond
+    after the version before it if that is later still.
 
     Args:
         inputs: what the model reads.
         new: the relation with its computed rows.
         old: the newest known version of each row that may have changed.
-        read_at: when the batch read the source.
+        touched: the relation with the touched keys, where the model has one.
     """
     query = inputs.query
     correct = f"(SELECT * FROM {new} WHERE {engine.name(PROBLEM)} IS NULL)"
     first = f"old.{engine.name(query.key[0])} IS NULL AND old.{DELETED} IS NULL"
     changed = f"({first} OR old.{DELETED} OR {_differs(inputs)})"
     change_time = "base_change._at" if _base_changed(inputs) else "NULL::TIMESTAMP"
-    begins = _begins(inputs, f"CASE WHEN {first} THEN new.{engine.name(AT)} ELSE {change_time} END", read_at)
+    begins = _begins(inputs, f"CASE WHEN {first} THEN new.{engine.name(AT)} ELSE {change_time} END")
     return (
         f"SELECT {engine.names(inputs.columns, 'new')},"
         f" CASE WHEN {changed} THEN {begins} ELSE old.{BEGINS} END AS {BEGINS},"
         f" false AS {DELETED}, {changed} AS {CHANGED}"
         f" FROM {correct} AS new LEFT JOIN {old} AS old ON {inputs.same_key('new', 'old')}"
-        f" {_join_base_changes(inputs, 'new', query.base.key)}"
-        f" UNION ALL SELECT {engine.names(inputs.columns, 'old')}, {_begins(inputs, change_time, read_at)}, true, true"
+        f" {_join_base_changes(inputs, 'new', query.base.key)} {_join_touched(inputs, 'new', query.base.key, touched)}"
+        f" UNION ALL SELECT {engine.names(inputs.columns, 'old')}, {_begins(inputs, change_time)}, true, true"
         f" FROM {old} AS old {_join_base_changes(inputs, 'old', query.key_of(query.base))}"
+        f" {_join_touched(inputs, 'old', query.key_of(query.base), touched)}"
         f" WHERE NOT old.{DELETED}"
         f" AND NOT EXISTS (SELECT 1 FROM {new} AS new WHERE {inputs.same_key('new', 'old')})"
         f" AND NOT EXISTS (SELECT 1 FROM {new} AS new WHERE {_same_base(inputs)})"
@@ -57,10 +57,12 @@ def _differs(inputs: Inputs) -> str:
     )
 
 
-def _begins(inputs: Inputs, source_time: str, read_at: datetime) -> str:
+def _begins(inputs: Inputs, source_time: str) -> str:
     if not inputs.query.model.versioned:
         return "NULL::TIMESTAMP"
-    read = f"TIMESTAMP {engine.text(read_at.isoformat(sep=' ', timespec='microseconds'))}"
+    read = inputs.read_at
+    if inputs.from_log and not inputs.whole:
+        read = f"coalesce({'base_change' if inputs.query.rowwise else 'touched'}.{READ}, {read})"
     advanced = f"{source_time} IS NOT NULL AND (old.{BEGINS} IS NULL OR {source_time} > old.{BEGINS})"
     return (
         f"CASE WHEN {advanced} THEN {source_time} ELSE"
@@ -78,7 +80,9 @@ def _same_base(inputs: Inputs) -> str:
 
 
 def _base_changed(inputs: Inputs) -> bool:
-    known = inputs.known is not None  # without an earlier version there is nothing to compare
+    known = (
+        inputs.known is not None or inputs.from_log
+    )  # else, without an earlier version, there is nothing to compare
     return known and inputs.base_changes is not None and bool(inputs.query.base.relation.key)
 
 
@@ -90,3 +94,12 @@ def _join_base_changes(inputs: Inputs, rows: str, columns: tuple[str, ...]) -> s
     return (
         f"LEFT JOIN {inputs.base_changes} AS base_change ON {engine.equal(rows, 'base_change', columns, key)}"
     )
+
+
+def _join_touched(inputs: Inputs, rows: str, columns: tuple[str, ...], touched: str) -> str:
+    """Joins the time of the transaction that touched them to rows, as `touched`, in a batch from the log."""
+    if not inputs.from_log or inputs.whole or inputs.query.rowwise:
+        return ""
+    key = inputs.query.base.key
+    times = f"SELECT {engine.names(key)}, max({READ}) AS {READ} FROM {touched} GROUP BY {engine.names(key)}"
+    return f"LEFT JOIN ({times}) AS touched ON {engine.equal(rows, 'touched', columns, key)}"

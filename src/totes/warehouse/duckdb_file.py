@@ -267,7 +267,7 @@ class DuckDBWarehouse:
         if table.model.versioned:
             if not fresh:
                 self._engine.execute(
-                    f"UPDATE {target} AS old SET valid_to = new.valid_from FROM {rows} AS new"
+                    f"UPDATE {target} AS old SET valid_to = new.valid_from FROM {table.first_versions(rows)} AS new"
                     f" WHERE {engine.equal('old', 'new', table.key)} AND old.valid_to IS NULL"
                 )
             self._engine.execute(insert)

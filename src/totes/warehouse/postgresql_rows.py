@@ -54,7 +54,7 @@ class RowWriter:
             # Without statistics a few rows are taken for many, and joined by reading all history.
             self._session.execute(f"ANALYZE {staged}")
             self._session.execute(
-                f"UPDATE {target} AS old SET valid_to = new.valid_from FROM {staged} AS new"
+                f"UPDATE {target} AS old SET valid_to = new.valid_from FROM {table.first_versions(staged)} AS new"
                 f" WHERE old.valid_to IS NULL AND {engine.equal('old', 'new', table.key)}"
             )
             self._session.execute(insert)

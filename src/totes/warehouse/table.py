@@ -45,6 +45,11 @@ class WarehouseTable:
             return "valid_to IS NULL AND NOT is_deleted"
         return "NOT is_deleted" if self.model.soft_deletes else "true"
 
+    def first_versions(self, rows: str) -> str:
+        """The SQL of a relation with the key of each row of a relation of versions, and when its first one there begins."""
+        keys = engine.names(self.key)
+        return f"(SELECT {keys}, min(valid_from) AS valid_from FROM {rows} GROUP BY {keys})"
+
     @property
     def columns(self) -> tuple[str, ...]:
         """All columns in order, those of the history included."""

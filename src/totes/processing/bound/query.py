@@ -74,7 +74,7 @@ class BoundQuery:
         return len(self.leaves) == 1 and self.key_is_base_key
 
     def touching(self, leaf: Leaf, rows: Callable[[Leaf], str]) -> str:
-        """A query for the keys of the first table's rows that a row of a leaf is joined with, under its hidden names.
+        """A query for the keys of a leaf's rows and of the first table's rows that these are joined with, under hidden names.
 
         It takes no notice of WHERE, nor of inner joins that find nothing: whether the row is in the result may depend
         on just that row of the leaf.
@@ -83,7 +83,7 @@ class BoundQuery:
         found = " AND ".join(f"{engine.name(part)} IS NOT NULL" for part in leaf.key)
         return (
             f'WITH {leaves}, "~rows" AS ({self._relaxed_text})'
-            f' SELECT DISTINCT {engine.names(self.base.key)} FROM "~rows" WHERE {found}'
+            f' SELECT {engine.names(dict.fromkeys((*self.base.key, *leaf.key)))} FROM "~rows" WHERE {found}'
         )
 
     def key_of_base(self) -> tuple[str, ...]:

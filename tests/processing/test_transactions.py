@@ -1,0 +1,151 @@
+"""A batch from the log is the same as one batch for each of its transactions."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Database, rows_of, run_cleanly
+from tests.processing.transactions import take_together
+from totes.pipeline import Pipeline
+
+TABLES = (
+    "CREATE TABLE region (region_id int PRIMARY KEY, name text)",
+    "CREATE TABLE customer (customer_id int PRIMARY KEY, name text, region_id int, last_updated timestamp)",
+    """CREATE TABLE "order" (order_id int PRIMARY KEY, customer_id int, item text, last_updated timestamp)""",
+)
+MODELS = {
+    "dim_customer": """CREATE TABLE dim_customer (customer_id INTEGER PRIMARY KEY, name VARCHAR NOT NULL, region VARCHAR) AS
+        SELECT c.customer_id, c.name, r.name AS region FROM customer AS c LEFT JOIN region AS r USING (region_id)""",
+    "dim_region": """CREATE TABLE dim_region (region_id INTEGER PRIMARY KEY, name VARCHAR) AS
+        SELECT region_id, name FROM region WHERE name <> 'hidden'""",
+    "fact_order": """CREATE TABLE fact_order (record BIGINT PRIMARY KEY, order_id INTEGER NOT NULL, item VARCHAR NOT NULL,
+        customer_id INTEGER REFERENCES dim_customer) AS
+        SELECT order_id, item, customer_id FROM "order" """,
+    "fact_customer": """CREATE TABLE fact_customer (record BIGINT PRIMARY KEY, customer_id INTEGER, name VARCHAR NOT NULL,
+        region VARCHAR) AS
+        SELECT c.customer_id, c.name, r.name AS region FROM customer AS c JOIN region AS r ON r.region_id = c.region_id
+        WHERE r.name <> 'hidden'""",
+    "fact_line": """CREATE TABLE fact_line (record BIGINT PRIMARY KEY, order_id INTEGER, item VARCHAR, customer VARCHAR,
+        region VARCHAR) AS
+        SELECT o.order_id, o.item, known.name AS customer, known.region FROM "order" AS o
+        LEFT JOIN (SELECT c.customer_id, c.name, r.name AS region FROM customer AS c LEFT JOIN region AS r USING (region_id)) AS known
+        ON known.customer_id = o.customer_id""",
+}  # fmt: skip
+ROWS = {
+    "dim_customer": "SELECT * FROM dim_customer ORDER BY 1", "dim_region": "SELECT * FROM dim_region ORDER BY 1",
+    "fact_order": "SELECT * EXCLUDE (record, batch_id) FROM fact_order ORDER BY order_id, valid_from",
+    "fact_customer": "SELECT * EXCLUDE (record, batch_id) FROM fact_customer ORDER BY customer_id, valid_from",
+    "fact_line": "SELECT * EXCLUDE (record, batch_id) FROM fact_line ORDER BY order_id, valid_from",
+}  # fmt: skip
+NUMBERS = ("record", "batch_id")
+
+
+class Twice:
+    """A source that is captured transaction by transaction, and a lake in which these are taken together."""
+
+    def __init__(
+        self, database: Database, make: Callable[..., Pipeline], project: dict[str, Any], folder: Path
+    ) -> None:
+        self.database = database
+        self._make, self._project, self._folder = make, project, folder
+        database.execute(*TABLES)
+        self.apart = self._pipeline("apart")
+        self.transactions = 0
+
+    def commit(self, *statements: str) -> None:
+        """One transaction at the source, captured as one batch; the first is what there is to begin with."""
+        with self.database.connect() as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
+        if run_cleanly(self.apart).ingested.batch is not None:
+            self.transactions += 1
+
+    def together(self, *ends: int) -> Pipeline:
+        """The same transactions, in batches that end with these; by default all in one after the first."""
+        pipeline = self._pipeline(f"together{len(list(self._folder.iterdir()))}")
+        scratch = self._folder / "scratch"
+        scratch.mkdir(exist_ok=True)
+        take_together(
+            self.apart.ingestion_store, pipeline.ingestion_store, ends or (self.transactions,), scratch
+        )
+        pipeline.process()
+        pipeline.load()
+        return pipeline
+
+    def _pipeline(self, name: str) -> Pipeline:
+        folder = self._folder / name
+        folder.mkdir()
+        return self._make(
+            self.database.url, folder=folder, project=self._project, lake={"compression": "none"}
+        )
+
+
+@pytest.fixture
+def twice(database: Database, make_pipeline: Any, write_project: Any, tmp_path: Path) -> Twice:
+    return Twice(database, make_pipeline, write_project(MODELS), tmp_path)
+
+
+def star(pipeline: Pipeline) -> dict[str, list[tuple[Any, ...]]]:
+    return {table: rows_of(pipeline, query) for table, query in ROWS.items()}
+
+
+def test_each_transaction_is_a_version_and_what_it_did_in_between_is_not(twice: Twice) -> None:
+    twice.commit("INSERT INTO region VALUES (1, 'North')", "INSERT INTO customer VALUES (1, 'Ada', 1, '2024-01-01')",
+                 "INSERT INTO \"order\" VALUES (1, 1, 'a', '2024-01-01')")  # fmt: skip
+    twice.commit("UPDATE \"order\" SET item = 'b', last_updated = '2024-02-01'")
+    twice.commit("UPDATE \"order\" SET item = 'c'")
+    twice.commit(
+        "UPDATE region SET name = 'South'", "UPDATE \"order\" SET item = 'd', last_updated = '2024-02-01'"
+    )
+    twice.commit("UPDATE region SET name = 'hidden'")
+    twice.commit('DELETE FROM "order"')
+    twice.commit("INSERT INTO \"order\" VALUES (1, 1, 'e', '2024-02-02'), (2, 1, 'f', '2024-02-02')")
+    twice.commit('DELETE FROM "order" WHERE order_id = 2')
+    together = star(twice.together())
+    assert [row[1] for row in together["fact_order"]] == ["a", "b", "c", "d", "d", "e", "f", "f"]
+    assert together == star(twice.apart)
+
+
+def test_a_row_that_came_and_went_within_a_batch_has_both_versions(twice: Twice) -> None:
+    twice.commit("INSERT INTO region VALUES (1, 'North')")
+    twice.commit("INSERT INTO customer VALUES (1, 'Ada', 1, '2024-01-01')")
+    twice.commit("DELETE FROM customer")
+    together = star(twice.together())
+    assert [row[-1] for row in together["fact_customer"]] == [False, True]
+    assert together == star(twice.apart)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_transactions(twice: Twice, seed: int) -> None:
+    chance = random.Random(seed)
+
+    def change() -> str:
+        key, time = chance.randint(1, 4), f"'2024-01-0{chance.randint(1, 9)}'"
+        return chance.choice([
+            f"INSERT INTO region VALUES ({key}, 'r{chance.randint(1, 3)}') ON CONFLICT (region_id) DO UPDATE SET name = excluded.name",
+            f"UPDATE region SET name = '{chance.choice(['hidden', 'r1', 'r2'])}' WHERE region_id = {key}",
+            f"DELETE FROM region WHERE region_id = {key}",
+            f"INSERT INTO customer VALUES ({key}, {chance.choice(['NULL', chr(39) + 'Ada' + chr(39)])}, {chance.randint(1, 4)}, {time})"
+            " ON CONFLICT (customer_id) DO UPDATE SET name = excluded.name, region_id = excluded.region_id, last_updated = excluded.last_updated",
+            f"UPDATE customer SET name = 'c{chance.randint(1, 3)}', last_updated = {time} WHERE customer_id = {key}",
+            f"DELETE FROM customer WHERE customer_id = {key}",
+            f"INSERT INTO \"order\" VALUES ({key}, {chance.randint(1, 5)}, 'i{chance.randint(1, 3)}', {time})"
+            " ON CONFLICT (order_id) DO UPDATE SET customer_id = excluded.customer_id, item = excluded.item",
+            f"UPDATE \"order\" SET item = 'i{chance.randint(1, 9)}', last_updated = {time} WHERE order_id = {key}",
+            f"DELETE FROM \"order\" WHERE order_id = {key}",
+        ])  # fmt: skip
+
+    twice.commit(
+        "INSERT INTO region VALUES (1, 'r1')", "INSERT INTO customer VALUES (1, 'Ada', 1, '2024-01-01')"
+    )
+    for _ in range(14):
+        twice.commit(*(change() for _ in range(chance.choice([1, 1, 2, 4]))))
+    expected = star(twice.apart)
+    middle = chance.randint(2, twice.transactions - 1)
+    for ends in ((), (middle, twice.transactions)):
+        assert star(twice.together(*ends)) == expected, ends
