@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from tests.conftest import Database, rows_of, run_cleanly
 from tests.processing.transactions import take_together
+from totes.lake.journal import processed_journal
 from totes.pipeline import Pipeline
 
 TABLES = (
@@ -65,23 +67,29 @@ class Twice:
         if run_cleanly(self.apart).ingested.batch is not None:
             self.transactions += 1
 
-    def together(self, *ends: int) -> Pipeline:
+    def together(self, *ends: int, warehouse_url: str | None = None) -> Pipeline:
         """The same transactions, in batches that end with these; by default all in one after the first."""
-        pipeline = self._pipeline(f"together{len(list(self._folder.iterdir()))}")
-        scratch = self._folder / "scratch"
-        scratch.mkdir(exist_ok=True)
-        take_together(
-            self.apart.ingestion_store, pipeline.ingestion_store, ends or (self.transactions,), scratch
-        )
-        pipeline.process()
-        pipeline.load()
+        pipeline = self._pipeline(f"together{len(list(self._folder.iterdir()))}", warehouse_url)
+        self.go_on(pipeline, *(ends or (self.transactions,)))
         return pipeline
 
-    def _pipeline(self, name: str) -> Pipeline:
+    def go_on(self, pipeline: Pipeline, *ends: int) -> None:
+        """Processes and loads the batches of such a pipeline that are new in this list."""
+        scratch = self._folder / "scratch"
+        scratch.mkdir(exist_ok=True)
+        take_together(self.apart.ingestion_store, pipeline.ingestion_store, ends, scratch)
+        pipeline.process()
+        pipeline.load()
+
+    def _pipeline(self, name: str, warehouse_url: str | None = None) -> Pipeline:
         folder = self._folder / name
         folder.mkdir()
         return self._make(
-            self.database.url, folder=folder, project=self._project, lake={"compression": "none"}
+            self.database.url,
+            warehouse_url,
+            folder=folder,
+            project=self._project,
+            lake={"compression": "none"},
         )
 
 
@@ -109,6 +117,47 @@ def test_each_transaction_is_a_version_and_what_it_did_in_between_is_not(twice: 
     together = star(twice.together())
     assert [row[1] for row in together["fact_order"]] == ["a", "b", "c", "d", "d", "e", "f", "f"]
     assert together == star(twice.apart)
+
+
+def test_postgresql_a_replay_and_a_lost_cache_have_the_same_versions(
+    twice: Twice, new_database: Callable[..., Database]
+) -> None:
+    twice.commit("INSERT INTO region VALUES (1, 'North')", "INSERT INTO customer VALUES (1, 'Ada', 1, '2024-01-01')",
+                 "INSERT INTO \"order\" VALUES (1, 1, 'a', '2024-01-01')")  # fmt: skip
+    for number in range(2, 6):
+        twice.commit(
+            f"UPDATE \"order\" SET item = 'item {number}'", f"UPDATE customer SET name = 'name {number % 3}'"
+        )
+    twice.commit("UPDATE customer SET name = NULL", 'UPDATE "order" SET customer_id = 7')
+    twice.commit("UPDATE region SET name = 'South'")
+    expected = star(twice.apart)
+    warehouse = new_database()
+    together = twice.together(4, warehouse_url=warehouse.url)
+    shutil.rmtree(together.settings.cache_folder)
+    twice.go_on(together, 4, 6, twice.transactions)
+
+    def rows(url: str) -> dict[str, list[tuple[Any, ...]]]:
+        return {
+            table: Database(url, "").execute(query.replace(" EXCLUDE (record, batch_id)", ""))
+            for table, query in ROWS.items()
+        }
+
+    surrogates = [row[0] for row in rows(warehouse.url)["fact_line"]]
+    assert surrogates == sorted(surrogates)
+    assert [row[1:-1] for row in rows(warehouse.url)["fact_line"]] == expected["fact_line"]
+    assert rows(warehouse.url)["dim_customer"] == expected["dim_customer"]
+    again = new_database()
+    together.replay(again.url)
+    assert rows(again.url) == rows(warehouse.url)
+    assert [one.quarantine_open for one in processed(together)] == [
+        one.quarantine_open for one in processed(twice.apart)
+    ]
+
+
+def processed(pipeline: Pipeline) -> list[Any]:
+    """The newest entries of all tables in the processed lake."""
+    newest = processed_journal(pipeline.processed_store).newest()
+    return list(newest.models.values()) if newest else []
 
 
 def test_a_row_that_came_and_went_within_a_batch_has_both_versions(twice: Twice) -> None:

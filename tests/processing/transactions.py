@@ -15,10 +15,16 @@ from totes.lake.store import Store
 
 
 def take_together(source: Store, target: Store, ends: Sequence[int], scratch: Path) -> None:
-    """Writes the lake: the first batch as it was, then one for the transactions up to each of `ends`, by their old numbers."""
+    """Writes the lake: the first batch as it was, then one for the transactions up to each of `ends`, by their old numbers.
+
+    Batches that it has already are left as they are.
+    """
     old, new = ingestion_journal(source), ingestion_journal(target)
     begin = 1
     for number, end in enumerate([1, *ends], start=1):
+        if number <= new.last():
+            begin = end + 1
+            continue
         manifests = [old.read(batch) for batch in range(begin, end + 1)]
         previous = new.read(number - 1) if number > 1 else None
         last = manifests[-1]
