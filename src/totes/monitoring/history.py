@@ -11,7 +11,7 @@ from totes import engine
 from totes.errors import CommandFailed, ConfigurationError
 from totes.lake.journal import Journal, ingestion_journal, processed_journal
 from totes.lake.manifest import IngestionManifest, OutputColumn, ProcessedManifest
-from totes.lake.packets import PacketReader
+from totes.lake.packets import TURN_OF_LSN, PacketReader
 from totes.monitoring.origin import Origin, find_rows, matches
 from totes.pipeline import Pipeline
 from totes.processing.bound.relation import source_relation
@@ -155,7 +155,7 @@ def _from_ingestion(
     wanted = matches(newest.tables[table].key, key)
 
     def chosen(rows: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-        result = connection.execute(f"SELECT * FROM ({rows}) WHERE {wanted}")
+        result = connection.execute(f"SELECT * FROM ({rows}) WHERE {wanted} ORDER BY {TURN_OF_LSN}, _seq")
         return [column[0] for column in result.description or []], result.fetchall()
 
     for batch in range(1, journal.last() + 1):
@@ -166,8 +166,9 @@ def _from_ingestion(
             relation = source_relation(table, changes)
             with journal.store.local([entry]) as files:
                 names, rows = PacketReader(connection).read(relation, files, manifest.compression, chosen)
-                versions += [
-                    Version(batch, dict(zip(names, row, strict=True)), (journal.store.location(entry.path),))
-                    for row in rows
-                ]
+            for row in rows:
+                values = dict(zip(names, row, strict=True))
+                if manifest.position.log_lsn is None:
+                    del values["_lsn"], values["_seq"]
+                versions.append(Version(batch, values, (journal.store.location(entry.path),)))
     return versions

@@ -341,7 +341,10 @@ class StarBatch:
         added = sorted(set(covered) - set(self.years))
         if added:
             self._changes[CALENDAR] = engine.create_temporary(
-                self._engine, "changes", CALENDAR, calendar_rows(added)
+                self._engine,
+                "changes",
+                CALENDAR,
+                f"SELECT *, NULL::TIMESTAMP AS {READ} FROM ({calendar_rows(added)})",
             )
             self._present.pop(CALENDAR, None)
             self.years = covered

@@ -6,7 +6,7 @@ from totes import engine
 from totes.errors import LakeDamaged
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest
-from totes.lake.packets import PacketReader
+from totes.lake.packets import TURN_OF_LSN, PacketReader
 from totes.lake.workspace import Workspace
 from totes.processing.bound.relation import Relation, RelationColumn, source_relation
 
@@ -121,7 +121,7 @@ class SourceRows:
         then = source_relation(relation.name, entry)
         # More rows than the manifest has are not read to the end.
         insert = (
-            f"INSERT INTO {table} SELECT {_columns(relation, then)}, {_TURN_OF_LSN}, _seq, {manifest.batch}"
+            f"INSERT INTO {table} SELECT {_columns(relation, then)}, {TURN_OF_LSN}, _seq, {manifest.batch}"
         )
         limit = f"LIMIT {_count(manifest, relation.name) + 1}"
         with self._journal.store.local(list(entry.objects)) as files:
@@ -131,11 +131,6 @@ class SourceRows:
                 manifest.compression,
                 lambda rows: self._reader.engine.execute(f"{insert} FROM (FROM ({rows}) {limit})"),
             )
-
-
-_TURN_OF_LSN = (
-    "('0x' || split_part(_lsn, '/', 1))::BIGINT * 4294967296 + ('0x' || split_part(_lsn, '/', 2))::BIGINT"
-)
 
 
 def _time(relation: Relation, column: str) -> str:

@@ -19,7 +19,7 @@ from totes.monitoring.diagnosis.server import Server
 
 TABLES_SQL = resources.files("totes.monitoring.diagnosis").joinpath("tables.sql").read_text(encoding="utf-8")
 LARGE_BYTES = 10 << 30
-_RESERVED = ("_op", "_at")
+_RESERVED = ("_op", "_at", "_lsn", "_seq")
 _ROW_KEY = "row_id"
 
 
