@@ -23,7 +23,7 @@ from totes.processing.calendar import calendar_rows, covered_years
 from totes.processing.inputs import Inputs
 from totes.processing.quarantine import QuarantineChanges
 from totes.processing.reference import load_reference
-from totes.processing.rounds import parents, rounds_of, touches
+from totes.processing.rounds import Touch, parents, rounds_of, touches
 from totes.processing.source_rows import READ, TURN
 from totes.processing.state import StarState, source_table
 from totes.processing.summing import SummedQuarantine, SummedRows
@@ -197,13 +197,11 @@ class StarBatch:
         return rounds
 
     def _rounds_of_turns(self) -> dict[int, int]:
-        found = [touches(query, self._all_changes, self._rows) for query in self.queries]
-        asked = " UNION ".join(filter(None, found))
-        return (
-            rounds_of(self._engine.execute(f"{asked} ORDER BY 1").fetchall(), parents(self.queries))
-            if asked
-            else {}
-        )
+        found = filter(None, (touches(query, self._all_changes, self._rows) for query in self.queries))
+        if not (asked := " UNION ".join(found)):
+            return {}
+        rows = self._engine.execute(f"{asked} ORDER BY 1").fetchall()
+        return rounds_of(map(Touch._make, rows), parents(self.queries))
 
     def _apply_changes(self) -> None:
         """Brings the retained source rows up to the round, after noting which rows its changes touch until then."""

@@ -1,15 +1,15 @@
 """The transactions of a batch in as few rounds as give each row every version that they made of it. Pure.
 
 A round is processed as a whole batch would be. Two transactions may be in one if no row of the star shows both of them:
-what one changed is then seen as of before the other or after it, and nobody can tell. What a row refers to is in an
-earlier round than the row or in the same one.
+what one changed is then seen as of before the other or after it, and nobody can tell. The changes of one source row stay in
+order, and what a row refers to is in an earlier round than the row or in the same one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import groupby
-from operator import itemgetter
+from typing import NamedTuple
 
 from totes import engine
 from totes.processing.bound.leaf import Leaf
@@ -17,8 +17,20 @@ from totes.processing.bound.query import BoundQuery
 from totes.processing.source_rows import TURN
 
 
+class Touch(NamedTuple):
+    """What a transaction touches: a row, by a number that stands for it, because of a change in a table.
+
+    With `shown`, it is a row of a versioned table, which shows the transaction; else a row of the source.
+    """
+
+    turn: int
+    table: str
+    row: int
+    shown: bool
+
+
 def touches(query: BoundQuery, changes: Mapping[str, str], rows: Callable[[Leaf], str]) -> str:
-    """A query for what each transaction of a batch touches of a model: its place in the log, a table, and a row of the star.
+    """A query for what each transaction of a batch touches of a model, as in `Touch`.
 
     Args:
         query: the model.
@@ -27,17 +39,12 @@ def touches(query: BoundQuery, changes: Mapping[str, str], rows: Callable[[Leaf]
     """
     changed = [leaf for leaf in query.leaves if leaf.relation.name in changes]
     parts = [
-        f"SELECT {TURN}, {engine.text(leaf.relation.name)} AS t, NULL::UBIGINT AS row FROM {changes[leaf.relation.name]}"
+        f"SELECT {TURN}, {engine.text(leaf.relation.name)} AS t, {_row(leaf, leaf.relation.key)} AS r,"
+        f" {str(query.model.versioned and leaf is query.base).lower()} AS shown FROM {changes[leaf.relation.name]}"
         for leaf in changed
     ]
     if not query.model.versioned:  # of such a row only the last state is seen
         return " UNION ALL ".join(parts)
-    base = query.base
-    if base in changed:
-        row = _row(query, base.relation.key)
-        parts.append(
-            f"SELECT {TURN}, {engine.text(base.relation.name)}, {row} FROM {changes[base.relation.name]}"
-        )
 
     def states(leaf: Leaf) -> str:
         """All rows that a leaf has before the batch or at any moment of it."""
@@ -58,7 +65,7 @@ def touches(query: BoundQuery, changes: Mapping[str, str], rows: Callable[[Leaf]
 
         same = engine.equal("joined", "change", leaf.key, leaf.relation.key)
         parts.append(
-            f"SELECT {TURN}, {engine.text(leaf.relation.name)}, {_row(query, base.key)}"
+            f"SELECT {TURN}, {engine.text(leaf.relation.name)}, {_row(query.base, query.base.key)}, true"
             f" FROM ({query.touching(leaf, only_changed)}) AS joined JOIN {mine} AS change ON {same}"
         )
     return " UNION ALL ".join(parts)
@@ -75,35 +82,31 @@ def parents(queries: Collection[BoundQuery]) -> dict[str, frozenset[str]]:
     return {table: frozenset(seen) for table, seen in found.items()}
 
 
-def _row(query: BoundQuery, key: tuple[str, ...]) -> str:
-    """The SQL of what stands for a row of the star: that of the first table that it comes from."""
-    return f"hash({engine.text(query.base.relation.name)}, {engine.names(key)})"
+def _row(leaf: Leaf, key: tuple[str, ...]) -> str:
+    """The SQL of what stands for a row of a source table, and for the row of the star of which that is the first table's."""
+    return f"hash({engine.text(leaf.relation.name)}, {engine.names(key)})"
 
 
-def rounds_of(
-    touches: Iterable[tuple[int, str, Hashable]], after: Mapping[str, frozenset[str]]
-) -> dict[int, int]:
-    """The round of each transaction, counted from 1.
+def rounds_of(touches: Iterable[Touch], after: Mapping[str, frozenset[str]]) -> dict[int, int]:
+    """The round of each transaction, counted from 1, by its place in the log.
 
     Args:
-        touches: what each transaction touches, in the order of the transactions: its place in the log, a source table, and
-            a row of the star, or None for what only shows that the table was changed.
+        touches: what each transaction touches, in the order of the transactions.
         after: by source table, those whose changes are seen by what refers to them, and have to be there by then.
     """
     rounds: dict[int, int] = {}
-    of_row: dict[Hashable, int] = {}
+    of_row: dict[int, int] = {}
     of_table: dict[str, int] = {}
-    for turn, touched in groupby(touches, key=itemgetter(0)):
-        tables, rows = set[str](), set[Hashable]()
-        for _, table, row in touched:
-            tables.add(table)
-            if row is not None:
-                rows.add(row)
-        found = max((of_row.get(row, 0) + 1 for row in rows), default=1)
-        parents = {parent for table in tables for parent in after.get(table, ())}
-        found = max([found, *(of_table.get(parent, 1) for parent in parents)])
+    for turn, group in groupby(touches, key=lambda touch: touch.turn):
+        touched = list(group)
+        tables = {touch.table for touch in touched}
+        seen = {parent for table in tables for parent in after.get(table, ())}
+        found = max(
+            1,
+            *(of_row.get(touch.row, 1 - touch.shown) + touch.shown for touch in touched),
+            *(of_table.get(table, 1) for table in seen),
+        )
         rounds[turn] = found
-        of_row.update(dict.fromkeys(rows, found))
-        for table in tables:
-            of_table[table] = max(of_table.get(table, 1), found)
+        of_row.update((touch.row, found) for touch in touched)
+        of_table.update((table, max(of_table.get(table, 1), found)) for table in tables)
     return rounds
