@@ -38,15 +38,21 @@ class Loaded:
 
 
 @contextmanager
-def loaded(bench: Workbench, source: Source, warehouse: str) -> Iterator[Loaded]:
+def loaded(bench: Workbench, source: Source, warehouse: str, capture: str = "") -> Iterator[Loaded]:
     """Loads a source into an empty warehouse of a kind; it is there while the context lasts.
+
+    Args:
+        bench: the workbench.
+        source: the source.
+        warehouse: the kind.
+        capture: settings of the source that are not the default.
 
     Raises:
         BenchmarkFailed: the command failed, or the warehouse does not hold what the source does.
     """
     folder = bench.new_folder()
     url = f"duckdb:///{DUCKDB_FILE}" if warehouse == "DuckDB" else bench.new_warehouse()
-    write_settings(folder, source, url)
+    write_settings(folder, source, url, capture)
     bench.settle()
     try:
         finished = process.run([sys.executable, "-m", "totes", "run", "--json"], folder)
@@ -61,11 +67,12 @@ def loaded(bench: Workbench, source: Source, warehouse: str) -> Iterator[Loaded]
         bench.remove(folder)
 
 
-def write_settings(folder: Path, source: Source, warehouse_url: str) -> None:
-    """Writes the settings of a pipeline: everything but the three places is the default."""
+def write_settings(folder: Path, source: Source, warehouse_url: str, capture: str = "") -> None:
+    """Writes the settings of a pipeline: everything but the three places, and the capture, is the default."""
     project = f'[project]\nname = "benchmark"\npath = "{source.project}"\n' if source.project else ""
     (folder / "totes.toml").write_text(
-        f'{project}[source]\nurl = "{source.url}"\n[warehouse]\nurl = "{warehouse_url}"\n', encoding="utf-8"
+        f'{project}[source]\nurl = "{source.url}"\n{capture}[warehouse]\nurl = "{warehouse_url}"\n',
+        encoding="utf-8",
     )
 
 

@@ -14,8 +14,8 @@ from benchmarks.workbench import Source, Workbench
 
 SECTION = "small-batch"
 CHANGED = 1_000
-_ORDERS_MIN = 2_000
-_WARM_UP, _EARLY, _IDLE, _DELETES = 5, 10, 10, 5
+ORDERS_MIN = 2_000
+WARM_UP, EARLY, IDLE, DELETES = 5, 10, 10, 5
 
 
 @dataclass
@@ -29,62 +29,64 @@ class Series:
     @property
     def early(self) -> list[dict[str, Any]]:
         """The first batches after the first few."""
-        return self.batches[_WARM_UP : _WARM_UP + _EARLY]
+        return self.batches[WARM_UP : WARM_UP + EARLY]
 
     @property
     def late(self) -> list[dict[str, Any]]:
         """As many of the last."""
-        return self.batches[-_EARLY:]
+        return self.batches[-EARLY:]
 
 
 def measure(bench: Workbench) -> list[Measurement]:
     """The same changes go into both kinds of warehouses, each with its own lake."""
-    small = max(bench.orders // 100, _ORDERS_MIN)
-    few = _run(bench, small, _WARM_UP + _EARLY)
-    many = _run(bench, bench.orders, max(bench.batches, _WARM_UP + _EARLY))
+    small = max(bench.orders // 100, ORDERS_MIN)
+    few = _run(bench, small, WARM_UP + EARLY)
+    many = _run(bench, bench.orders, max(bench.batches, WARM_UP + EARLY))
     return [line for kind in WAREHOUSES for line in _lines(kind, bench.orders, small, many[kind], few[kind])]
 
 
 def _lines(kind: str, orders: int, small: int, many: Series, few: Series) -> Iterator[Measurement]:
     count = len(many.batches)
     what = f"{CHANGED:,} orders and a department,"
-    early, baseline = _elapsed(many.early), _elapsed(few.early)
-    yield _line(f"{what} of {orders:,}, into {kind}", many.early, Aim("at most", 0.5, "seconds"))
-    yield _line(
+    early, baseline = elapsed(many.early), elapsed(few.early)
+    yield line_of(f"{what} of {orders:,}, into {kind}", many.early, Aim("at most", 0.5, "seconds"))
+    yield line_of(
         "… beside the same in a small source",
         many.early,
         Aim("at most", 1.5, "time"),
         baseline,
         f"{small:,} orders",
     )
-    yield _line(
+    yield line_of(
         f"… after {count:,} batches",
         many.late,
         Aim("at most", 1.3, "time"),
         early,
-        f"after {_WARM_UP + _EARLY}",
+        f"after {WARM_UP + EARLY}",
     )
-    yield _line(f"idle, {orders:,} orders, {kind}", many.idle, Aim("at most", 0.1, "seconds"))
-    yield _line(
+    yield line_of(f"idle, {orders:,} orders, {kind}", many.idle, Aim("at most", 0.1, "seconds"))
+    yield line_of(
         f"one order deleted of {orders:,}, {kind}",
         many.deletes,
         None,
-        _elapsed(few.deletes),
+        elapsed(few.deletes),
         f"{small:,} orders",
     )
 
 
-def _line(
+def line_of(
     what: str, cycles: list[dict[str, Any]], aim: Aim | None, floor: float | None = None, floor_is: str = ""
 ) -> Measurement:
+    """The measurement of a series: the median of its cycles, and of each stage."""
     return Measurement(
-        SECTION, what, _elapsed(cycles), floor, floor_is, speed=False, aim=aim,
+        SECTION, what, elapsed(cycles), floor, floor_is, speed=False, aim=aim,
         details={stage: median(cycle["seconds"][stage] for cycle in cycles) for stage in STAGES},
         samples=tuple(cycle["elapsed"] for cycle in cycles),
     )  # fmt: skip
 
 
-def _elapsed(cycles: list[dict[str, Any]]) -> float:
+def elapsed(cycles: list[dict[str, Any]]) -> float:
+    """The median of the cycles' seconds."""
     return median(cycle["elapsed"] for cycle in cycles)
 
 
@@ -96,16 +98,16 @@ def _run(bench: Workbench, orders: int, batches: int) -> dict[str, Series]:
         pipelines = {kind: opened.enter_context(_running(bench, source, kind)) for kind in WAREHOUSES}
         bench.say(f"{SECTION}: {batches:,} batches over {orders:,} orders")
         for number in range(batches):
-            _change(source, number)
+            change(source, number)
             for kind, (_, cycles) in pipelines.items():
-                found[kind].batches.append(_checked(cycles.run(), CHANGED))
-            if number == _WARM_UP:
+                found[kind].batches.append(checked(cycles.run(), CHANGED))
+            if number == WARM_UP:
                 for kind, (_, cycles) in pipelines.items():
-                    found[kind].idle = [_checked(cycles.run(), 0) for _ in range(_IDLE)]
+                    found[kind].idle = [checked(cycles.run(), 0) for _ in range(IDLE)]
         for load, _ in pipelines.values():
             check_star(source, load.folder, load.warehouse_url)
-        for number in range(_DELETES):
-            _delete(source, number)
+        for number in range(DELETES):
+            delete(source, number)
             for kind, (_, cycles) in pipelines.items():
                 found[kind].deletes.append(cycles.run())
         for load, _ in pipelines.values():
@@ -119,7 +121,7 @@ def _running(bench: Workbench, source: Source, kind: str) -> Iterator[tuple[Load
         yield load, cycles
 
 
-def _change(source: Source, number: int) -> None:
+def change(source: Source, number: int) -> None:
     """Changes orders all over the table, others in each batch, and moves a department."""
     source.execute(
         "UPDATE sales_order SET units_sold = units_sold + 1, last_updated = greatest(localtimestamp, last_updated)"
@@ -131,7 +133,7 @@ def _change(source: Source, number: int) -> None:
     )
 
 
-def _delete(source: Source, number: int) -> None:
+def delete(source: Source, number: int) -> None:
     """Deletes one order with what refers to it."""
     order = f"(SELECT {number} + min(sales_order_id) FROM sales_order WHERE sales_order_id > 1000)"
     transaction = f"(SELECT transaction_id FROM transaction WHERE sales_order_id = {order})"
@@ -142,7 +144,7 @@ def _delete(source: Source, number: int) -> None:
     )
 
 
-def _checked(cycle: dict[str, Any], orders: int) -> dict[str, Any]:
+def checked(cycle: dict[str, Any], orders: int) -> dict[str, Any]:
     """A cycle that captured and loaded so many changed orders, and nothing that it should not have.
 
     Raises:
