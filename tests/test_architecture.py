@@ -31,6 +31,7 @@ LAYERS = (
         "masking",
         "messages",
         "permissions",
+        "progress",
         "redaction",
         "scratch",
         "secrets",
