@@ -35,6 +35,7 @@ from totes.lake.manifest import IngestionManifest, TableChanges
 from totes.lake.store import Store
 from totes.lake.workspace import Workspace
 from totes.log import logger
+from totes.progress import report
 
 _ATTEMPTS_MAX = 100
 # How long a call that needs the source itself waits for another runner; other calls return at once.
@@ -228,6 +229,7 @@ class Ingestion:
     ) -> Ingested | None:
         """Captures a batch by query, from which capture from the log continues if there is a `log`."""
         seam = SeamOfLog(log, self.source.slot) if log else None
+        report("connecting to the source")
         opened = open_snapshot(self.url, self.source, self.needed, _turn(self.store))
         with opened as snapshot, TableReader(snapshot, self.workspace) as reader:
             reach("ingest.opened")
@@ -240,6 +242,7 @@ class Ingestion:
                 if not self.inspect or log:
                     snapshot.end()
                 reach("ingest.read")
+                report("writing the packets to the lake")
                 always = self.always or (seam is not None and seam.is_news(capture, snapshot, previous))
                 manifest = capture.manifest(started, always=always)
                 if manifest and seam:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,12 @@ from totes.permissions import make_folders
 from totes.star.declaration import LEDGER, MADE, OUTDATED
 from totes.warehouse import comments, ddl
 from totes.warehouse.adapter import LoadedBatch, newest_batch
+from totes.warehouse.answer import Answer
 from totes.warehouse.copies import take_in
+from totes.warehouse.duckdb_answer import answer
 from totes.warehouse.duckdb_writer import Writer, connect_to_read
 from totes.warehouse.inspection import Inspection
-from totes.warehouse.table import BatchLoad, Dialect, TableLoad, WarehouseTable
+from totes.warehouse.table import BatchLoad, Dialect, TableLoad, WarehouseTable, report_load
 
 SCHEMA = ddl.OWN_SCHEMAS["duckdb"]
 _FORMER = "~former"  # the name that a table has while another takes its place
@@ -106,7 +108,8 @@ class DuckDBWarehouse:
                 for table in batch.dropped:
                     self._drop(table)
                     self._engine.execute(f"DELETE FROM {self._name(MADE)} WHERE table_name = ?", [table.name])
-                for load in batch.loads:
+                for number, load in enumerate(batch.loads):
+                    report_load(load, sum(one.count for one in batch.loads[:number]), batch.rows)
                     if load.table.name not in created and (load.whole or load.is_redeclared):
                         self._switch(load)
                     self._write(load, fresh=load.whole or load.table.name in created)
@@ -171,6 +174,15 @@ class DuckDBWarehouse:
                 raise QueryTooSlow(seconds_max) from error
             finally:
                 timer.cancel()
+
+    @contextmanager
+    def ask(self, sql: str) -> Iterator[Answer]:
+        """See Warehouse."""
+        if self._schema != SCHEMA:
+            with suppress(duckdb.CatalogException):  # nothing is loaded yet
+                self._engine.execute(f"USE {engine.name(self._schema)}")
+        with answer(self._engine, sql) as found:
+            yield found
 
     @contextmanager
     def one_moment(self) -> Iterator[None]:
