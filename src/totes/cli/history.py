@@ -101,7 +101,8 @@ def _show_step(out: Console, step: Step, *, is_first: bool) -> None:
 
 def _show_objects(out: Console, store: str, steps: tuple[Step, ...]) -> None:
     """Shows the objects of one store that the versions came from; their names begin with the batch's number."""
-    places = [place for step in steps for place in step.objects if place.startswith(f"{store}/")]
+    found = (place for step in steps for place in step.objects if place.startswith(f"{store}/"))
+    places = list(dict.fromkeys(found))  # several versions of a batch from the log come from one
     if places:
         near = os.path.relpath(store) if store.startswith("/") else store
         out.print(f"in {min(store, near, key=len)}", style="dim")
