@@ -37,9 +37,14 @@ class Console(rich.console.Console):
         raise BrokenPipeError
 
 
+def empty_table() -> Table:
+    """A table that has no columns yet."""
+    return Table()
+
+
 def table_of(*columns: str, right: tuple[str, ...] = ()) -> Table:
     """An empty table that wraps its cells on a narrow terminal; the columns `right` are right-aligned."""
-    table = Table()
+    table = empty_table()
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return table

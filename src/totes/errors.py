@@ -159,6 +159,12 @@ class QueryTooSlow(WarehouseError):
         )
 
 
+class StatementRefused(TotesError):
+    """A statement is not one query that only reads, or the warehouse does not understand it; it was not run."""
+
+    exit_code = 2
+
+
 class WarehouseRefused(TotesError):
     """The warehouse can be reached, but this lake may not be loaded into it."""
 

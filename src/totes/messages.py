@@ -37,6 +37,7 @@ _SERVER_MESSAGE = re.compile(
     r"(?:ERROR|FATAL|PANIC):\s+(?P<message>.*?)\s*(?:\n|DETAIL:|HINT:|CONTEXT:|LINE \d|Query was:|\.? ?SQLSTATE:|$)",
     re.DOTALL,
 )
+_POINTED_AT = re.compile(r"(?P<head>LINE (?P<line>\d+): )(?P<shown>.*)\n(?P<before> *)\^")
 _SQLSTATE = re.compile(r"SQLSTATE: (\w{5})")
 _STATEMENT = re.compile(r" ?(query '.*'|Query was: .*)", re.DOTALL)
 
@@ -44,6 +45,36 @@ _STATEMENT = re.compile(r" ?(query '.*'|Query was: .*)", re.DOTALL)
 def message(error: BaseException) -> str:
     """The message of an error, in one line, without secrets and without the value of any row."""
     return redact(" ".join(_text(error).split()))
+
+
+def statement_message(error: BaseException, sql: str, lines_before: int = 0) -> str:
+    """The message of an error in a person's own statement, for that person: in one line, with the place, and with values.
+
+    `lines_before` are those that were put before the statement when it was sent.
+    """
+    if diagnosis := getattr(error, "diag", None):
+        parts = [diagnosis.message_primary or str(error), diagnosis.message_hint or ""]
+        before = sql[: int(diagnosis.statement_position or 0)]
+        place = (before.count("\n") + 1, len(before) - before.rfind("\n") - 1) if before else None
+    else:
+        parts = [str(error).partition("\n\nLINE ")[0]]
+        place = _place(str(error), sql, lines_before)
+    text = " ".join(" ".join(parts).split())
+    return redact(f"{text} (line {place[0]}, column {place[1]})" if place else text)
+
+
+def _place(text: str, sql: str, lines_before: int) -> tuple[int, int] | None:
+    """Where in a statement the engine's message points to: the line and the column."""
+    found = _POINTED_AT.search(text)
+    lines = sql.split("\n")
+    number = int(found.group("line")) - lines_before if found else 0
+    if found is None or not 0 < number <= len(lines):
+        return None
+    column = len(found.group("before")) - len(found.group("head"))
+    shown = found.group("shown")
+    if shown.startswith("..."):  # the engine shows the middle of a long line
+        column += lines[number - 1].find(shown[3:].removesuffix("...")) - 3
+    return number, column + 1
 
 
 def engine_message(text: str) -> str:

@@ -18,8 +18,10 @@ from totes.cli import (
     init,
     plan,
     quarantine,
+    query,
     replay,
     run,
+    shell,
     status,
     ui,
     verify,
@@ -67,6 +69,8 @@ app.command("process")(run.process)
 app.command("load")(run.load)
 app.command("status")(status.status)
 app.command("history")(history.history)
+app.command("query")(query.query)
+app.command("shell")(shell.shell)
 app.command("ui")(ui.ui)
 app.command("dashboards")(dashboards.dashboards)
 app.command("verify")(verify.verify)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn, TextIO
 
 import typer
 
@@ -53,11 +53,17 @@ class Session:
 
     def show(self, document: object, render: Callable[[Console], None]) -> None:
         """Prints a result: the document with --json, otherwise what `render` writes for a person."""
-        try:
+        with self.writing():
             if self.json:
                 typer.echo(json_line(document))
             else:
                 render(console())
+
+    @contextmanager
+    def writing(self) -> Iterator[TextIO]:
+        """Standard output, to write a result to."""
+        try:
+            yield sys.stdout
             sys.stdout.flush()
         except BrokenPipeError:
             # The reader has closed the pipe. The command ends as if it were still open.

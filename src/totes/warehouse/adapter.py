@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from totes import engine
 from totes.lake.manifest import OutputColumn
 from totes.star.declaration import LEDGER
+from totes.warehouse.answer import Answer
 from totes.warehouse.table import BatchLoad, Dialect, TableLoad, WarehouseTable
 
 
@@ -91,6 +92,17 @@ class Warehouse(Protocol):
 
         Raises:
             QueryTooSlow: it took longer than `seconds_max`, and was ended.
+        """
+
+    def ask(self, sql: str) -> AbstractContextManager[Answer]:
+        """The answer to one statement of a person, without a semicolon; its rows are read while the context lasts.
+
+        The engine or the server itself sees to it that nothing is written. Few rows are in memory at a time. A
+        KeyboardInterrupt ends the statement, in the warehouse too.
+
+        Raises:
+            StatementRefused: the statement is not understood, gives no rows, or writes.
+            WarehouseError: it failed while it ran; raised by `rows` too.
         """
 
     def one_moment(self) -> AbstractContextManager[None]:

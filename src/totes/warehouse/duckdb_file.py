@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ from totes.permissions import make_folders
 from totes.star.declaration import LEDGER, MADE, OUTDATED
 from totes.warehouse import comments, ddl
 from totes.warehouse.adapter import LoadedBatch, newest_batch
+from totes.warehouse.answer import Answer
 from totes.warehouse.copies import take_in
+from totes.warehouse.duckdb_answer import answer
 from totes.warehouse.duckdb_writer import Writer, connect_to_read
 from totes.warehouse.inspection import Inspection
 from totes.warehouse.table import BatchLoad, Dialect, TableLoad, WarehouseTable
@@ -171,6 +173,15 @@ class DuckDBWarehouse:
                 raise QueryTooSlow(seconds_max) from error
             finally:
                 timer.cancel()
+
+    @contextmanager
+    def ask(self, sql: str) -> Iterator[Answer]:
+        """See Warehouse."""
+        if self._schema != SCHEMA:
+            with suppress(duckdb.CatalogException):  # nothing is loaded yet
+                self._engine.execute(f"USE {engine.name(self._schema)}")
+        with answer(self._engine, sql) as found:
+            yield found
 
     @contextmanager
     def one_moment(self) -> Iterator[None]:

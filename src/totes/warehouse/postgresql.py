@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -24,9 +24,11 @@ from totes.messages import message
 from totes.star.declaration import LEDGER
 from totes.warehouse import comments, ddl, locks
 from totes.warehouse.adapter import LoadedBatch, newest_batch
+from totes.warehouse.answer import Answer
 from totes.warehouse.building import Building, left_over
 from totes.warehouse.copies import take_in
 from totes.warehouse.inspection import Inspection
+from totes.warehouse.postgresql_answer import answer
 from totes.warehouse.postgresql_session import (
     SET_TIMEOUTS,
     TEXT_FORMS,
@@ -257,6 +259,10 @@ class PostgreSQLWarehouse:
                 if "statement timeout" not in str(error) and getattr(error, "sqlstate", None) != _CANCELLED:
                     raise
                 raise QueryTooSlow(seconds_max) from error
+
+    def ask(self, sql: str) -> AbstractContextManager[Answer]:
+        """See Warehouse."""
+        return answer(self._control, sql, self._schema)
 
     @contextmanager
     def one_moment(self) -> Iterator[None]:
