@@ -32,6 +32,7 @@ LAYERS = (
         "messages",
         "output_files",
         "permissions",
+        "progress",
         "redaction",
         "scratch",
         "secrets",

@@ -82,6 +82,16 @@ def size(number: int) -> str:
     return f"{shown:,.1f} {unit}"
 
 
+def duration(seconds: float) -> str:
+    """A time in the two largest units that matter: `4 s`, `2 min 5 s`, `3 h 20 min`, `2 d 4 h`."""
+    whole = max(0, round(seconds))
+    for unit, length, lesser, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if whole >= length:
+            rest = whole % length // part
+            return f"{whole // length} {unit}{f' {rest} {lesser}' if rest else ''}"
+    return f"{whole} s"
+
+
 def _escape(found: re.Match[str]) -> str:
     character = found.group()
     if character in _NAMED:

@@ -1,4 +1,6 @@
-"""Structured logs on standard error: readable lines on a terminal, JSON elsewhere, with the same fields.
+"""Structured logs on standard error: JSON lines, with the same fields everywhere.
+
+A person at a terminal is shown progress instead, and of the log what went wrong; with --debug every line in readable form.
 
 Recurring fields have the same name everywhere: stage, batch, table, rows, bytes, seconds.
 """
@@ -13,6 +15,7 @@ import structlog
 
 from totes.display import escaped, json_line, one_line
 from totes.messages import exception_text
+from totes.progress import out_of_the_way
 from totes.redaction import redact
 
 
@@ -46,17 +49,41 @@ def _shown(name: str, value: Any) -> Any:
     return escaped(value) if name == "exception" else one_line(value)
 
 
-def configure(*, verbose: bool = False, terminal: bool | None = None) -> None:
+def _render_briefly(_logger: Any, _method: str, event: structlog.typing.EventDict) -> str:
+    """A line for a person who looks at progress: what went wrong, and with what."""
+    level, what, trace = (event.pop(name, "") for name in ("level", "event", "exception"))
+    event.pop("timestamp", None)
+    fields = ", ".join(f"{name} {value}" for name, value in event.items())
+    return f"{level}: {what}{f' ({fields})' if fields else ''}" + (f"\n{trace}" if trace else "")
+
+
+class _Lines:
+    """Writes lines to standard error, as it is at that time, beside the progress that is shown there."""
+
+    def msg(self, line: str) -> None:
+        """Writes a line."""
+        with out_of_the_way():
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
+
+    log = debug = info = warn = warning = error = critical = fatal = exception = failure = err = msg
+
+
+def configure(*, verbose: bool = False, brief: bool = False, terminal: bool | None = None) -> None:
     """Sets up logging for a process.
 
     Args:
         verbose: whether to show debug lines too.
+        brief: whether to show only what went wrong, in a line for a person.
         terminal: whether to write for a terminal; by default, whether standard error is one.
     """
     person = sys.stderr.isatty() if terminal is None else terminal
-    renderers: list[Any] = (
-        [_escape, structlog.dev.ConsoleRenderer(pad_event_to=28)] if person else [render_json]
-    )
+    renderers: list[Any] = [render_json]
+    if brief:
+        renderers = [_escape, _render_briefly]
+    elif person:
+        renderers = [_escape, structlog.dev.ConsoleRenderer(pad_event_to=28)]
+    level = logging.DEBUG if verbose else logging.WARNING if brief else logging.INFO
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -66,8 +93,8 @@ def configure(*, verbose: bool = False, terminal: bool | None = None) -> None:
             mask_secrets,
             *renderers,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # the stream at that time
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=lambda *_: _Lines(),
         cache_logger_on_first_use=False,
     )
 

@@ -37,14 +37,13 @@ def backup(
         if "://" in destination:
             register_secret(destination)
         pipeline = current.pipeline()
-        with waiting(current) as progress:
+        with waiting(current):
             done = back_up(
                 pipeline.ingestion_store,
                 pipeline.processed_store,
                 destination,
                 Path.cwd(),
                 check=check,
-                progress=progress,
             )
         current.show(
             {"destination": destination, **asdict(done)}, lambda out: _show(out, destination, done, check)

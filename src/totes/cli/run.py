@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from totes.cli.session import ConfigOption, DebugOption, JsonOption, Session, report, session
+from totes.cli.session import ConfigOption, DebugOption, JsonOption, Session, report, session, waiting
 from totes.cli.stopping import Stopped, StopSignal
 from totes.display import count
 
@@ -97,7 +97,8 @@ def _cycle(
 ) -> Cycle:
     from totes.monitoring.alerts import watch
 
-    cycle = pipeline.run(only)
+    with waiting(current):
+        cycle = pipeline.run(only)
     stop.check()
     watch(pipeline.settings, cycle)
     current.show(cycle.as_json(), lambda out: (show or show_cycle)(out, cycle))
@@ -193,13 +194,14 @@ def show_cycle(out: Console, cycle: Cycle) -> None:
     """Prints what a cycle did."""
     from totes.console import table_of
 
-    report = cycle.as_json()
-    if cycle.ingested and cycle.ingested.batch is None and not report["loaded"]:
+    ingested = cycle.ingested.changes if cycle.ingested else {}
+    processed = cycle.processed.batches if cycle.processed else {}
+    loaded = cycle.loaded.batches if cycle.loaded else {}
+    if not (cycle.ingested and cycle.ingested.batch) and not processed and not loaded:
         if not cycle.failures and not cycle.pending:
             out.print("Nothing new.")
         _show_pending(out, cycle)
         return
-    ingested = cycle.ingested.changes if cycle.ingested else {}
     if ingested:
         assert cycle.ingested is not None
         numbers = ("new or changed", "deleted", "rows now")
@@ -208,17 +210,24 @@ def show_cycle(out: Console, cycle: Cycle) -> None:
             table.add_row(name, f"{changes.upserts:,}", f"{changes.deletes:,}", f"{changes.rows:,}")
         out.print(f"Batch {cycle.ingested.batch}: captured from the source", style="italic")
         out.print(table)
-    for batch, rows in cycle.loaded.batches.items() if cycle.loaded else ():
+    if processed and not loaded:
+        rows = sum(changes.written for batch in processed.values() for changes in batch.values())
+        out.print(f"{_batches(processed)}: processed into {count(rows, 'row')} of the star")
+    if loaded:
         table = table_of("table", "rows", right=("rows",))
-        for name, number in rows.items():
+        for name, number in cycle.loaded_rows.items():
             table.add_row(name, f"{number:,}")
-        out.print(f"Batch {batch}: loaded into the warehouse", style="italic")
-        if rows:
+        out.print(f"{_batches(loaded)}: loaded into the warehouse", style="italic")
+        if cycle.loaded_rows:
             out.print(table)
     if cycle.quarantined:
         out.print(f"In quarantine: {count(cycle.quarantined, 'row')} more; see totes quarantine list")
     _show_pending(out, cycle)
     out.print(_seconds(cycle))
+
+
+def _batches(done: Collection[int]) -> str:
+    return f"Batch {min(done)}" if len(done) == 1 else f"Batches {min(done)} to {max(done)}"
 
 
 def _show_pending(out: Console, cycle: Cycle) -> None:

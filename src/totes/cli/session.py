@@ -89,7 +89,7 @@ def session(context: typer.Context, config: Path | None, as_json: bool, debug: b
 
     outer: Session = context.obj or Session()
     current = Session(config or outer.config, as_json or outer.json, debug or outer.debug)
-    log.configure(verbose=current.debug)
+    log.configure(verbose=current.debug, brief=not (current.json or current.debug) and sys.stderr.isatty())
     try:
         yield current
     except TotesError as error:
@@ -105,17 +105,15 @@ def session(context: typer.Context, config: Path | None, as_json: bool, debug: b
 
 
 @contextmanager
-def waiting(current: Session) -> Iterator[Callable[[str], None]]:
-    """Shows progress while the context lasts: only on a terminal, and not with --json."""
+def waiting(current: Session) -> Iterator[Callable[..., None]]:
+    """Shows progress while the context lasts: only on a terminal, and not with --json; gives what it is reported to."""
+    from totes import progress
+
     if current.json or not sys.stderr.isatty():
-        yield lambda _doing: None
+        yield progress.report
         return
-    from rich.text import Text
-
-    from totes.console import Console
-
-    with Console(stderr=True).status("starting") as shown:
-        yield lambda doing: shown.update(Text(one_line(doing)))
+    with progress.shown_on(sys.stderr):
+        yield progress.report
 
 
 def fail(message: str, error: Exception, *, debug: bool = False) -> NoReturn:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import typer
 
 from totes.cli.session import ConfigOption, DebugOption, JsonOption, session
-from totes.display import count, one_line
+from totes.display import count, duration, one_line
 
 if TYPE_CHECKING:
     from totes.console import Console
@@ -54,7 +53,7 @@ def _show(out: Console, found: Status) -> None:
     if found.fresh_seconds is None:
         out.print("Freshness: not known yet; the pipeline has not run here.")
     else:
-        age = timedelta(seconds=max(0, int(found.fresh_seconds)))  # a clock may have been set back
+        age = duration(found.fresh_seconds)
         lost = f" {one_line(found.not_fresh.what)}" if found.not_fresh else ""
         fresh = f"Freshness: the warehouse has everything that was in the source {age} ago."
         out.print(Text.assemble(fresh, (lost, "red")))

@@ -13,6 +13,8 @@ import threading
 import time
 from types import FrameType
 
+from totes.progress import clear
+
 _ASKED = {signal.SIGTERM, signal.SIGINT}
 _PATIENCE_SECONDS = 2.0
 
@@ -64,6 +66,7 @@ class StopSignal:
         signal.pthread_kill(main, signal.SIGUSR1)
         time.sleep(_PATIENCE_SECONDS)
         sys.stdout.flush()
+        clear()
         os._exit(self.exit_code)
 
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:

@@ -30,6 +30,7 @@ from totes.ingestion.catalog import SourceTable, TableColumn
 from totes.ingestion.source import Piece, Snapshot
 from totes.lake.manifest import StoredObject
 from totes.lake.workspace import Workspace
+from totes.progress import report
 
 _WORKERS_MAX = 4
 PIECE_BYTES = 64 << 20
@@ -61,9 +62,10 @@ Use = Callable[[SourceTable, Rows], list[Future[StoredObject]]]
 class _Read:
     """A table that is being read: its finished pieces, how many remain, and why reading it stopped early, if it did."""
 
-    def __init__(self, table: SourceTable, pieces: list[Piece]) -> None:
+    def __init__(self, table: SourceTable, pieces: list[Piece], bytes_in_all: int) -> None:
         self.table = table
         self.pieces = pieces
+        self.bytes = bytes_in_all
         self.done: dict[Piece, ReadPiece] = {}
         self.remaining = len(pieces)
         self.failure: SourceRefused | None = None
@@ -80,6 +82,7 @@ class _Work:
     def __init__(self, reads: list[_Read], take: Callable[[], bool]) -> None:
         self.reads = reads
         self.pieces = sum(len(read.pieces) for read in reads)
+        self.bytes_in_all, self.bytes_done = sum(read.bytes for read in reads), 0.0
         self.finished: SimpleQueue[_Read | BaseException] = SimpleQueue()
         self._following = iter([(read, piece) for read in reads for piece in read.pieces])
         self._take = take
@@ -108,6 +111,7 @@ class _Work:
     def finish(self, read: _Read) -> None:
         """Counts a piece as done, whether it was read or skipped."""
         with self._taking:
+            self.bytes_done += read.bytes / len(read.pieces)
             read.remaining -= 1
             is_last = read.remaining == 0
         if is_last:
@@ -156,11 +160,14 @@ class TableReader:
         called if the source does not enforce the table's key. `take` is called before each piece, by one thread at a time.
         """
         following, taking, done = iter(range(len(pieces))), Lock(), dict[int, ReadPiece]()
+        bytes_in_all = self._snapshot.size_bytes(table)
 
         def read_on(_: object) -> None:
             with taking:
                 number = next(following) if take is None or take() else None
             if number is not None:
+                read = len(done) / len(pieces)
+                report(f"reading {table.name}", read * bytes_in_all, bytes_in_all, "bytes")
                 done[number] = self._read(table, pieces[number], use)
 
         self.each(read_on, pieces)
@@ -175,11 +182,13 @@ class TableReader:
         `read_rows`. A table that cannot be read is yielded with the error. If `take` refuses a piece of a table, that piece is
         yielded, and reading the table ends before it; a table whose key PostgreSQL does not enforce is always read to the end.
         """
-        work = _Work([_Read(table, self.pieces(table)) for table in tables], take)
+        reads = [_Read(table, self.pieces(table), self._snapshot.size_bytes(table)) for table in tables]
+        work = _Work(reads, take)
 
         def read_on() -> None:
             try:
                 for read, piece in work:
+                    report(f"reading {read.table.name}", work.bytes_done, work.bytes_in_all, "bytes")
                     try:
                         read.done[piece] = self._read(read.table, piece, use)
                     except SourceRefused as error:

@@ -17,6 +17,7 @@ import duckdb
 import psycopg
 
 from totes.config import SourceSettings
+from totes.display import size
 from totes.errors import RunnerAtWork, SourceBusy, SourceError, TableUnreadable
 from totes.ingestion.capture import changed_since
 from totes.ingestion.catalog import Selection, SourceTable, select_tables
@@ -33,6 +34,7 @@ from totes.ingestion.session import (
 )
 from totes.lake.manifest import Position, TableChanges
 from totes.messages import message
+from totes.progress import report
 from totes.sqlstate import concerns_all, next_step, sqlstate
 
 _BLOCK_RANGES_SINCE = _HASHED_LISTS_SINCE = 140000
@@ -225,6 +227,7 @@ class Snapshot:
 
         With `counted`, the rows that meet it are counted too, for which PostgreSQL evaluates the condition twice per row.
         """
+        report(f"looking for changes in {table.name}, {size(self.size_bytes(table))}")
         met = f"count(*) FILTER (WHERE {condition})" if counted else "0"
         sql = f"SELECT count(*), {met}, min(CASE WHEN {condition} THEN ctid END)::text FROM {table.reference}"
         row = self._ask(f"counting {table.name}", sql)

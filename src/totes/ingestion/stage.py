@@ -31,6 +31,7 @@ from totes.lake.manifest import IngestionManifest, TableChanges
 from totes.lake.store import Store
 from totes.lake.workspace import Workspace
 from totes.log import logger
+from totes.progress import report
 
 _ATTEMPTS_MAX = 100
 # How long a call that needs the source itself waits for another runner; other calls return at once.
@@ -128,6 +129,7 @@ class Ingestion:
             if not known.catch_up(self.deadline):
                 cache.store_checkpoint()
                 return Ingested(None, started, captured=cache.batch, more=True)
+            report("connecting to the source")
             opened = open_snapshot(self.url, self.source, self.needed, _turn(self.store))
             with opened as snapshot, TableReader(snapshot, self.workspace) as reader:
                 reach("ingest.opened")
@@ -139,6 +141,7 @@ class Ingestion:
                     if not self.inspect:
                         snapshot.end()
                     reach("ingest.read")
+                    report("writing the packets to the lake")
                     manifest = capture.manifest(started, always=self.always)
                 if manifest:
                     try:

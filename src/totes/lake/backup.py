@@ -14,7 +14,7 @@ from totes.errors import BackupRefused, ConfigurationError, LakeDamaged, StoreEr
 from totes.lake.journal import ingestion_journal, processed_journal
 from totes.lake.manifest import IngestionManifest, ProcessedManifest
 from totes.lake.store import Store
-from totes.lake.store_copy import Copied, Progress, StoreCopy
+from totes.lake.store_copy import Copied, StoreCopy
 
 
 @dataclass
@@ -33,7 +33,6 @@ def back_up(
     base: Path,
     *,
     check: bool = False,
-    progress: Progress = lambda _doing: None,
 ) -> Backup:
     """Copies the batches that are not at the destination yet, into its stores `ingestion` and `processed`.
 
@@ -47,7 +46,6 @@ def back_up(
         base: the folder that a relative destination starts from.
         check: reads the whole backup before anything is added to it. What is missing or wrong, there or in the
             lake, is then listed in `faults` and not raised.
-        progress: called with a line about what is being done.
 
     Raises:
         ConfigurationError: the destination is not a store, or one of it and the lake is inside the other.
@@ -62,14 +60,12 @@ def back_up(
         ingestion_journal(ingestion),
         ingestion_journal(Store.open(_below(destination, "ingestion"), base)),
         done.ingestion,
-        progress,
     )
     made = StoreCopy(
         "processed",
         processed_journal(processed),
         processed_journal(Store.open(_below(destination, "processed"), base)),
         done.processed,
-        progress,
         made_from=captured.target,
     )
     try:

@@ -29,6 +29,7 @@ from totes.lake.layout import manifest_path
 from totes.lake.workspace import Workspace
 from totes.log import logger
 from totes.messages import message
+from totes.progress import report
 
 # A checkpoint is due when the number of batches has doubled since the last one or grown by CHECKPOINT_BATCHES, or when the file
 # has grown by both CHECKPOINT_BYTES and the factor _CHECKPOINT_GROWTH. So the space for checkpoints grows in proportion to the
@@ -170,6 +171,7 @@ class Cache:
             if batch > first and deadline.half_over():
                 _log.info("caught up in part", cache=self._stage, batch=batch - 1, newest=last)
                 return False
+            report(f"bringing the {self._stage} cache up to date", batch - first, last - first + 1, "batches")
             self.begin()
             try:
                 digest = apply(batch)

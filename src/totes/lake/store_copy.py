@@ -6,21 +6,22 @@ It handles one store and its copy; `backup.py` makes a backup of two of them.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from totes.display import count, size
 from totes.errors import BackupRefused, BatchConflict, LakeDamaged, StoreError, TotesError
 from totes.lake.journal import Journal
 from totes.lake.layout import MANIFESTS, manifest_batch, manifest_path
 from totes.lake.manifest import IngestionManifest, Manifest, ProcessedManifest, StoredObject
 from totes.lake.store import ObjectExists
+from totes.progress import report
 from totes.redaction import redact
 
 M = TypeVar("M", bound=Manifest)
-Progress = Callable[[str], None]
 
 # Hashing, reading and writing release Python's lock; with S3 the number of concurrent requests is what matters.
 _THREADS = 8
@@ -52,19 +53,18 @@ class StoreCopy(Generic[M]):
         source: Journal[M],
         target: Journal[M],
         done: Copied,
-        progress: Progress,
         made_from: Journal[IngestionManifest] | None = None,
     ) -> None:
         self.source = source
         self.target = target
         self._name = name
         self._done = done
-        self._progress = progress
         self._made_from = made_from
+        self._first = 1
 
     def copy(self, last: int) -> None:
         """Copies the batches up to `last` that the target does not have."""
-        first = self._same_lake() + 1
+        first = self._first = self._same_lake() + 1
         self._done.batch = first - 1
         previous = self.source.read(first - 1) if first > 1 else None
         ahead: deque[tuple[M, list[Future[StoredObject | None]]]] = deque()
@@ -109,8 +109,8 @@ class StoreCopy(Generic[M]):
                 for found in threads.map(self._faults_of_object, manifest.named_objects()):
                     faults += found
                     self._done.checked += 1
-                    checked = f"{self._done.checked:,} objects checked"
-                    self._progress(f"{self._name}: batch {batch} of {last}, {checked}")
+                    checked = f"checking the {self._name} lake, {count(self._done.checked, 'object')}"
+                    report(checked, batch - 1, last, "batches")
 
     def _same_lake(self) -> int:
         """The newest batch at the target, after checking that the target is a copy of the source up to there.
@@ -186,15 +186,16 @@ class StoreCopy(Generic[M]):
 
     def _finish(self, manifest: M, copies: Sequence[Future[StoredObject | None]], last: int) -> None:
         """Waits for a batch's objects, then commits it with its manifest."""
-        for copy in copies:
+        for number, copy in enumerate(copies):
             entry = copy.result()
             if entry:
                 self._done.objects += 1
                 self._done.bytes += entry.bytes
             else:
                 self._done.already_there += 1
-            copied = f"{self._done.bytes / 1e6:,.1f} MB copied"
-            self._progress(f"{self._name}: batch {manifest.batch} of {last}, {copied}")
+            batches = manifest.batch - self._first + (number + 1) / len(copies)
+            copied = f"copying the {self._name} lake, {size(self._done.bytes)}"
+            report(copied, batches, last - self._first + 1, "batches")
         try:
             self.target.commit(manifest)
         except BatchConflict as error:

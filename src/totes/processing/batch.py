@@ -25,9 +25,11 @@ from totes.processing.reference import load_reference
 from totes.processing.state import StarState, source_table
 from totes.processing.touched import touched_keys
 from totes.processing.transform import Transformation
+from totes.progress import report
 from totes.star.model import Model
 from totes.star.project import CALENDAR, Project
 
+MANY_ROWS = 50_000  # from here on progress is reported table by table
 NOTHING_REBUILT: Mapping[str, Model] = MappingProxyType({})
 
 
@@ -79,6 +81,7 @@ class StarBatch:
         self._retained: set[str] = set()  # source tables whose rows the state has to have
         self._missing: set[str] = set()  # those of them whose rows it does not have
         self._retried: dict[str, str] = {}  # relations with source rows, by model
+        self._rows_computed = 0
         self._touched: dict[str, str] = {}  # by model, the keys that were touched before changes were applied
 
     def read(self) -> None:
@@ -118,8 +121,11 @@ class StarBatch:
         parts = {query.model.name: self._compute(query) for query in off}
         self._extend_calendar([part for part in parts.values() if part], {query.model.name for query in on})
         parts |= {query.model.name: self._compute(query) for query in on}
+        rows_written = 0
         for part in (part for query in self.queries if (part := parts[query.model.name])):
             model = part.model
+            self._report("writing", model, rows_written)
+            rows_written += self._rows_read(part.query)
             part.note_orphans(self._parent_keys(model))
             part.merge(self._manifest.position.read_at)
             quarantine = QuarantineChanges(self._state, part, self._manifest.batch)
@@ -215,9 +221,21 @@ class StarBatch:
         if not self._is_touched(query) and query.model.name in self._known:
             return None
         part = Transformation(self._engine, self._inputs(query))
+        self._report("computing", query.model, self._rows_computed)
+        self._rows_computed += self._rows_read(query)
         with self._naming(query.model):
             part.compute(self._touched.get(query.model.name))
         return part
+
+    def _report(self, doing: str, model: Model, rows: int) -> None:
+        """Reports progress, counted in changed rows of the tables that the models read; not of a small batch among many."""
+        rows_in_all = sum(map(self._rows_read, self.queries))
+        if rows_in_all >= MANY_ROWS:
+            report(f"{doing} {model.name}, batch {self._manifest.batch}", rows, rows_in_all)
+
+    def _rows_read(self, query: BoundQuery) -> int:
+        changed = [self._manifest.tables.get(leaf.relation.name) for leaf in query.leaves]
+        return sum(table.upserts + table.deletes for table in changed if table)
 
     @contextmanager
     def _naming(self, model: Model) -> Iterator[None]:

@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 
 from totes import engine
+from totes.display import count
 from totes.errors import ModelFailed
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest, ProblemKind, ProcessedManifest
@@ -15,6 +16,7 @@ from totes.processing.batch import StarBatch, failures_of
 from totes.processing.bound.query import BoundQuery
 from totes.processing.quarantine import compare
 from totes.processing.state import BEGINS, DELETED, StarState, star_table
+from totes.progress import report
 from totes.scratch import temporary_folder
 from totes.star.project import Project
 
@@ -88,6 +90,8 @@ class Rebuild:
         """
         for number in range(self.batch + 1, batch + 1):
             manifest = self._ingestion.confirmed(number)
+            what = count(len(self._project.models), "table")
+            report(f"recomputing the history of {what}", number - 1, batch, "batches")
             if not self._is_untouched(manifest):
                 self._compute(manifest)
             self.batch = number

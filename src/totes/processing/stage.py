@@ -19,6 +19,7 @@ from totes.processing.choice import Choice, closed, everything
 from totes.processing.definitions import known_failures, pending_changes
 from totes.processing.evolution import Evolution
 from totes.processing.state import StarState
+from totes.progress import report
 from totes.star.change import ModelChange
 from totes.star.project import Project
 
@@ -102,6 +103,7 @@ def process(
                     pending=pending_changes(project, target),
                     failure=ModelFailed.of(evolution.failed),
                 )
+            report(f"processing batch {batch}", len(done), last - batch + 1 + len(done), "batches")
             began = time.perf_counter()
             try:
                 committed = _process_batch(opened, evolution, source, target, batch)

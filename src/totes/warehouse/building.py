@@ -20,7 +20,7 @@ from totes.failpoint import reach
 from totes.star.declaration import LOADING
 from totes.warehouse import ddl, postgresql_session
 from totes.warehouse.postgresql_session import Session
-from totes.warehouse.table import TableLoad, WarehouseTable
+from totes.warehouse.table import TableLoad, WarehouseTable, report_load
 
 _MANY_ROWS = 100_000  # from here on a second connection is worth its opening
 _WORKERS_MAX = 4
@@ -64,6 +64,7 @@ class Building:
         self._schema = schema
         self._connect = connect
         self._stopped = False
+        self._rows = self._rows_done = 0
 
     def build(self, loads: Mapping[str, TableLoad], pulse: Callable[[], object]) -> None:
         """Creates the tables with their rows, keys, indexes, and the foreign keys between them, largest tables first.
@@ -80,7 +81,7 @@ class Building:
         brought = {self.names[name]: replace(load, table=load.table.called(self.names[name]))
                    for name, load in loads.items() if name in self.names}  # fmt: skip
         loads = {table.name: brought.get(table.name) or loads[table.name] for table in self._tables}
-        rows = sum(loads[table.name].count for table in self._tables)
+        rows = self._rows = sum(loads[table.name].count for table in self._tables)
         workers = min(os.cpu_count() or 1, _WORKERS_MAX, len(self._tables)) if rows >= _MANY_ROWS else 1
         largest_first = sorted(self._tables, key=lambda table: -loads[table.name].count)
         with ExitStack() as opened:
@@ -102,12 +103,14 @@ class Building:
 
     def _fill(self, session: Session, load: TableLoad) -> None:
         with _transaction(session) as execute:
+            report_load(load, self._rows_done, self._rows)
             if load.rows:
                 target = self._at[load.table.name]
                 session.send(target, load.table.model.output, load.relation, db_schema_name=self._schema)
             execute(ddl.create_primary_key(load.table, self._schema, self._at))
             for statement in ddl.create_indexes(load.table, self._schema, "postgresql", self._at).values():
                 execute(statement)
+        self._rows_done += load.count
         reach("postgresql.built")
 
     def _check(self, session: Session, table: WarehouseTable) -> None:

@@ -25,7 +25,7 @@ from totes.warehouse.copies import take_in
 from totes.warehouse.duckdb_answer import answer
 from totes.warehouse.duckdb_writer import Writer, connect_to_read
 from totes.warehouse.inspection import Inspection
-from totes.warehouse.table import BatchLoad, Dialect, TableLoad, WarehouseTable
+from totes.warehouse.table import BatchLoad, Dialect, TableLoad, WarehouseTable, report_load
 
 SCHEMA = ddl.OWN_SCHEMAS["duckdb"]
 _FORMER = "~former"  # the name that a table has while another takes its place
@@ -108,7 +108,8 @@ class DuckDBWarehouse:
                 for table in batch.dropped:
                     self._drop(table)
                     self._engine.execute(f"DELETE FROM {self._name(MADE)} WHERE table_name = ?", [table.name])
-                for load in batch.loads:
+                for number, load in enumerate(batch.loads):
+                    report_load(load, sum(one.count for one in batch.loads[:number]), batch.rows)
                     if load.table.name not in created and (load.whole or load.is_redeclared):
                         self._switch(load)
                     self._write(load, fresh=load.whole or load.table.name in created)

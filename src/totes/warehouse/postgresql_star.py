@@ -18,7 +18,7 @@ from totes.warehouse.inspection import Inspection
 from totes.warehouse.postgresql_rows import RowWriter
 from totes.warehouse.postgresql_session import Session
 from totes.warehouse.postgresql_switch import Switch
-from totes.warehouse.table import TableLoad, WarehouseTable
+from totes.warehouse.table import TableLoad, WarehouseTable, report_load
 
 Build = Callable[[list[WarehouseTable], Mapping[str, TableLoad], frozenset[str]], dict[str, str]]
 
@@ -117,7 +117,9 @@ class StarLoad:
     def _write(self, loads: tuple[TableLoad, ...]) -> None:
         for switch in self._in_place:
             switch.loosen()
-        for load in loads:
+        for number, load in enumerate(loads):
+            if load.table.name not in self._created:
+                report_load(load, sum(one.count for one in loads[:number]), sum(one.count for one in loads))
             switch_ = self._switches.get(load.table.name)
             if switch_ and switch_.is_replaced:
                 self._dropped_keys += switch_.replace(self._created[load.table.name])

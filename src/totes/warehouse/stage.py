@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from totes.deadline import NEVER, Deadline
+from totes.display import count
 from totes.errors import ConfigurationError, WarehouseRefused
 from totes.lake.journal import Journal, processed_journal, table_entries
 from totes.lake.manifest import ModelChanges, ProcessedManifest
 from totes.lake.store import Store
 from totes.log import logger
+from totes.progress import report
 from totes.star.model import Model
 from totes.star.recorded import recorded_model
 from totes.warehouse.adapter import LoadedBatch, Warehouse
@@ -37,8 +39,8 @@ class Loaded:
         """How many rows were loaded into each table, all batches together."""
         totals: dict[str, int] = {}
         for batch in self.batches.values():
-            for table, count in batch.items():
-                totals[table] = totals.get(table, 0) + count
+            for table, rows in batch.items():
+                totals[table] = totals.get(table, 0) + rows
         return totals
 
 
@@ -92,6 +94,7 @@ def load(
     for batch in range((newest.batch if newest else 0) + 1, last + 1):
         if done and deadline.half_over():
             return Loaded(batch - 1, done, more=True)
+        report(f"loading batch {batch}", len(done), last - batch + 1 + len(done), "batches")
         began = time.perf_counter()
         manifest = journal.confirmed(batch)
         rows = _load_batch(processed, warehouse, manifest, before, described)
@@ -149,6 +152,7 @@ def rebuild(processed: Store, warehouse: Warehouse, table: str, described: Itera
                 whole=True,
                 batches=batches,
             )
+            report(f"rebuilding {table}: {count(load_.count, 'row')}")
             if warehouse.rebuild(load_, newest.batch, frozenset(tables)):
                 _log.info("rebuilt", table=table, batch=newest.batch)
                 [(rows_now,)] = warehouse.query(f"SELECT count(*) FROM {warehouse.relation(table)}")[1]

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from totes import engine
+from totes.progress import report
 
 if TYPE_CHECKING:
     from totes.star.model import Model
 
 Dialect = Literal["duckdb", "postgresql"]
+_MANY_ROWS = 50_000  # from here on progress is reported table by table
 _BATCH = engine.name("~batch")
 
 
@@ -133,6 +135,12 @@ class BatchLoad:
     def rows(self) -> int:
         """How many rows the batch brings."""
         return sum(load.count for load in self.loads)
+
+
+def report_load(load: TableLoad, rows: int, rows_in_all: int) -> None:
+    """Reports that a table is being loaded after so many rows of others; not of a small batch among many."""
+    if rows_in_all >= _MANY_ROWS:
+        report(f"loading {load.table.name}", rows, rows_in_all)
 
 
 def warehouse_tables(
