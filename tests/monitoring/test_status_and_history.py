@@ -177,9 +177,18 @@ def test_history_of_a_source_table_has_every_change(two_batches: Pipeline) -> No
 def test_a_person_reads_history_as_a_table(two_batches: Pipeline, totes: Callable[..., Command]) -> None:
     done = totes("history", "fact_order", "1")
     assert done.code == 0
-    assert "fact_order 1: 2 versions" in done.out
-    assert "batch 2" in done.out
-    assert "2024-11-26 10:00:00" in done.out
+    assert [line.rstrip() for line in done.out.splitlines()][:8] == [
+        "fact_order 1: 2 versions",
+        "batch 1, from 2024-11-25 09:00:00 until 2024-11-26 10:00:00",
+        "  order_record_id  1",
+        "  order_id         1",
+        "  customer_id      10",
+        "  quantity         2",
+        "  price            12.50",
+        "batch 2, from 2024-11-26 10:00:00",
+    ]
+    assert "  quantity  2 → 5" in done.out
+    assert "batch 2, deleted at 20" in totes("history", "fact_order", "2").out
 
 
 def test_history_says_what_is_wrong(two_batches: Pipeline, subtests: pytest.Subtests) -> None:
@@ -191,10 +200,14 @@ def test_history_says_what_is_wrong(two_batches: Pipeline, subtests: pytest.Subt
         ("order", ["1", "2"], 2,
          "a row of order is identified by order_id; 2 values were given. totes history order ORDER_ID"),
         ("fact_order", ["77"], 1, "fact_order has no row 77 and never had one"),
-        ("fact_order", ["seventy"], 1, "fact_order has no row seventy and never had one"),
-        ("fact_order", ["1'; DROP TABLE fact_order; --"], 1,
-         "fact_order has no row 1'; DROP TABLE fact_order; -- and never had one"),
-        ("dim_customer", ["seventy"], 1, "dim_customer has no row seventy and never had one"),
+        ("fact_order", ["1.6"], 2, "the key of fact_order is order_id, of type INTEGER, which 1.6 is not. totes history fact_order ORDER_ID"),
+        ("fact_order", ["1'; DROP TABLE fact_order; --"], 2,
+         "the key of fact_order is order_id, of type INTEGER, which 1'; DROP TABLE fact_order; -- is not. totes history fact_order ORDER_ID"),
+        ("dim_customer", ["seventy"], 2,
+         "the key of dim_customer is customer_id, of type INTEGER, which seventy is not. totes history dim_customer CUSTOMER_ID"),
+        ("customer", ["9999999999999"], 2,
+         "the key of customer is customer_id, of type integer, which 9999999999999 is not. totes history customer CUSTOMER_ID"),
+        ("customer", ["id=1"], 2, "the key of customer is customer_id, of type integer, which id=1 is not. totes history customer CUSTOMER_ID"),
         ("customer", ["99"], 1, "customer has no row 99 and never had one"),
     ):  # fmt: skip
         with subtests.test(table=table, key=key):
@@ -208,7 +221,7 @@ def test_what_is_wrong_is_one_line_and_an_exit_code(
 ) -> None:
     for arguments, code, said in (
         (("fact_orders", "1"), 2, "error: there is no table fact_orders. Did you mean fact_order?"),
-        (("fact_order", "seventy"), 1, "error: fact_order has no row seventy and never had one"),
+        (("fact_order", "70"), 1, "error: fact_order has no row 70 and never had one"),
     ):
         done = totes("history", "--json", *arguments)
         assert (done.code, done.out, done.err.strip()) == (code, "", said)

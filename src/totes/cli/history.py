@@ -1,10 +1,9 @@
-"""`totes history`: shows every version of one row."""
+"""`totes history`: shows every version of one row, by what it changed."""
 
 from __future__ import annotations
 
-import itertools
-import math
-from decimal import Decimal
+import os
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,9 +14,8 @@ from totes.display import count, one_line
 
 if TYPE_CHECKING:
     from totes.console import Console
-    from totes.monitoring.history import Version
-
-_HISTORY = ("valid_from", "valid_to", "is_deleted", "_at", "_op")
+    from totes.monitoring.quarantine import QuarantinedRow
+    from totes.monitoring.timeline import Step
 
 
 def history(
@@ -25,70 +23,100 @@ def history(
     table: Annotated[
         str, typer.Argument(help="A warehouse table, or a source table.", autocompletion=tables)
     ],
-    key: Annotated[list[str], typer.Argument(help="The row's key, one value per key column.")],
+    key: Annotated[
+        list[str], typer.Argument(help="The row's key, one value per key column, or COLUMN=VALUE each.")
+    ],
     config: ConfigOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Show every version of one row, newest last, with the lake objects it came from."""
+    """Show what changed in one row from version to version, newest last, with the lake objects it came from."""
     from totes.errors import ConfigurationError
-    from totes.monitoring.history import read_history
+    from totes.monitoring.history import NoSuchRow, read_history, read_quarantined_row
+    from totes.monitoring.timeline import steps_of
 
     with session(context, config, as_json, debug) as current:
         if any(argument.encode("utf-8", "ignore").decode() != argument for argument in (table, *key)):
             raise ConfigurationError(
                 "an argument is not valid UTF-8", hint="Give table and key as UTF-8 text"
             )
-        versions = read_history(current.pipeline(), table, key)
+        pipeline = current.pipeline()
+        try:
+            versions = read_history(pipeline, table, key)
+        except NoSuchRow:
+            versions = []
+            quarantined = read_quarantined_row(pipeline, table, key)
+            if not quarantined:
+                raise
+        else:
+            quarantined = read_quarantined_row(pipeline, table, key)
         document = {
             "table": table,
             "key": key,
             "versions": [
-                {
-                    **{name: _plain(value) for name, value in version.values.items()},
-                    "batch_id": version.batch,
-                    "objects": version.objects,
-                }
+                version.values | {"batch_id": version.batch, "objects": version.objects}
                 for version in versions
             ],
+            "quarantine": [asdict(row) | {"at": row.at.isoformat()} for row in quarantined],
         }
-        current.show(document, lambda out: show_history(out, f"{table} {' '.join(key)}", versions))
+        model = pipeline.project.model(table)
+        steps = steps_of(versions, model.surrogate if model else None)
+        stores = (pipeline.ingestion_store.url, pipeline.processed_store.url)
+
+        def show(out: Console) -> None:
+            out.print(f"{table} {' '.join(key)}: {count(len(steps), 'version')}", style="italic")
+            for number, step in enumerate(steps):
+                _show_step(out, step, is_first=number == 0)
+            for store in stores:
+                _show_objects(out, store, steps)
+            for row in quarantined:
+                _show_quarantined(out, row)
+
+        current.show(document, show)
 
 
-def show_history(out: Console, title: str, versions: list[Version]) -> None:
-    """Shows one column per version, newest last; changes are highlighted, and columns that a version lacks are empty."""
+def _show_step(out: Console, step: Step, *, is_first: bool) -> None:
+    """Shows a version: of the first all values, of the others what they changed."""
+    from rich.table import Table
     from rich.text import Text
 
-    from totes.console import table_of
-
-    table = table_of("", *(f"batch {version.batch}" for version in versions))
-    # The newest version's columns, then those that only earlier versions have.
-    names = list(dict.fromkeys(name for version in reversed(versions) for name in version.values))
-    for name in [n for n in names if n not in _HISTORY] + [n for n in _HISTORY if n in names]:
-        values = [version.values.get(name, "") for version in versions]
-        changed = [False, *(one != other for one, other in itertools.pairwise(values))]
-        table.add_row(
-            name,
-            *(
-                Text(one_line(_text(v)), style="bold yellow" if new else "")
-                for v, new in zip(values, changed, strict=True)
-            ),
+    since = f"{'at' if step.deleted else 'from'} {step.began}" if step.began else ""
+    until = f"until {step.ended}" if step.ended and not step.deleted else ""
+    when = " ".join(filter(None, ("deleted" if step.deleted else "", since, until)))
+    out.print(f"batch {step.batch}{f', {when}' if when else ''}", style="bold")
+    values = Table.grid(padding=(0, 2))
+    values.add_column(overflow="fold", max_width=max(out.width // 2, 10))
+    values.add_column(overflow="fold")
+    for change in step.changes:
+        after = Text.assemble(
+            one_line(_text(change.before)), " → ", (one_line(_text(change.after)), "bold yellow")
         )
-    out.print(f"{title}: {count(len(versions), 'version')}", style="italic")
-    out.print(table)
-    for version in versions:
-        for place in version.objects:
-            out.print(
-                f"  batch {version.batch}  {place}", style="dim", soft_wrap=True
-            )  # a path can be copied
+        values.add_row(f"  {change.column}", after)
+    for name, value in step.values.items() if is_first else ():
+        values.add_row(f"  {name}", one_line(_text(value)))
+    out.print(values)
 
 
-def _text(value: object) -> str:
-    return "-" if value is None else str(_plain(value))
+def _show_objects(out: Console, store: str, steps: tuple[Step, ...]) -> None:
+    """Shows the objects of one store that the versions came from."""
+    found = [(step.batch, place) for step in steps for place in step.objects if place.startswith(f"{store}/")]
+    if found:
+        near = os.path.relpath(store) if store.startswith("/") else store
+        out.print(f"in {min(store, near, key=len)}", style="dim")
+    for batch, place in found:
+        out.print(f"  batch {batch}  {place.removeprefix(f'{store}/')}", style="dim", soft_wrap=True)
 
 
-def _plain(value: object) -> object:
-    """The value, in PostgreSQL's text form if JSON cannot represent it."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(Decimal(value))
-    return f"\\x{value.hex()}" if isinstance(value, bytes) else value
+def _show_quarantined(out: Console, row: QuarantinedRow) -> None:
+    out.print(
+        f"In quarantine of {row.table} since batch {row.batch}, {row.at:%Y-%m-%d %H:%M:%S} UTC:",
+        style="bold red",
+    )
+    for problem in row.problems:
+        value = "" if problem.value is None else f" {problem.value}"
+        out.print(f"  {problem.column or 'the row'}{value} {problem.kind}")
+    out.print("Correct the source, the model or the reference file; then run totes quarantine retry.")
+
+
+def _text(value: str | None) -> str:
+    return "-" if value is None else value

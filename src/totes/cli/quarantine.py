@@ -119,6 +119,7 @@ def _retry_document(done: Retry) -> dict[str, object]:
 
 def _show(out: Console, found: Quarantine) -> None:
     from totes.console import table_of
+    from totes.monitoring.row_key import written
 
     if not found.total:
         out.print("Nothing is in quarantine.")
@@ -130,7 +131,7 @@ def _show(out: Console, found: Quarantine) -> None:
         "table", "key", "column", "value", "what is wrong", "batch", "since (UTC)", right=("batch",)
     )
     for row in found.rows:
-        key = " ".join(f"{column}={value}" for column, value in row.key.items())
+        key = written(row.key)
         for number, problem in enumerate(row.problems):
             who = (row.table, key) if number == 0 else ("", "")
             when = (str(row.batch), f"{row.at:%Y-%m-%d %H:%M:%S}") if number == 0 else ("", "")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from totes import engine
-from totes.errors import CommandFailed, ConfigurationError
+from totes.errors import CommandFailed
 from totes.lake.journal import Journal, ingestion_journal, processed_journal
 from totes.lake.manifest import IngestionManifest, OutputColumn, ProcessedManifest
 from totes.lake.packets import PacketReader
 from totes.monitoring.origin import Origin, find_rows, matches
+from totes.monitoring.quarantine import QuarantinedRow, read_quarantine
+from totes.monitoring.row_key import RowKey, find_row, source_of
 from totes.pipeline import Pipeline
 from totes.processing.bound.relation import source_relation
 from totes.star.column import Column
@@ -20,6 +21,10 @@ from totes.star.model import HISTORY_COLUMNS, IS_DELETED, Model
 from totes.warehouse.connection import schema_of
 
 _TEXT_IS_EXACT = {"DATE", "TIMESTAMP", "TIMESTAMPTZ", "INTERVAL"}
+
+
+class NoSuchRow(CommandFailed):
+    """No version of a row was ever captured or loaded."""
 
 
 @dataclass(frozen=True)
@@ -38,78 +43,67 @@ def read_history(pipeline: Pipeline, table: str, key: list[str]) -> list[Version
         pipeline: the pipeline.
         table: a warehouse table with versions (read from the warehouse), another warehouse table, or a source table
             (both read from the lake, which has every change).
-        key: the row's key, one value per key column.
+        key: the row's key, one value per key column, or `column=value` each.
 
     Raises:
-        ConfigurationError: there is no such table, or its key has another number of columns.
-        CommandFailed: there is no such row.
+        ConfigurationError: there is no such table, or this cannot be a key of it.
+        CommandFailed: nothing is captured, processed or loaded yet.
+        NoSuchRow: there is no such row.
     """
-    model = pipeline.project.model(table)
+    row = find_row(pipeline, table, key)
     processed = processed_journal(pipeline.processed_store)
     ingested = ingestion_journal(pipeline.ingestion_store)
-    newest = ingested.newest()
-    if model is None and (newest is None or table not in newest.tables):
-        names = [m.name for m in pipeline.project.models] + list(newest.tables if newest else ())
-        near = difflib.get_close_matches(table, names, n=1)
-        raise ConfigurationError(
-            f"there is no table {table}",
-            hint=f"Did you mean {near[0]}?" if near else f"The tables are {', '.join(names)}",
-        )
-    if newest is None or (model is not None and not processed.last()):
-        raise CommandFailed("nothing has been captured and processed yet", hint="Run `totes run` first")
+    model, newest = pipeline.project.model(table), ingested.newest()
     if model is None:
-        versions = _from_ingestion(ingested, newest, table, key)
+        assert newest is not None
+        versions = _from_ingestion(ingested, newest, table, row)
     else:
-        columns = processed.read(processed.last()).models[model.name].key
-        _check_key(table, columns, key)
         versions = (
-            _from_warehouse(pipeline, model, columns, key)
+            _from_warehouse(pipeline, model, row)
             if model.versioned
-            else _from_processed(processed, columns, model.name, key)
+            else _from_processed(processed, row, model.name)
         )
-        origin = Origin(pipeline, model, processed, ingested, dict(zip(columns, key, strict=True)))
+        origin = Origin(pipeline, model, processed, ingested, dict(zip(row.columns, row.values, strict=True)))
         versions = [replace(version, objects=origin.objects(version.batch)) for version in versions]
     if not versions:
-        raise CommandFailed(f"{table} has no row {', '.join(key)} and never had one")
+        raise NoSuchRow(f"{table} has no row {', '.join(key)} and never had one")
     return versions
 
 
-def _check_key(table: str, columns: tuple[str, ...], key: list[str]) -> None:
-    if len(columns) != len(key):
-        raise ConfigurationError(
-            f"a row of {table} is identified by {', '.join(columns)}; {len(key)} values were given",
-            hint=f"totes history {table} {' '.join(column.upper() for column in columns)}",
-        )
+def read_quarantined_row(pipeline: Pipeline, table: str, key: list[str]) -> list[QuarantinedRow]:
+    """What is in quarantine of one row, of a warehouse table, or of all tables that begin with a source table.
+
+    Args and errors are those of `read_history`.
+    """
+    row = find_row(pipeline, table, key)
+    newest = processed_journal(pipeline.processed_store).newest()
+    captured = ingestion_journal(pipeline.ingestion_store).newest()
+    if newest is None or captured is None or not row.source_values:
+        return []
+    tables = [
+        model.name
+        for model in pipeline.project.models
+        if (found := newest.models.get(model.name)) and found.quarantine_open
+        if table == model.name or table == source_of(pipeline, model, captured)
+    ]
+    return read_quarantine(pipeline, tuple(tables), key=row.source_values).rows if tables else []
 
 
-def _from_warehouse(
-    pipeline: Pipeline, model: Model, columns: tuple[str, ...], key: list[str]
-) -> list[Version]:
+def _from_warehouse(pipeline: Pipeline, model: Model, row: RowKey) -> list[Version]:
     schema = schema_of(pipeline.settings.warehouse_url(), pipeline.settings.warehouse.schema_)
     # An untyped literal has the column's type, so that the index on the key can be used.
     condition = " AND ".join(
-        f"{engine.name(column)} = {engine.text(value)}" for column, value in zip(columns, key, strict=True)
+        f"{engine.name(column)} = {engine.text(value)}"
+        for column, value in zip(row.columns, row.values, strict=True)
     )
     with pipeline.warehouse(read_only=True) as warehouse:
         if warehouse.newest() is None:
             raise CommandFailed("the warehouse is empty", hint="Run `totes load` first")
-        if not _may_be_keys(model, columns, key):
-            return []
         names, rows = warehouse.query(
             f"SELECT {_exactly(model.columns)}, {', '.join(HISTORY_COLUMNS)} FROM {engine.name(schema, model.name)}"
             f" WHERE {condition} ORDER BY valid_from"
         )
     return [_version(names, row) for row in rows]
-
-
-def _may_be_keys(model: Model, columns: tuple[str, ...], key: list[str]) -> bool:
-    """Whether the values can be of the key's types; otherwise a warehouse would raise an error."""
-    types = {column.name: column.type for column in model.columns}
-    casts = [
-        f"TRY_CAST({engine.text(value)} AS {types[c]}) IS NOT NULL"
-        for c, value in zip(columns, key, strict=True)
-    ]
-    return bool(engine.scalar(engine.connect(None, memory="1GB"), f"SELECT {' AND '.join(casts)}"))
 
 
 def _exactly(columns: Iterable[Column | OutputColumn]) -> str:
@@ -127,32 +121,29 @@ def _version(names: list[str], row: tuple[Any, ...]) -> Version:
     return Version(int(values.pop("batch_id")), values, ())
 
 
-def _from_processed(
-    journal: Journal[ProcessedManifest], columns: tuple[str, ...], name: str, key: list[str]
-) -> list[Version]:
+def _from_processed(journal: Journal[ProcessedManifest], row: RowKey, name: str) -> list[Version]:
     """All states of a row of a latest table, each with the columns that the table had then."""
     versions: list[Version] = []
     for batch in range(1, journal.last() + 1):
         changes = journal.read(batch).models.get(name)
-        if changes is None or not set(columns) <= {column.name for column in changes.columns}:
+        if changes is None or not set(row.columns) <= {column.name for column in changes.columns}:
             continue
         produced = [
             column for column in changes.columns if column.name != IS_DELETED or not changes.soft_deletes
         ]
         written = f"{_exactly(produced)}, {IS_DELETED if changes.soft_deletes else f'false AS {IS_DELETED}'}"
         for objects, select in ((changes.objects, written), (changes.removed, f"*, true AS {IS_DELETED}")):
-            for values in find_rows(journal.store, objects, matches(columns, key), select):
+            for values in find_rows(journal.store, objects, matches(row.columns, row.values), select):
                 if changes.since != batch or not versions or versions[-1].values != values:
                     versions.append(Version(batch, values, ()))
     return versions
 
 
 def _from_ingestion(
-    journal: Journal[IngestionManifest], newest: IngestionManifest, table: str, key: list[str]
+    journal: Journal[IngestionManifest], newest: IngestionManifest, table: str, row: RowKey
 ) -> list[Version]:
-    _check_key(table, newest.tables[table].key, key)
     versions, connection = [], engine.connect(None, memory="1GB", reads=journal.store.folders)
-    wanted = matches(newest.tables[table].key, key)
+    wanted = matches(row.columns, row.values)
 
     def chosen(rows: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         result = connection.execute(f"SELECT * FROM ({rows}) WHERE {wanted}")

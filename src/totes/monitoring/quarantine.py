@@ -89,7 +89,10 @@ class Retry:
 
 
 def read_quarantine(
-    pipeline: Pipeline, tables: tuple[str, ...] = (), rows_max: int | None = None
+    pipeline: Pipeline,
+    tables: tuple[str, ...] = (),
+    rows_max: int | None = None,
+    key: tuple[str, ...] | None = None,
 ) -> Quarantine:
     """The quarantine after the newest processed batch.
 
@@ -100,6 +103,7 @@ def read_quarantine(
         pipeline: the pipeline.
         tables: the warehouse tables; all if empty.
         rows_max: how many rows to return, the newest first; all if None.
+        key: the key of the only row to return, as text in the order of its columns.
 
     Raises:
         ConfigurationError: there is no such table.
@@ -124,7 +128,7 @@ def read_quarantine(
             found += _take_in(connection, journal, manifest, counted)
             if found >= wanted:
                 break
-        return Quarantine(newest.batch, counted, kinds, _rows(connection, times, wanted))
+        return Quarantine(newest.batch, counted, kinds, _rows(connection, times, wanted, key))
 
 
 def retry(pipeline: Pipeline, tables: tuple[str, ...] = ()) -> Retry:
@@ -211,10 +215,15 @@ def _take_in(
     )
 
 
-def _rows(connection: engine.Engine, times: dict[int, datetime], rows_max: int) -> list[QuarantinedRow]:
+def _rows(
+    connection: engine.Engine, times: dict[int, datetime], rows_max: int, key: tuple[str, ...] | None
+) -> list[QuarantinedRow]:
+    chosen = "reason IS NOT NULL"
+    if key is not None:
+        chosen += f" AND json_extract_string(row_key, '$.*') = [{', '.join(map(engine.text, key))}]"
     result = connection.execute(
-        "SELECT model, row_key, reason, problems, batch, source_row FROM entries WHERE reason IS NOT NULL"
-        f" ORDER BY batch DESC, model, row_key, reason LIMIT {rows_max}"
+        "SELECT model, row_key, reason, problems, batch, source_row FROM entries"
+        f" WHERE {chosen} ORDER BY batch DESC, model, row_key, reason LIMIT {rows_max}"
     )
     return [
         QuarantinedRow(

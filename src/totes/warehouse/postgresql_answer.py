@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from typing import Literal
 
 import psycopg
@@ -34,11 +34,12 @@ def answer(control: psycopg.Connection, sql: str, schema: str) -> Iterator[Answe
         _read_as_text(cursor)
         rows_at_once = ROWS_AT_ONCE if capabilities.has_stream_chunked() else 1
 
-        def rows() -> Iterator[Row]:
+        def rows() -> Generator[Row, None, None]:
             with _failures(sql):
                 yield from cursor.stream(sql.encode(), size=rows_at_once)
 
-        yield Answer(columns, rows())
+        with closing(rows()) as read:  # one that is not read to its end is ended, as the transaction is
+            yield Answer(columns, read)
 
 
 @contextmanager
