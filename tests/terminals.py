@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-_PATIENCE_SECONDS = 120.0
+_PATIENCE_SECONDS = 60.0
 _CONTROL = re.compile(r"\x1b\[\?[0-9]+[hl]|\x1b\[[0-9;]*m|\x1b\[2K|\x1b\[K|\x1b\[1A|[\r\n]")
 
 

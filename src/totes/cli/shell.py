@@ -15,7 +15,7 @@ import typer
 from totes.cli.query import ROWS_SHOWN, LimitOption, ask
 from totes.cli.session import ConfigOption, DebugOption, JsonOption, Session, report, session
 from totes.display import one_line
-from totes.errors import ConfigurationError, TotesError
+from totes.errors import ConfigurationError, StatementRefused, TotesError
 
 if TYPE_CHECKING:
     from totes.console import Console
@@ -71,24 +71,23 @@ class _Shell:
 
     def converse(self) -> None:
         """Reads lines from a person until they leave; an error or an interrupt ends a statement, not the shell."""
+        typing = True
         while True:
             try:
+                typing = True
                 line = input(_MORE if self._typed else _PROMPT)
+                typing = False
+                if not self._typed and line.strip() in ("\\q", "exit", "quit"):
+                    return
+                self._take(line)
             except EOFError:
                 typer.echo()
                 return
             except KeyboardInterrupt:
                 self._typed = ""
-                typer.echo()
-                continue
-            if not self._typed and line.strip() in ("\\q", "exit", "quit"):
-                return
-            try:
-                self._take(line)
+                typer.echo("" if typing else "ended")
             except TotesError as error:
                 report(str(error), error, debug=self._current.debug)
-            except KeyboardInterrupt:
-                typer.echo("ended", err=True)
 
     def run_all(self) -> None:
         """Reads all lines; the last statement needs no semicolon.
@@ -103,6 +102,10 @@ class _Shell:
             self._take(line.rstrip("\r\n"))
         if self._typed:
             self._take(";")
+        if self._typed:
+            raise StatementRefused(
+                "a quote or a comment does not end", hint="End it, and the statement with a semicolon"
+            )
 
     def _take(self, line: str) -> None:
         from totes.warehouse.statement import split
