@@ -52,6 +52,8 @@ def _show(out: Console, diagnosis: Diagnosis) -> None:
         out.print(Text(area, style="bold"))
         # On a terminal each column wraps by itself; elsewhere lines are not wrapped.
         table = Table.grid(padding=(0, 2))
+        for _ in range(3):
+            table.add_column(overflow="fold")
         for check in checks:
             below = [*([check.fix] if check.fix else []), *(f"{statement};" for statement in check.sql)]
             if out.is_terminal:

@@ -98,13 +98,13 @@ def _show_step(out: Console, step: Step, *, is_first: bool) -> None:
 
 
 def _show_objects(out: Console, store: str, steps: tuple[Step, ...]) -> None:
-    """Shows the objects of one store that the versions came from."""
-    found = [(step.batch, place) for step in steps for place in step.objects if place.startswith(f"{store}/")]
-    if found:
+    """Shows the objects of one store that the versions came from; their names begin with the batch's number."""
+    places = [place for step in steps for place in step.objects if place.startswith(f"{store}/")]
+    if places:
         near = os.path.relpath(store) if store.startswith("/") else store
         out.print(f"in {min(store, near, key=len)}", style="dim")
-    for batch, place in found:
-        out.print(f"  batch {batch}  {place.removeprefix(f'{store}/')}", style="dim", soft_wrap=True)
+    for place in places:
+        out.print(f"  {place.removeprefix(f'{store}/')}", style="dim")
 
 
 def _show_quarantined(out: Console, row: QuarantinedRow) -> None:
