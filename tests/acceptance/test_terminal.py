@@ -63,7 +63,8 @@ def terminal(evil: dict[str, str], tmp_path: Path) -> OnTerminal:
 def test_every_command_in_good_days(terminal: OnTerminal) -> None:
     for arguments in (
         ("doctor",), ("--debug", "run"), ("run",), ("ingest",), ("process",), ("load",), ("status",), ("verify",),
-        ("history", STAR, EVIL), ("history", TABLE, EVIL), ("quarantine", "list"), ("quarantine", "retry"),
+        ("history", STAR, EVIL), ("history", TABLE, EVIL), ("query", f"SELECT * FROM {quoted(STAR)}"),
+        ("query", f"SELECT * FROM {quoted(STAR)}", "--csv"), ("query", f"SELECT {engine.text(EVIL)} AS {quoted(EVIL)}"), ("quarantine", "list"), ("quarantine", "retry"),
         ("backup", f"backup{CLEAR}"), ("replay", "--warehouse", f"duckdb:///other{CLEAR}.duckdb"), ("warehouse", "sql"),
     ):  # fmt: skip
         assert terminal(*arguments).code == 0, arguments
@@ -89,7 +90,7 @@ def test_every_command_in_bad_days(terminal: OnTerminal, evil: dict[str, str], t
     for arguments, code in {
         ("history", TABLE, f"no{EVIL}"): 1, ("history", f"no{EVIL}", "1"): 2, ("verify", "--table", EVIL): 2,
         ("quarantine", "list", "--table", EVIL): 2, ("warehouse", "sql", "--dialect", EVIL): 2, ("run", "--every", EVIL): 2,
-        (EVIL,): 2, ("run", EVIL): 2, (f"--{EVIL}",): 2, ("--config", f"{CLEAR}.toml", "run"): 2, ("replay", "--warehouse", EVIL): 2,
+        ("query", EVIL): 2, (EVIL,): 2, ("run", EVIL): 2, (f"--{EVIL}",): 2, ("--config", f"{CLEAR}.toml", "run"): 2, ("replay", "--warehouse", EVIL): 2,
         ("replay", "--warehouse", f"duckdb:////dev/null/{CLEAR}.duckdb"): 3, ("replay", "--warehouse", "w", "--to", EVIL): 2,
         ("backup", f"s3://{EVIL}"): 2, ("quarantine", EVIL): 2, ("demo", "--orders", EVIL): 2,
     }.items():  # fmt: skip

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING, TextIO
 
-from totes.display import count, escaped, json_line, one_line
+from totes.display import count, json_line, one_line
 
 if TYPE_CHECKING:
     from totes.console import Console
@@ -51,7 +51,7 @@ def _json(column: AnswerColumn, value: str | None) -> object:
 
 def write_csv(out: TextIO, answer: Answer) -> None:
     """Writes CSV as PostgreSQL's COPY does: NULL is nothing, an empty text is in quotes; escaped on a terminal."""
-    safe, rows = escaped if out.isatty() else str, _begun(answer)
+    safe, rows = one_line if out.isatty() else str, _begun(answer)
     for row in itertools.chain([tuple(column.name for column in answer.columns)], rows):
         out.write(f"{safe(','.join(map(_csv, row)))}\n")
 
