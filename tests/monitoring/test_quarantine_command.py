@@ -112,7 +112,8 @@ def test_people_see_how_many_of_what_and_then_the_rows(
     words = " ".join(done.out.replace("│", " ").replace("┃", " ").split())
     assert "In quarantine after batch 1: 2 rows" in words
     assert "fact_invoice due is not a valid DATE 1" in words
-    assert f"fact_invoice invoice_id=11 due [red]{'x' * 35}… is not a valid DATE 1 20" in words
+    assert "fact_invoice invoice_id=11 since batch 1, 20" in words
+    assert f"due [red]{'x' * 35}… is not a valid DATE" in words
     assert "amount 1.005 has more digits than DECIMAL(10, 2) keeps" in words
     assert "1 more row: --limit shows more" in words
     assert "name" not in words

@@ -81,8 +81,9 @@ def test_a_row_in_quarantine_is_found_as_the_list_prints_it(
     tables = ["dim_stock", "fact_stock"] if table == "stock" else [table]
     assert [one["table"] for one in found["quarantine"]] == tables
     out = totes("history", table, written(row["key"])).out
-    assert f"In quarantine of {tables[0]} since batch 1" in out
-    assert "amount 1.005 has more digits" in out
+    assert "In quarantine\n" in out
+    assert "  amount  1.005  has more digits" in out
+    assert all(f"{one} {written(row['key'])}\n" in out for one in tables)
 
 
 def test_a_row_that_is_well_says_nothing_of_quarantine(

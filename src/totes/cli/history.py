@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from totes.cli.completion import tables
+from totes.cli.quarantine import show_row
 from totes.cli.session import ConfigOption, DebugOption, JsonOption, session
 from totes.display import count, one_line
 
 if TYPE_CHECKING:
     from totes.console import Console
-    from totes.monitoring.quarantine import QuarantinedRow
     from totes.monitoring.timeline import Step
 
 
@@ -69,8 +69,10 @@ def history(
                 _show_step(out, step, is_first=number == 0)
             for store in stores:
                 _show_objects(out, store, steps)
+            if quarantined:
+                out.print("In quarantine", style="bold red")
             for row in quarantined:
-                _show_quarantined(out, row)
+                show_row(out, row)
 
         current.show(document, show)
 
@@ -105,17 +107,6 @@ def _show_objects(out: Console, store: str, steps: tuple[Step, ...]) -> None:
         out.print(f"in {min(store, near, key=len)}", style="dim")
     for place in places:
         out.print(f"  {place.removeprefix(f'{store}/')}", style="dim")
-
-
-def _show_quarantined(out: Console, row: QuarantinedRow) -> None:
-    out.print(
-        f"In quarantine of {row.table} since batch {row.batch}, {row.at:%Y-%m-%d %H:%M:%S} UTC:",
-        style="bold red",
-    )
-    for problem in row.problems:
-        value = "" if problem.value is None else f" {problem.value}"
-        out.print(f"  {problem.column or 'the row'}{value} {problem.kind}")
-    out.print("Correct the source, the model or the reference file; then run totes quarantine retry.")
 
 
 def _text(value: str | None) -> str:

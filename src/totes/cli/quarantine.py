@@ -14,7 +14,7 @@ from totes.display import count
 if TYPE_CHECKING:
     from totes.console import Console
     from totes.lake.manifest import ProblemKind
-    from totes.monitoring.quarantine import Quarantine, Retry
+    from totes.monitoring.quarantine import Quarantine, QuarantinedRow, Retry
 
 _ROWS_SHOWN = 100
 _VALUE_SHOWN_MAX = 40
@@ -118,31 +118,36 @@ def _retry_document(done: Retry) -> dict[str, object]:
 
 
 def _show(out: Console, found: Quarantine) -> None:
-    from totes.console import table_of
-    from totes.monitoring.row_key import written
-
     if not found.total:
         out.print("Nothing is in quarantine.")
         return
     _show_kinds(out, f"In quarantine after batch {found.batch}: {count(found.total, 'row')}", found.kinds)
     if not found.rows:
         return
-    listed = table_of(
-        "table", "key", "column", "value", "what is wrong", "batch", "since (UTC)", right=("batch",)
-    )
+    out.print("Rows, the newest first, each as totes history takes it", style="italic")
     for row in found.rows:
-        key = written(row.key)
-        for number, problem in enumerate(row.problems):
-            who = (row.table, key) if number == 0 else ("", "")
-            when = (str(row.batch), f"{row.at:%Y-%m-%d %H:%M:%S}") if number == 0 else ("", "")
-            listed.add_row(*who, problem.column or "", _shortened(problem.value), problem.kind, *when)
-    out.print("Rows, the newest first", style="italic")
-    out.print(listed)
+        show_row(out, row)
     if len(found.rows) < found.total:
         out.print(
             f"{count(found.total - len(found.rows), 'more row')}: --limit shows more, --json all, with full values."
         )
     out.print("Correct the source, the model or the reference file; then run totes quarantine retry.")
+
+
+def show_row(out: Console, row: QuarantinedRow) -> None:
+    """Shows a row in quarantine: what names it, since when it is there, and what is wrong with which value."""
+    from rich.table import Table
+
+    from totes.monitoring.row_key import written
+
+    out.print(f"{row.table} {written(row.key)}", style="bold")
+    out.print(f"  since batch {row.batch}, {row.at:%Y-%m-%d %H:%M:%S} UTC", style="dim")
+    problems = Table.grid(padding=(0, 2))
+    for _ in range(3):
+        problems.add_column(overflow="fold")
+    for problem in row.problems:
+        problems.add_row(f"  {problem.column or 'row'}", _shortened(problem.value), problem.kind)
+    out.print(problems)
 
 
 def _show_kinds(out: Console, title: str, kinds: dict[str, tuple[ProblemKind, ...]]) -> None:
