@@ -101,7 +101,7 @@ def test_every_command_that_it_says_to_type_next_works(made: tuple[Path, Command
         "totes",
         "totes",
         "totes",
-        "python",
+        "totes",
     ]
     for part in (
         "Project terrifictotes",

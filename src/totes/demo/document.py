@@ -54,15 +54,17 @@ def what_was_checked(story: Story) -> str:
 def next_commands(story: Story) -> list[tuple[str, str]]:
     """Commands with what they show, in the order in which to type them."""
     here = story.folder.resolve() == Path.cwd()
-    ask = "import duckdb; print(duckdb.connect('warehouse.duckdb').sql('FROM dim_staff_current'))"
     return [
         *_activation(),
         *([] if here else [(f"cd {shlex.quote(str(story.folder))}", "")]),
         ("totes status", "the state of each stage"),
-        (f"totes history fact_sales_order {story.findings.changed.key}", "the changed order, every column"),
+        (
+            f"totes history fact_sales_order {story.findings.changed.key}",
+            "the changed order, version by version",
+        ),
         (f"totes history dim_staff {story.findings.moved[0].key}", "somebody who moved with the department"),
         ("totes warehouse sql", "the star's tables, as SQL"),
-        (f'python -c "{ask}"', ""),
+        ('totes query "FROM dim_staff_current"', "a table of the star; totes shell for more"),
     ]
 
 
