@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -365,3 +366,21 @@ def test_a_label_that_is_added_to_an_enum(source: Database, lake: Lake) -> None:
     batch = lake.ingest().batch or 0
     assert lake.steps(batch, "m") == [("upsert", 1, "b"), ("upsert", 1, "a")]
     assert lake.manifests()[-1]["tables"]["m"]["columns"][1]["labels"] == ["a", "b"]
+
+
+def test_a_commit_that_others_do_not_see_yet_is_left_to_a_later_batch(source: Database, lake: Lake) -> None:
+    source.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'", "SELECT pg_reload_conf()")
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            begun = pool.submit(source.execute, "INSERT INTO t VALUES (1, 'waits')")
+            while source.execute(waiting) != [(1,)]:
+                pass
+            assert source.execute("SELECT count(*) FROM t") == [(0,)]
+            assert lake.ingest().batch is None
+            source.execute("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
+            begun.result()
+    finally:
+        source.execute("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
+    lake.ingest()
+    assert history(lake) == [[], [("upsert", 1, "waits")]]

@@ -65,6 +65,7 @@ class LogBatch:
         self._journal = journal
         self._orders: dict[str, list[int]] = {}
         self._truncates: list[tuple[int, tuple[int, ...]]] = []
+        self._with_old: set[int] = set()
         self._session, self._workspace, self._known = session, workspace, known
         self._previous, self._base = previous, base
         self._tables = {
@@ -96,7 +97,7 @@ class LogBatch:
         if seen and ends[0] is not None and self._sees_later(read, ends[0], seen):
             raise SourceBusy("transactions are being committed while the source is read", hint="Run it again")
         ends.append(self._first_altered(read))
-        self._read_truncates(read)
+        self._survey(read)
         found = [end for end in ends if end is not None]
         read.end = min(found, default=None)
         last = self._last_lsn(read)
@@ -196,9 +197,13 @@ class LogBatch:
             self._orders[name] = order
         return None
 
-    def _read_truncates(self, read: Read) -> None:
+    def _survey(self, read: Read) -> None:
+        """Finds out of which tables there are truncations, and changes with an old row."""
         rows = self._engine.execute(f"SELECT number, data FROM {read.messages} WHERE kind = 'T'").fetchall()
         self._truncates = [(number, decoding.truncated(data)) for number, data in rows]
+        old = "kind IN ('U', 'D') AND data[6:6]::VARCHAR <> 'N'"
+        rows = self._engine.execute(f"SELECT DISTINCT relation FROM {read.messages} WHERE {old}").fetchall()
+        self._with_old = {relation for (relation,) in rows}
 
     def _last_lsn(self, read: Read) -> str | None:
         before = f" WHERE first < {read.end}" if read.end is not None else ""
@@ -218,7 +223,8 @@ class LogBatch:
             f"SELECT * FROM {read.messages} WHERE kind IN ('I', 'U', 'D') AND relation = {table.relation}"
         )
         decoder = Decoder(self._engine, table, order, self._new_table)
-        changes = decoder.decode(self._placed(read, name, of_table))
+        with_old = table.relation in self._with_old
+        changes = decoder.decode(self._placed(read, name, of_table), with_old=with_old)
         unsent = decoder.unsent(changes)
         if unsent:
             fill = Unsent(self._engine, table, self._journal, self._previous.batch, self._new_table)

@@ -58,15 +58,19 @@ class Decoder:
         self._columns = [position_column(number) for number in range(len(table.columns))]
         self._keys = [key_column(number) for number in range(len(table.key))]
 
-    def decode(self, messages: str) -> str:
+    def decode(self, messages: str, *, with_old: bool) -> str:
         """Decodes messages with their transactions into a new table of changes; returns its name.
+
+        `with_old` is whether there are changes with an old row.
 
         Beside the columns of `decoding.changes`, it has the new key `k0`, … and the old one `p0`, …, which is the same unless the
         change moved the row.
         """
         target = self._new_table()
         entries = [column.entry for column in self._table.columns]
-        *statements, query = decoding.changes(messages, entries, self._order, self._new_table)
+        *statements, query = decoding.changes(
+            messages, entries, self._order, self._new_table, with_old=with_old
+        )
         for statement in statements:
             self._engine.execute(statement)
         new = ", ".join(

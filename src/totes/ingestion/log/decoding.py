@@ -92,7 +92,12 @@ def lsn_text(lsn: str) -> str:
 
 
 def changes(
-    messages: str, columns: Sequence[SourceColumn], order: Sequence[int], new_table: Callable[[], str]
+    messages: str,
+    columns: Sequence[SourceColumn],
+    order: Sequence[int],
+    new_table: Callable[[], str],
+    *,
+    with_old: bool,
 ) -> list[str]:
     """The decoded changes of one table: statements to run in order, the last of which is a query.
 
@@ -105,22 +110,23 @@ def changes(
         columns: the table's columns.
         order: the position of each column in the order in which the log has them.
         new_table: makes a name for a table that a statement creates.
+        with_old: whether there are changes with an old row: deletes, and updates of what identifies a row.
     """
     steps = _Steps(len(order), new_table)
     begun = f"SELECT *, 9 AS place FROM ({messages})"
     plain = steps.row(f"{begun} WHERE data[6:6]::VARCHAR = 'N'", "new")
-    with_old = steps.table(steps.row(f"{begun} WHERE data[6:6]::VARCHAR <> 'N'", "old"))
-    both = steps.row(f"SELECT * REPLACE (place + 3 AS place) FROM {with_old} WHERE kind = 'U'", "new")
-    new, old = _values(columns, order, "new", "c", "u"), _values(columns, order, "old", "f", "g")
-    no_new = "[]::VARCHAR[] AS new_values, []::BOOLEAN[] AS new_unsent"
-    no_old = "[]::VARCHAR[] AS old_values, []::BOOLEAN[] AS old_unsent"
+    nothing = "[]::VARCHAR[] AS {0}_values, []::BOOLEAN[] AS {0}_unsent"
+    parts = [f"SELECT *, false AS has_old, {nothing.format('old')} FROM ({plain})"]
+    if with_old:
+        old = steps.table(steps.row(f"{begun} WHERE data[6:6]::VARCHAR <> 'N'", "old"))
+        both = steps.row(f"SELECT * REPLACE (place + 3 AS place) FROM {old} WHERE kind = 'U'", "new")
+        parts += [
+            f"SELECT *, true AS has_old FROM ({both})",
+            f"SELECT *, true AS has_old, {nothing.format('new')} FROM {old} WHERE kind = 'D'",
+        ]
+    values = f"{_values(columns, order, 'new', 'c', 'u')}, {_values(columns, order, 'old', 'f', 'g')}"
     hidden = "EXCLUDE (data, place, new_values, new_unsent, old_values, old_unsent)"
-    return [
-        *steps.statements,
-        f"SELECT * {hidden}, {new}, {old} FROM (SELECT *, false AS has_old, {no_old} FROM ({plain})"
-        f" UNION ALL BY NAME SELECT *, true AS has_old FROM ({both})"
-        f" UNION ALL BY NAME SELECT *, true AS has_old, {no_new} FROM {with_old} WHERE kind = 'D')",
-    ]
+    return [*steps.statements, f"SELECT * {hidden}, {values} FROM ({' UNION ALL BY NAME '.join(parts)})"]
 
 
 def _values(columns: Sequence[SourceColumn], order: Sequence[int], row: str, value: str, unsent: str) -> str:
