@@ -184,8 +184,8 @@ class StarBatch:
         return {leaf.relation.name: leaf.relation for query in self.queries for leaf in query.leaves}
 
     def _rounds(self) -> list[dict[str, str]]:
-        """The changes of each round, by the name of what changed: of a batch by query one, which has them all."""
-        if not self._from_log:
+        """The changes of each round, by the name of what changed: of a batch by query, or of one transaction, there is one."""
+        if not self._from_log or self._is_one_transaction():
             return [self._all_changes]
         turns = self._rounds_of_turns() if self._goes_on else {}
         self._engine.execute(
@@ -201,6 +201,10 @@ class StarBatch:
             for (round_,) in self._engine.execute(f"SELECT DISTINCT round FROM {table}").fetchall():
                 rounds[round_ - 1][name] = f"(SELECT * EXCLUDE (round) FROM {table} WHERE round = {round_})"
         return rounds
+
+    def _is_one_transaction(self) -> bool:
+        turns = " UNION ".join(f"SELECT {TURN} FROM {changes}" for changes in self._all_changes.values())
+        return not turns or engine.scalar(self._engine, f"SELECT count(*) FROM ({turns})") == 1
 
     def _rounds_of_turns(self) -> dict[int, int]:
         found = filter(None, (touches(query, self._all_changes, self._rows) for query in self.queries))
