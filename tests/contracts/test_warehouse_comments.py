@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import duckdb
 import pytest
 
 from tests.conftest import Database, run_cleanly
+from tests.contracts import test_warehouse_of_others
 from tests.contracts.shop import SCHEMA
 from totes.pipeline import Pipeline
 
@@ -50,20 +50,8 @@ WHOLE = sorted([
 ], key=repr)  # fmt: skip
 
 
-class Shop:
+class Shop(test_warehouse_of_others.Shop):
     """A shop's pipeline, and its warehouse as another tool sees it."""
-
-    def __init__(self, database: Database, pipeline: Pipeline) -> None:
-        self.database = database
-        self.pipeline = pipeline
-        self.url = pipeline.settings.warehouse_url()
-
-    def by_hand(self, *statements: str) -> list[tuple[Any, ...]]:
-        """Runs statements in the warehouse, as somebody does, and gives the rows of the last."""
-        if self.url.startswith("duckdb"):
-            with duckdb.connect(self.url.removeprefix("duckdb:///")) as connection:
-                return [connection.execute(statement).fetchall() for statement in statements][-1]
-        return Database(self.url, "").execute(*statements)
 
     def comments(self) -> list[tuple[str, str | None, str]]:
         """Every comment: relation, column, text."""
