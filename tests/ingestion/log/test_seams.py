@@ -371,16 +371,40 @@ def test_a_label_that_is_added_to_an_enum(source: Database, lake: Lake) -> None:
 def test_a_commit_that_others_do_not_see_yet_is_left_to_a_later_batch(source: Database, lake: Lake) -> None:
     source.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'", "SELECT pg_reload_conf()")
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
-    try:
-        with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool:
+        try:
             begun = pool.submit(source.execute, "INSERT INTO t VALUES (1, 'waits')")
             while source.execute(waiting) != [(1,)]:
                 pass
             assert source.execute("SELECT count(*) FROM t") == [(0,)]
             assert lake.ingest().batch is None
+        finally:
             source.execute("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
-            begun.result()
-    finally:
-        source.execute("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
+        begun.result()
     lake.ingest()
     assert history(lake) == [[], [("upsert", 1, "waits")]]
+
+
+def test_a_commit_before_the_slot_that_a_snapshot_does_not_see(
+    source: Database, lake: Lake, new_lake: Callable[..., Lake]
+) -> None:
+    source.execute("INSERT INTO t VALUES (1, 'a')")
+    new_lake(source, "query").ingest()
+    source.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'", "SELECT pg_reload_conf()")
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            begun = pool.submit(source.execute, "INSERT INTO t VALUES (2, 'waits')")
+            while source.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'") != [
+                (1,)
+            ]:
+                pass
+            source.execute("SELECT pg_replication_slot_advance('totes', pg_current_wal_flush_lsn())")
+            lake.ingest()
+        finally:
+            source.execute("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
+        begun.result()
+    lake.ingest()
+    source.execute("INSERT INTO t VALUES (3, 'b')")
+    lake.ingest()
+    steps = [step for batch in history(lake) for step in batch]
+    assert steps == [("upsert", 1, "a"), ("upsert", 2, "waits"), ("upsert", 3, "b")]

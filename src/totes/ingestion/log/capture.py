@@ -210,8 +210,7 @@ class LogCapture:
         """Has some tables compared, while the log of the others goes on."""
         for name, why in tables.items():
             _log.warning(f"the log of a table is interrupted: {why}", table=name)
-        running = self.session.snapshot()
-        done.comparison = Comparison("the log is interrupted", frozenset(tables), running)
+        done.comparison = Comparison("the log is interrupted", frozenset(tables))
         done.log_from = captured_until(previous.position)
         return done
 
@@ -232,7 +231,7 @@ class LogCapture:
         if slot and (lost or slot.lost or slot.confirmed is None):
             session.drop()
             slot = None
-        running = previous.position.log_waits_for if previous and slot else None
+        waits_for = previous.position.log_waits_for if previous and slot else None
         if slot is None:
             try:
                 session.create()
@@ -244,6 +243,6 @@ class LogCapture:
                 return done
             reach("ingest.log.created")
             slot = session.slot()
-        done.comparison = Comparison(why, running=running or session.snapshot())
+        done.comparison = Comparison(why, waits_for=waits_for or session.next_transaction())
         done.log_from = slot.confirmed if slot else None
         return done
