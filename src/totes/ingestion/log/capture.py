@@ -182,6 +182,8 @@ class LogCapture:
                 done.more = read.end is None and (read.more or until != end)
                 if batch.find(read) or (self.always and not done.more):
                     done.changes = batch.changes
+                    if done.more:  # the lake is not as recent as the source
+                        position = position.model_copy(update={"read_at": batch.last_commit(read)})
                     done.manifest = batch.manifest(
                         read, position, self.store, self.compression, started, slot
                     )
