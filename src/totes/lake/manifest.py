@@ -70,7 +70,7 @@ class Position(Document):
 
     `log_lsn` is set in batches whose changes came from the log: everything that was committed up to there is captured. In
     other batches of a lake that is captured from the log, `log_from` is the position from which the log continues. `log_slot` is
-    the slot. `log_waits_for` is a snapshot: the log is not usable before the transactions that it shows as running have ended.
+    the slot. The log is not usable before all transactions below `log_waits_for` have ended.
     """
 
     system_identifier: str
@@ -86,7 +86,7 @@ class Position(Document):
     log_lsn: str | None = None
     log_from: str | None = None
     log_slot: str | None = None
-    log_waits_for: str | None = None
+    log_waits_for: int | None = None
 
 
 class Seam(Document):

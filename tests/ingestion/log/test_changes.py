@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import psycopg
+import pytest
 
 from tests.conftest import Database
 from tests.ingestion.log.conftest import Lake, number
@@ -163,3 +164,28 @@ def test_partitions_are_one_table(source: Database, lake: Lake) -> None:
         ("upsert", 1, "2024-05-01", "a"), ("delete", 1, "2024-05-01"), ("upsert", 1, "2025-05-01", "a"),
         ("upsert", 1, "2025-05-01", "b"), ("delete", 1, "2025-05-01"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("limit", ["capture.WINDOW_BYTES", "batch.CHANGES_MAX"])
+def test_a_long_log_is_read_in_parts(
+    limit: str, source: Database, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"totes.ingestion.log.{limit}", 600 if "BYTES" in limit else 10)
+    source.execute(
+        *(
+            f"INSERT INTO t SELECT n, {part} FROM generate_series({part} * 10, {part} * 10 + 2) AS n"
+            for part in range(9)
+        )
+    )
+    batches = []
+    while True:
+        done = lake.ingest()
+        batches += [done.batch] if done.batch else []
+        if not done.more:
+            break
+    assert len(batches) > 2
+    steps = [step for batch in batches for step in lake.steps(batch or 0)]
+    assert steps == [("upsert", part * 10 + n, str(part)) for part in range(9) for n in range(3)]
+    times = [manifest["position"]["read_at"] for manifest in lake.manifests()]
+    assert times == sorted(set(times))
+    assert times[1] < max(line["_at"] for line in lake.lines(batches[-1] or 0))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+import psycopg
 import pytest
+from psycopg.pq import ExecStatus
 
 from tests.conftest import Database
 from tests.ingestion.log.conftest import Lake
@@ -71,11 +72,8 @@ def test_killed_after_the_slot_is_created(source: Database, lake: Lake, folder: 
     assert history(lake) == [[], [("upsert", 1, "b")], [("upsert", 1, "c"), ("upsert", 1, "d")]]
 
 
-def test_a_slot_that_somebody_else_reads(source: Database, lake: Lake, log_server: Any) -> None:
+def test_a_slot_that_somebody_else_reads(source: Database, lake: Lake) -> None:
     source.execute("INSERT INTO t VALUES (1, 'a')")
-    import psycopg
-    from psycopg.pq import ExecStatus
-
     with psycopg.connect(source.url, autocommit=True, replication="database") as reader:  # type: ignore[call-arg]
         reader.pgconn.send_query(
             b"START_REPLICATION SLOT totes LOGICAL 0/0 (proto_version '1', publication_names 'totes')"
@@ -85,7 +83,6 @@ def test_a_slot_that_somebody_else_reads(source: Database, lake: Lake, log_serve
         assert result.status == ExecStatus.COPY_BOTH
         assert lake.ingest().batch is None
         reader.pgconn.finish()
-    del log_server
     while source.execute("SELECT 1 FROM pg_replication_slots WHERE active"):
         pass
     assert lake.ingest().batch == 2

@@ -76,23 +76,22 @@ class LogBatch:
         self._engine = workspace.connect()
         self._logs: dict[str, TableLog] = {}
 
-    def read(self, until: str, changes_max: int = CHANGES_MAX, seen: str | None = None) -> Read:
-        """Reads messages up to a position of the log, and decides what part of them is used.
+    def read(self, until: str, seen: str | None = None) -> Read:
+        """Reads messages up to a position of the log, or a number of them, and decides what part of them is used.
 
         Args:
             until: the position.
-            changes_max: after so many messages, no further transaction is read.
             seen: the snapshot whose transactions are wanted; by default the one after the read.
         """
         read = Read(self._new_table(), self._new_table())
-        with self._session.messages(until, changes_max) as stream:
+        with self._session.messages(until, CHANGES_MAX) as stream:
             self._engine.register("incoming", stream)
             count = engine.scalar(
                 self._engine, f"CREATE TABLE {read.messages} AS {decoding.received('incoming')}"
             )
             self._engine.unregister("incoming")
         self._engine.execute(f"CREATE TABLE {read.transactions} AS {decoding.transactions(read.messages)}")
-        is_limited = int(count) >= changes_max
+        is_limited = int(count) >= CHANGES_MAX
         ends = [self._first_unseen(read, seen or self._session.snapshot())]
         if seen and ends[0] is not None and self._sees_later(read, ends[0], seen):
             raise SourceBusy("transactions are being committed while the source is read", hint="Run it again")
@@ -204,6 +203,13 @@ class LogBatch:
         old = "kind IN ('U', 'D') AND data[6:6]::VARCHAR <> 'N'"
         rows = self._engine.execute(f"SELECT DISTINCT relation FROM {read.messages} WHERE {old}").fetchall()
         self._with_old = {relation for (relation,) in rows}
+
+    def last_commit(self, read: Read) -> datetime:
+        """The time of the last transaction that is used; there has to be one."""
+        before = f" WHERE first < {read.end}" if read.end is not None else ""
+        last = engine.scalar(self._engine, f"SELECT max(committed) FROM {read.transactions}{before}")
+        assert isinstance(last, datetime)
+        return last
 
     def _last_lsn(self, read: Read) -> str | None:
         before = f" WHERE first < {read.end}" if read.end is not None else ""

@@ -182,6 +182,8 @@ class LogCapture:
                 done.more = read.end is None and (read.more or until != end)
                 if batch.find(read) or (self.always and not done.more):
                     done.changes = batch.changes
+                    if done.more:  # the lake is not as recent as the source
+                        position = position.model_copy(update={"read_at": batch.last_commit(read)})
                     done.manifest = batch.manifest(
                         read, position, self.store, self.compression, started, slot
                     )
@@ -210,8 +212,7 @@ class LogCapture:
         """Has some tables compared, while the log of the others goes on."""
         for name, why in tables.items():
             _log.warning(f"the log of a table is interrupted: {why}", table=name)
-        running = self.session.snapshot()
-        done.comparison = Comparison("the log is interrupted", frozenset(tables), running)
+        done.comparison = Comparison("the log is interrupted", frozenset(tables))
         done.log_from = captured_until(previous.position)
         return done
 
@@ -232,7 +233,7 @@ class LogCapture:
         if slot and (lost or slot.lost or slot.confirmed is None):
             session.drop()
             slot = None
-        running = previous.position.log_waits_for if previous and slot else None
+        waits_for = previous.position.log_waits_for if previous and slot else None
         if slot is None:
             try:
                 session.create()
@@ -244,6 +245,6 @@ class LogCapture:
                 return done
             reach("ingest.log.created")
             slot = session.slot()
-        done.comparison = Comparison(why, running=running or session.snapshot())
+        done.comparison = Comparison(why, waits_for=waits_for or session.next_transaction())
         done.log_from = slot.confirmed if slot else None
         return done

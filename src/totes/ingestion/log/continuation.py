@@ -16,13 +16,12 @@ from totes.lake.manifest import IngestionManifest, Position, SourceColumn
 class Comparison(NamedTuple):
     """A batch by query that has to come before the log can be read on: why, and of which tables; None for all.
 
-    `running` is a snapshot that was taken when the slot was there already: the transactions that it shows as running may have
-    been committed before the slot.
+    Transactions below `waits_for` may have been committed before the slot began; see `may_be_missing`.
     """
 
     why: str
     tables: frozenset[str] | None = None
-    running: str | None = None
+    waits_for: int | None = None
 
 
 def why_unusable(
@@ -102,19 +101,14 @@ def is_from_log(previous: IngestionManifest, but: Container[str] = ()) -> bool:
     )
 
 
-def may_be_missing(running: str | None, seen: str) -> bool:
+def may_be_missing(waits_for: int | None, seen: str) -> bool:
     """Whether a transaction may be in neither the log nor a snapshot.
 
     A transaction's commit is in the log shortly before others see it; with a synchronous standby that can take long. If it was
-    committed before the slot began, and the snapshot does not see it, it is lost. Then it was running in any earlier snapshot
-    too.
+    committed before the slot began, and the snapshot does not see it, it is lost. It had begun by then.
 
     Args:
-        running: a snapshot that was taken when the slot was there already.
-        seen: a later snapshot.
+        waits_for: the first transaction id that was not assigned yet at a time when the slot was there already.
+        seen: a later snapshot, in PostgreSQL's text form.
     """
-    return running is None or bool(_running(running) & _running(seen))
-
-
-def _running(snapshot: str) -> set[str]:
-    return set(filter(None, snapshot.split(":")[2].split(",")))
+    return waits_for is None or int(seen.split(":", maxsplit=1)[0]) < waits_for

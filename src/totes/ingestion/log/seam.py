@@ -33,7 +33,7 @@ class SeamOfLog:
         """Whether the manifest records something new for the log, even if no row has changed."""
         if self._continues(snapshot):
             return any(table.name not in capture.left_out for table in snapshot.tables)
-        waiting = self._comparison.running is not None
+        waiting = self._comparison.waits_for is not None
         return waiting and (previous is None or previous.position.log_waits_for is None)
 
     def recorded(self, manifest: IngestionManifest, snapshot: Snapshot) -> IngestionManifest:
@@ -50,7 +50,7 @@ class SeamOfLog:
             update={
                 "log_from": self._log.log_from if continues else None,
                 "log_slot": self._slot,
-                "log_waits_for": None if continues else self._comparison.running,
+                "log_waits_for": None if continues else self._comparison.waits_for,
             }
         )
         return manifest.model_copy(update={"position": position, "tables": tables})
@@ -60,5 +60,5 @@ class SeamOfLog:
         if self._log.log_from is None:
             return False
         return self._comparison.tables is not None or not may_be_missing(
-            self._comparison.running, snapshot.seen
+            self._comparison.waits_for, snapshot.seen
         )

@@ -49,6 +49,13 @@ _DESCRIBED_SQL = """
     SELECT types.type::int8, types.modifier, pg_catalog.format_type(types.base, types.base_modifier)
     FROM types JOIN pg_catalog.pg_type AS base ON base.oid = types.base WHERE base.typtype <> 'd'
 """
+# Without a transaction id of its own, a session has age() count back from the next one.
+_NEXT_SQL = """
+    SELECT whole - low + low_at_least + age(low_at_least::text::xid) FROM (
+        SELECT whole, whole % 4294967296 AS low, greatest(whole % 4294967296, 3) AS low_at_least
+        FROM (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::int8) AS following (whole)
+    ) AS parts
+"""
 # A managed service may have a role for it instead of the attribute.
 _ROLE_SQL = """
     SELECT rolname::text, rolreplication OR rolsuper OR EXISTS (
@@ -111,6 +118,15 @@ class LogSession:
         )
         assert row is not None
         return str(row[0])
+
+    def next_transaction(self) -> int:
+        """The first transaction id that is not assigned yet; a snapshot only has the first one that has not ended.
+
+        PostgreSQL reports the same number again within one transaction.
+        """
+        row = self._ask("asking for the next transaction", lambda c: c.execute(_NEXT_SQL).fetchone())
+        assert row is not None
+        return int(row[0])
 
     def slot(self) -> Slot | None:
         """The slot, if there is one."""
