@@ -57,7 +57,7 @@ class Twice:
         self.database = database
         self._make, self._project, self._folder = make, project, folder
         database.execute(*TABLES)
-        self.apart = self._pipeline("apart")
+        self.apart = self.pipeline("apart")
         self.transactions = 0
 
     def commit(self, *statements: str) -> None:
@@ -70,7 +70,7 @@ class Twice:
 
     def together(self, *ends: int, warehouse_url: str | None = None) -> Pipeline:
         """The same transactions, in batches that end with these; by default all in one after the first."""
-        pipeline = self._pipeline(f"together{len(list(self._folder.iterdir()))}", warehouse_url)
+        pipeline = self.pipeline(f"together{len(list(self._folder.iterdir()))}", warehouse_url)
         self.go_on(pipeline, *(ends or (self.transactions,)))
         return pipeline
 
@@ -82,14 +82,17 @@ class Twice:
         pipeline.process()
         pipeline.load()
 
-    def _pipeline(self, name: str, warehouse_url: str | None = None) -> Pipeline:
+    def pipeline(
+        self, name: str, warehouse_url: str | None = None, project: dict[str, Any] | None = None
+    ) -> Pipeline:
+        """A pipeline in a folder of its own, with the models above or another project."""
         folder = self._folder / name
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         return self._make(
             self.database.url,
             warehouse_url,
             folder=folder,
-            project=self._project,
+            project=project or self._project,
             lake={"compression": "none"},
         )
 
@@ -159,6 +162,35 @@ def processed(pipeline: Pipeline) -> list[Any]:
     """The newest entries of all tables in the processed lake."""
     newest = processed_journal(pipeline.processed_store).newest()
     return list(newest.models.values()) if newest else []
+
+
+def test_a_changed_model_is_rebuilt_with_the_versions_of_each_transaction(
+    twice: Twice, write_project: Any
+) -> None:
+    twice.commit("INSERT INTO region VALUES (1, 'North')", "INSERT INTO customer VALUES (1, 'Ada', 1, '2024-01-01')",
+                 "INSERT INTO \"order\" VALUES (1, 1, 'a', '2024-01-01')")  # fmt: skip
+    for number in range(2, 5):
+        twice.commit(
+            f"UPDATE customer SET name = 'name {number}'", f"UPDATE \"order\" SET item = 'item {number}'"
+        )
+    together = twice.together()
+    before = star(together)["fact_line"]
+    longer = (
+        MODELS["fact_line"]
+        .replace("region VARCHAR)", "region VARCHAR, customer_id INTEGER)")
+        .replace("known.region FROM", "known.region, o.customer_id FROM")
+    )
+    changed = twice.pipeline(
+        together.settings.base.name, project=write_project(MODELS | {"fact_line": longer}, name="changed")
+    )
+    changed.apply()
+    rows = rows_of(
+        changed,
+        "SELECT * EXCLUDE (record, batch_id, customer_id) FROM fact_line ORDER BY order_id, valid_from",
+    )
+    assert rows == before
+    assert len(rows) == 4
+    assert rows_of(changed, "SELECT DISTINCT customer_id FROM fact_line") == [(1,)]
 
 
 def test_a_row_that_came_and_went_within_a_batch_has_both_versions(twice: Twice) -> None:
