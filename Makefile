@@ -48,7 +48,7 @@ demo: .venv/demo.stamp
 	@$(BIN)/totes demo --orders $(ORDERS)
 
 # Modules are compiled once, and not in each of the many processes, whatever the environment says.
-test test-browser coverage soak: export PYTHONDONTWRITEBYTECODE :=
+test test-browser coverage soak mutants: export PYTHONDONTWRITEBYTECODE :=
 
 test: .venv/dev.stamp
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
