@@ -24,9 +24,9 @@ def test_a_clock_that_is_set_back_by_a_day_loses_nothing_and_no_history_goes_bac
 ) -> None:
     shop = make_shop()
     with monkeypatch.context() as ahead:
-        assert CLOCK in source._POSITION_SQL
+        assert CLOCK in source.POSITION_SQL
         ahead.setattr(
-            source, "_POSITION_SQL", source._POSITION_SQL.replace(CLOCK, f"{CLOCK} + interval '1 day'")
+            source, "POSITION_SQL", source.POSITION_SQL.replace(CLOCK, f"{CLOCK} + interval '1 day'")
         )
         shop.run()
         shop.change()

@@ -25,6 +25,7 @@ from totes.cli.session import console
 from totes.errors import CommandFailed, ConfigurationError, LakeDamaged, SourceRefused, WarehouseRefused
 from totes.lake.manifest import StoredObject
 from totes.monitoring.history import read_history
+from totes.monitoring.timeline import steps_of
 from totes.monitoring.verification import verify
 from totes.pipeline import Pipeline
 from totes.terrifictotes.server import LocalServer
@@ -163,7 +164,7 @@ def test_hostile_names_and_values_go_through_all_stages_exactly(
     for place in (f"star {table}", table):
         versions = read_history(hostile, place, [HOSTILE[1]])
         assert [version.values[f"kind {table}"] for version in versions] == [HOSTILE[1], HOSTILE[5]]
-        show_history(console(), f"{place} {HOSTILE[8]}", versions)
+        show_history(console(), f"{place} {HOSTILE[8]}", steps_of(versions), ())
     assert HOSTILE[1] in capsys.readouterr().out
     _find_nothing_else(hostile)
     assert hostile_source.execute("SELECT count(*) FROM public.canary") == [(0,)]

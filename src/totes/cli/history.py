@@ -64,17 +64,22 @@ def history(
         stores = (pipeline.ingestion_store.url, pipeline.processed_store.url)
 
         def show(out: Console) -> None:
-            out.print(f"{table} {' '.join(key)}: {count(len(steps), 'version')}", style="italic")
-            for number, step in enumerate(steps):
-                _show_step(out, step, is_first=number == 0)
-            for store in stores:
-                _show_objects(out, store, steps)
+            show_history(out, f"{table} {' '.join(key)}", steps, stores)
             if quarantined:
                 out.print("In quarantine", style="bold red")
             for row in quarantined:
                 show_row(out, row)
 
         current.show(document, show)
+
+
+def show_history(out: Console, title: str, steps: tuple[Step, ...], stores: tuple[str, ...]) -> None:
+    """Shows what changed from version to version, and the objects of each store that the versions came from."""
+    out.print(f"{title}: {count(len(steps), 'version')}", style="italic")
+    for number, step in enumerate(steps):
+        _show_step(out, step, is_first=number == 0)
+    for store in stores:
+        _show_objects(out, store, steps)
 
 
 def _show_step(out: Console, step: Step, *, is_first: bool) -> None:
