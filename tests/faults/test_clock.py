@@ -13,7 +13,7 @@ from tests.faults.conftest import Shop
 from tests.plain_lake import manifests_of, objects_of
 from totes.ingestion import source
 
-CLOCK = "transaction_timestamp() AT TIME ZONE 'UTC'"
+CLOCK = "{clock}() AT TIME ZONE 'UTC'"
 HISTORY = (
     "SELECT order_id, valid_from, is_deleted, quantity FROM fact_order ORDER BY order_id, order_record_id"
 )
