@@ -61,7 +61,7 @@ superset: .venv/demo.stamp .venv-superset/stamp
 	@.venv-superset/bin/python dashboards/serve.py $(SUPERSET)/assets --home $(SUPERSET)/home
 
 # Modules are compiled once, and not in each of the many processes, whatever the environment says.
-test test-browser test-superset coverage soak: export PYTHONDONTWRITEBYTECODE :=
+test test-browser test-superset coverage soak mutants: export PYTHONDONTWRITEBYTECODE :=
 
 test: .venv/dev.stamp
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)

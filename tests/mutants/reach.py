@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -131,18 +131,27 @@ def _measure(file: Path, target: Path) -> None:
 
 def _contexts(folder: Path) -> Iterable[tuple[str, str, list[int]]]:
     """What the processes of a run have reached: test, file, lines."""
-    from coverage import CoverageData
+    from coverage.exceptions import DataError
 
     for data in folder.glob("data.*"):
-        found = CoverageData(basename=str(data))
-        found.read()
-        for context in found.measured_contexts():
-            name = _STATIC.sub("", context) or context.rpartition(" (")[0]
-            found.set_query_contexts([f"^{re.escape(context)}$"])
-            for path in found.measured_files():
-                lines = found.lines(path)
-                if lines:
-                    yield name, str(Path(path).relative_to(ROOT)), lines
+        try:
+            yield from list(_contexts_of(data))
+        except DataError:  # the process was killed while it wrote the file
+            continue
+
+
+def _contexts_of(data: Path) -> Iterator[tuple[str, str, list[int]]]:
+    from coverage import CoverageData
+
+    found = CoverageData(basename=str(data))
+    found.read()
+    for context in found.measured_contexts():
+        name = _STATIC.sub("", context) or context.rpartition(" (")[0]
+        found.set_query_contexts([f"^{re.escape(context)}$"])
+        for path in found.measured_files():
+            lines = found.lines(path)
+            if lines:
+                yield name, str(Path(path).relative_to(ROOT)), lines
 
 
 class Reach:

@@ -1,6 +1,6 @@
 """Plants faults, one at a time, and says which of them no test notices.
 
-python -m tests.mutants.run [--number N] [--seed SEED] [--only PACKAGE,…] [--measure]
+python -m tests.mutants.run [--number N] [--seed SEED] [--only PACKAGE,…] [--measured]
 
 What a run has found stays in build/mutants/results.jsonl: the same run goes on where it was ended. A mutant that was noticed is
 not tried again while its file is the same, and one that was not is tried again when a test has changed.
@@ -52,7 +52,7 @@ def main() -> int:
     parser.add_argument("--parallel", type=int, default=2)
     asked = parser.parse_args()
     if not asked.measured:
-        measure(test_files())
+        measure(test_files(), asked.parallel)
     same = equivalents()
     mutants = [
         mutant
