@@ -14,7 +14,7 @@ from totes.pipeline import Pipeline
 
 CUSTOMERS = """
 -- Customers, "Ada's" among them.
-CREATE TABLE dim_customer (
+CREATE TABLE "dim_Customer" (
     customer_id  INTEGER PRIMARY KEY,  -- As on the card.
     name         VARCHAR NOT NULL,     -- {name}
     city         VARCHAR
@@ -26,7 +26,7 @@ ORDERS = """
 CREATE TABLE fact_order (
     order_record_id  BIGINT PRIMARY KEY,
     order_id         INTEGER NOT NULL,  -- As printed on the invoice.
-    customer_id      INTEGER NOT NULL REFERENCES dim_customer
+    customer_id      INTEGER NOT NULL REFERENCES "dim_Customer"
 ) AS
 SELECT order_id, customer_id FROM "order"
 """
@@ -40,12 +40,12 @@ OF_ORDERS = [
     ("order_record_id", "Numbers the versions; assigned by totes."), ("valid_from", FROM), ("valid_to", UNTIL),
 ]  # fmt: skip
 WHOLE = sorted([
-    ("dim_customer", None, 'Customers, "Ada\'s" among them.'),
-    ("dim_customer_current", None, 'Customers, "Ada\'s" among them. Current, undeleted rows only.'),
+    ("dim_Customer", None, 'Customers, "Ada\'s" among them.'),
+    ("dim_Customer_current", None, 'Customers, "Ada\'s" among them. Current, undeleted rows only.'),
     ("fact_order", None, "Orders."), ("fact_order_current", None, "Orders. Current, undeleted rows only."),
     ("totes_batches", None, "The batches that are loaded. Written by totes."),
     ("totes_tables", None, "The tables that totes has made. Written by totes."),
-    *((relation, *one) for relation in ("dim_customer", "dim_customer_current") for one in OF_CUSTOMERS),
+    *((relation, *one) for relation in ("dim_Customer", "dim_Customer_current") for one in OF_CUSTOMERS),
     *((relation, *one) for relation in ("fact_order", "fact_order_current") for one in OF_ORDERS),
 ], key=repr)  # fmt: skip
 
@@ -90,7 +90,7 @@ def shop(
     write_project: Callable[..., dict[str, Any]],
 ) -> Shop:
     database.execute(*SCHEMA)
-    project = {"dim_customer": CUSTOMERS.format(name="In full."), "fact_order": ORDERS, "dim_bare": BARE}
+    project = {"dim_Customer": CUSTOMERS.format(name="In full."), "fact_order": ORDERS, "dim_bare": BARE}
     return Shop(database, make_pipeline(database.url, warehouse_url, project=write_project(project)))
 
 
@@ -101,7 +101,7 @@ def describe(
     """Gives the column `name` another description."""
 
     def write(text: str) -> None:
-        models = {"dim_customer": CUSTOMERS.format(name=text), "fact_order": ORDERS, "dim_bare": BARE}
+        models = {"dim_Customer": CUSTOMERS.format(name=text), "fact_order": ORDERS, "dim_bare": BARE}
         shop.pipeline = make_pipeline(shop.database.url, shop.url, project=write_project(models))
 
     return write
@@ -129,11 +129,11 @@ def test_comments_on_what_no_model_describes_are_left_alone(
 ) -> None:
     run_cleanly(shop.pipeline)
     theirs = [
-        ("dim_bare", None, "of theirs"), ("dim_bare_current", None, "of theirs, too"), ("dim_customer", "city", "of birth")
+        ("dim_bare", None, "of theirs"), ("dim_bare_current", None, "of theirs, too"), ("dim_Customer", "city", "of birth")
     ]  # fmt: skip
     shop.by_hand(
         "COMMENT ON TABLE dim_bare IS 'of theirs'", "COMMENT ON VIEW dim_bare_current IS 'of theirs, too'",
-        "COMMENT ON COLUMN dim_customer.city IS 'of birth'",
+        "COMMENT ON COLUMN \"dim_Customer\".city IS 'of birth'",
     )  # fmt: skip
     describe("In full.")
     run_cleanly(shop.pipeline)
@@ -142,7 +142,7 @@ def test_comments_on_what_no_model_describes_are_left_alone(
 
 def test_a_table_made_again_and_a_view_that_somebody_dropped_are_described_again(shop: Shop) -> None:
     run_cleanly(shop.pipeline)
-    shop.by_hand("DROP VIEW dim_customer_current")
+    shop.by_hand('DROP VIEW "dim_Customer_current"')
     shop.pipeline.replay_table("fact_order")
     run_cleanly(shop.pipeline)
     assert shop.comments() == WHOLE
