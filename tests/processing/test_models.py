@@ -88,6 +88,7 @@ SELECT s.sale_id, s.price, s.rate, s.code, s.customer AS "Customer" FROM sale AS
         ("SELECT a, a, n FROM t", "gives a twice"),
         ("WITH RECURSIVE r AS (SELECT a, n FROM t) SELECT a, n FROM r", "WITH RECURSIVE cannot be maintained"),
         ("SELECT a, n FRM t", "line 5: not valid SQL"),
+        ("SELECT a, 'n FROM t", r"x\.sql: not valid SQL: (?!.* near )"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_maintained_is_refused(query: str, message: str, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from totes.lake.manifest import SourceColumn
 from totes.processing.bound.relation import Relation, RelationColumn, Relations, typed_name
 from totes.processing.bound.scope import Binder, Scope
 from totes.star.model_file import parse_model
+from totes.star.written import sql
 
 
 def relation(name: str, *columns: str) -> Relation:
@@ -52,6 +53,7 @@ def bind(query: str, folder: Path) -> tuple[Scope, Binder]:
         ("SELECT id, v FROM hidden", "the table hidden was not captured: the role may not read it"),
         ("SELECT id, totl AS v FROM orders", r"no column totl of orders\. Did you mean"),
         ("SELECT id, total AS v FROM orders JOIN customers ON orders.customer = customers.id", "could be of"),
+        ("SELECT id, v + 1 AS v FROM orders", "there is no column v of orders"),
         ("SELECT s.id, s.name AS v FROM (SELECT id, total FROM orders) AS s", "name"),
     ],
 )  # fmt: skip
@@ -72,6 +74,16 @@ def test_names_are_found_in_any_case_and_the_very_name_first(tmp_path: Path) -> 
         2,
     )  # type: ignore[union-attr]
     assert TWICE.column("nam") is None
+
+
+def test_an_output_column_stands_for_its_expression_unless_the_table_has_a_column_of_that_name(
+    tmp_path: Path,
+) -> None:
+    scope, binder = bind("SELECT customer + 1 AS V, v * 2 AS id FROM orders", tmp_path)
+    assert sql(scope.outputs()["id"]) == '((("orders"."customer" + 1)) * 2)'
+    assert binder.leaves[0].computed == {"customer"}
+    scope, _ = bind("SELECT id, total AS customer, customer AS v FROM orders", tmp_path)
+    assert sql(scope.outputs()["v"]) == '"orders"."customer"'
 
 
 def test_a_table_that_stands_twice_has_two_leaves(tmp_path: Path) -> None:
