@@ -366,11 +366,11 @@ def test_a_key_for_a_table_that_is_not_there_is_an_error(database: Database, cap
     assert re.search(r"source\.keys names tt.*Did you mean t\?", str(failure))
 
 
-def test_a_key_of_another_type_is_refused(database: Database, capture: Any) -> None:
+def test_a_wider_key_is_captured_and_one_of_another_type_is_refused(database: Database, capture: Any) -> None:
     database.execute("CREATE TABLE t (id int PRIMARY KEY, v text)", "INSERT INTO t VALUES (1, 'a')")
     capture(database).ingest()
-    database.execute("ALTER TABLE t ALTER id TYPE bigint")
-    capture(database).ingest()
+    database.execute("ALTER TABLE t ALTER id TYPE bigint", "INSERT INTO t VALUES (3000000000, 'b')")
+    assert changes(capture(database).ingest()) == {"t": (2, 0)}
     database.execute("ALTER TABLE t ALTER id TYPE text")
     failure = capture(database).ingest().failure
     assert re.search(r"key column id of public\.t was a bigint and is a text", str(failure))
