@@ -159,6 +159,18 @@ def test_what_duckdb_refuses_for_its_types_is_refused_with_the_line(
         bind_models(project.models, Relations({"people": PEOPLE}, {}))
 
 
+def test_what_subqueries_pass_on_arrives_in_the_sources_own_text(tmp_path: Path) -> None:
+    inner = "SELECT p.id, p.born FROM (SELECT id, born FROM people) AS p"
+    query = f"SELECT q.id, q.born AS r, q.born AS s FROM ({inner}) AS q"
+    [model] = project_of(tmp_path, query, "id INTEGER PRIMARY KEY, r VARCHAR, s VARCHAR").models
+    [bound] = bind_models((model,), Relations({"people": PEOPLE}, {}))
+    with engine.connect(None, memory="500MB") as connection:
+        connection.execute(f"CREATE TABLE raw AS SELECT {RAW}, NULL::TIMESTAMP AS _at")
+        connection.execute("UPDATE raw SET born = '0044-03-15 BC'")
+        [given] = connection.execute(bound.sql(lambda leaf: "raw")).fetchall()
+    assert given[:3] == (1, "0044-03-15 BC", "0044-03-15 BC")
+
+
 def test_tables_whose_names_differ_in_case_only_are_not_mixed_up(tmp_path: Path) -> None:
     upper = Relation("PEOPLE", COLUMNS, ("id",), is_source=True)
     both = 'SELECT one.id, other.v AS r FROM people AS one JOIN "PEOPLE" AS other USING (id)'
