@@ -185,6 +185,10 @@ def test_many_batches_are_read_once_and_no_more_than_are_shown(
     [newest] = batches.read(1).batches
     assert newest.load is not None
     assert (newest.ingest.rows, newest.load.rows) == (1, 2)
+    detail = batches.detail(newest.batch)
+    assert [
+        (one.table, one.written, one.deleted, one.quarantined) for one in (*detail.captured, *detail.computed)
+    ] == [("thing", 1, 0, 0), ("dim_thing", 1, 0, 0), ("fact_thing", 1, 0, 0)]
     # What the past needs is read in turns, and each manifest once.
     monkeypatch.setattr(past, "_READ_AHEAD", 1)
     monkeypatch.setattr(past, "_CALL_SECONDS", 0)
