@@ -6,6 +6,7 @@ import ast
 import hashlib
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -17,8 +18,8 @@ from pathlib import Path
 from tests.mutants.reach import PLACE, PYTHON, ROOT, Reach, Test
 from tests.mutants.sites import Mutant
 
-# Tests are taken until they took so long, together, when they were measured; then so much time is given, for a machine with
-# more to do than then.
+# Tests are taken until they took so long, together, when they were measured. Then so much time is given to each of them, for a
+# machine with more to do than then.
 _BUDGET_SECONDS = 60.0
 _STARTING_SECONDS, _PATIENCE = 60.0, 8.0
 _COPIED = (
@@ -73,7 +74,7 @@ class Tree:
         chosen = [test for test in chosen_tests(mutant, reach) if test.name not in refused]
         if not chosen:
             return Outcome("unreached")
-        seconds_max = _STARTING_SECONDS + _PATIENCE * sum(test.seconds for test in chosen)
+        seconds_max = _STARTING_SECONDS + _PATIENCE * max(test.seconds for test in chosen)
         names, began = [test.name for test in chosen], time.monotonic()
         self._write(mutant.path, mutant.mutated)
         try:
@@ -87,16 +88,15 @@ class Tree:
         return Outcome(kind, by, len(names), round(time.monotonic() - began, 1))
 
     def run(self, names: Sequence[str], seconds_max: float, *, all_of_them: bool = False) -> list[str] | None:
-        """Runs tests in this order, up to the first that fails; gives those that failed, None where time was over."""
+        """Runs tests in this order, up to the first that fails; gives those that failed, None where one took too long."""
         options = ["-q", "--no-header", "--tb=no", "-p", "no:cacheprovider", *([] if all_of_them else ["-x"])]
         process = subprocess.Popen(
             [PYTHON, "-m", "pytest", *options, *names], cwd=self.folder, start_new_session=True,
-            env=os.environ | {"PYTHONPATH": str(self.folder / "src")},
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env=os.environ | {"PYTHONPATH": str(self.folder / "src"), "PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
-        try:
-            output, _ = process.communicate(timeout=seconds_max)
-        except subprocess.TimeoutExpired:
+        output = _output(process, seconds_max)
+        if output is None:
             _end(process)
             return None
         if process.returncode == 0:
@@ -152,7 +152,20 @@ def _lines(mutant: Mutant) -> Sequence[int]:
     return found if len(found) > 1 else everything
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def _output(process: subprocess.Popen[bytes], silence_seconds_max: float) -> str | None:
+    """What it writes until it ends, a sign for each test among it; None if nothing more comes for too long."""
+    assert process.stdout is not None
+    output = b""
+    while select.select([process.stdout], [], [], silence_seconds_max)[0]:
+        more = os.read(process.stdout.fileno(), 1 << 16)
+        if not more:
+            process.wait()
+            return output.decode()
+        output += more
+    return None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
     """Ends pytest so that it ends what it started; and if it does not, all of it."""
     process.send_signal(signal.SIGINT)
     try:
