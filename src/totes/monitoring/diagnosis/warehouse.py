@@ -237,16 +237,15 @@ def _check_tables(place: _Place, pipeline: Pipeline, dialect: Dialect) -> None:
         current = f"{model.name}_current"
         if dialect == "postgresql":
             _check_name_lengths(area, model)
-        kinds = [present[name][0] for name in (model.name, current) if name in present]
         if model.name in made and present.get(model.name, ("",))[0] == "table":
             found += 1
             _check_columns(place, dialect, model, present[model.name][1])
             if current not in present:
                 area.warn("views", f"{current} is missing", "Run totes load: it creates the view again")
             continue
-        if not kinds:
-            continue
         in_the_way = [name for name in (model.name, current) if name in present]
+        if not in_the_way:
+            continue
         sql = [
             f"ALTER {present[name][0].upper()} {place.quoted(name)} RENAME TO {engine.name(f'{name}_of_others')}"
             for name in in_the_way
