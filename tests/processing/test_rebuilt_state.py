@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from datetime import datetime as at
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,6 +56,24 @@ def run(pipeline: Pipeline, database: Database, *statements: str) -> at:
     cycle = run_cleanly(pipeline)
     assert cycle.ingested.batch is not None
     return cycle.ingested.read_at
+
+
+def test_a_lake_of_a_release_that_rebuilt_no_table_goes_on(
+    pipeline: Pipeline, database: Database, tmp_path: Path
+) -> None:
+    pipeline.ingest()
+    pipeline.process()
+    file = tmp_path / "lake" / "processed" / "batches" / "000000000001.json"
+    document = json.loads(file.read_text("utf-8"))
+    for model in document["models"].values():
+        for later in ("soft_deletes", "since", "renamed", "definition"):
+            del model[later]
+    plain = json.dumps(document | {"content_sha256": ""}, indent=1)
+    digest = hashlib.sha256(plain.encode()).hexdigest()
+    file.write_text(plain.replace('"content_sha256": ""', f'"content_sha256": "{digest}"'), "utf-8")
+    run(pipeline, database, "UPDATE o SET v = 'b2' WHERE id = 2", "DELETE FROM o WHERE id = 3")
+    assert rows_of(pipeline, "SELECT * FROM latest ORDER BY 1") == [(1, "a", "North"), (2, "b2", "South")]
+    assert [row[0] for row in versions(pipeline, "alone", 2)] == ["b", "b2"]
 
 
 def test_a_deleted_row_that_returns_unchanged_comes_back(pipeline: Pipeline, database: Database) -> None:

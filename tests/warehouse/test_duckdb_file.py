@@ -17,6 +17,8 @@ import pytest
 
 from tests.conftest import Command, Database, run_cleanly
 from tests.contracts.shop import MODELS, SCHEMA
+from totes.errors import CommandFailed
+from totes.monitoring.rows import RowsWanted, read_rows
 from totes.pipeline import Pipeline
 from totes.warehouse import duckdb_file, duckdb_shadow
 
@@ -117,6 +119,18 @@ def test_nothing_that_only_reads_makes_a_file(
     for arguments in READS:
         run(*arguments)
     assert not (tmp_path / "warehouse.duckdb").exists()
+
+
+def test_who_looks_at_rows_makes_no_folder(
+    database: Database, pipeline: Pipeline, make_pipeline: Callable[..., Pipeline], tmp_path: Path
+) -> None:
+    project = pipeline.settings.project.model_dump()
+    elsewhere = make_pipeline(database.url, f"duckdb:///{tmp_path}/new/warehouse.duckdb", project=project)
+    elsewhere.ingest()
+    elsewhere.process()
+    with pytest.raises(CommandFailed, match="the warehouse is empty"):
+        read_rows(elsewhere, "fact_order", RowsWanted())
+    assert not (tmp_path / "new").exists()
 
 
 def test_what_a_killed_load_committed_is_read(
