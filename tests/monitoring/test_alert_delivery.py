@@ -109,15 +109,16 @@ def test_each_receiver_gets_each_alert_once(make: Callable[..., Pipeline], recei
     urls = [receiver.url for receiver in receivers]
     receivers[0].open()
     run(make(NOWHERE, urls=urls))
-    run(make(NOWHERE, urls=urls))
+    run(make(urls=urls))
+    assert [receiver.subjects for receiver in receivers] == [[FAILS, WORKS], []]
     receivers[0].close()
     receivers[1].open()
-    run(make(urls=urls))
-    assert [receiver.subjects for receiver in receivers] == [[FAILS], [FAILS, WORKS]]
+    run(make(NOWHERE, urls=urls))
+    assert [receiver.subjects for receiver in receivers] == [[FAILS, WORKS], [FAILS, WORKS, FAILS]]
     receivers[0].open()
-    run(make(urls=urls))
-    run(make(urls=urls))
-    assert [receiver.subjects for receiver in receivers] == [[FAILS, WORKS], [FAILS, WORKS]]
+    run(make(NOWHERE, urls=urls))
+    run(make(NOWHERE, urls=urls))
+    assert [receiver.subjects for receiver in receivers] == [[FAILS, WORKS, FAILS]] * 2
 
 
 def test_a_receiver_that_is_corrected_gets_what_the_wrong_one_did_not(
