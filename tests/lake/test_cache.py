@@ -15,6 +15,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from totes import scratch
 from totes.errors import LakeDamaged, StoreError
 from totes.lake import cache as cache_module
 from totes.lake import cache_file
@@ -326,6 +327,20 @@ def test_a_cache_that_another_process_is_just_making_is_not_taken_for_a_damaged_
         with opened() as cache:
             assert cache.batch == 0  # in a private one
     assert file.read_bytes() == b"half of it"
+
+
+def test_a_private_cache_that_cannot_be_made_leaves_no_folder(
+    journal: Journal[Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_file, "_LOCK_PATIENCE_SECONDS", 0.3)
+    with (
+        Workspace.open(tmp_path / "cache", "100MB") as workspace,
+        Cache.open(workspace, "stage", journal),
+    ):
+        before = set(scratch.root().iterdir())
+        with pytest.raises(duckdb.BinderException, match="already exists"):
+            Cache.open(workspace, "stage", journal)
+        assert set(scratch.root().iterdir()) == before
 
 
 def test_a_cache_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
