@@ -18,9 +18,9 @@ from pathlib import Path
 from tests.mutants.reach import PLACE, PYTHON, ROOT, Reach, Test
 from tests.mutants.sites import Mutant
 
-# Tests are taken until they took so long, together, when they were measured. Then so much time is given to each of them, for a
-# machine with more to do than then.
-_BUDGET_SECONDS = 60.0
+# Tests are taken until they took so long, together, when they were measured; of the package's own, almost all are. Then so much
+# time is given to each of them, for a machine with more to do than then.
+_OWN_SECONDS, _BUDGET_SECONDS = 150.0, 60.0
 _STARTING_SECONDS, _PATIENCE = 60.0, 8.0
 _COPIED = (
     "src",
@@ -116,18 +116,20 @@ class Tree:
 
 
 def chosen_tests(mutant: Mutant, reach: Reach) -> list[Test]:
-    """The tests by which a mutant has to be noticed: the nearest first, the quickest of these first, as many as time allows."""
+    """The tests by which a mutant has to be noticed: its package's first, the quickest of these first, as many as time allows."""
     package = mutant.path.split("/")[2]
     lines, path = _lines(mutant), mutant.path.replace(".sql", ".py")
     found = reach.tests(path, lines) or reach.tests(path, range(1, len(mutant.original.splitlines()) + 1))
     near = [test for test in found if test.name.startswith((f"tests/{package}/", "tests/contracts/"))]
+    far = [test for test in found if test not in near]
     chosen: list[Test] = []
     spent = 0.0
-    for test in [*near, *(test for test in found if test not in near)]:
-        spent += test.seconds
-        if chosen and spent > _BUDGET_SECONDS:
-            break
-        chosen.append(test)
+    for tests, seconds_max in ((near, _OWN_SECONDS), (far, _BUDGET_SECONDS)):
+        for test in tests:
+            spent += test.seconds
+            if chosen and spent > seconds_max:
+                break
+            chosen.append(test)
     return chosen
 
 
