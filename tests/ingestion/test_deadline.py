@@ -84,6 +84,19 @@ def test_a_first_load_that_takes_many_batches_holds_each_row_once(
     assert rows_of(hotel, "SELECT count(*) FROM fact_stay") == [(ROWS,)]  # one version each
 
 
+def test_a_table_that_cannot_be_divided_waits_as_a_whole(database: Database, hotel: Pipeline) -> None:
+    database.execute(
+        "CREATE TABLE year (id int PRIMARY KEY REFERENCES venue) PARTITION BY RANGE (id)",
+        "CREATE TABLE year_all PARTITION OF year DEFAULT", "INSERT INTO year VALUES (1), (2)",
+    )  # fmt: skip
+    assert ingest_a_piece(hotel)
+    rest = ingestion_journal(hotel.ingestion_store).read(1).tables["year"].rest
+    assert rest is not None
+    assert rest.is_whole
+    assert not hotel.ingest().more
+    assert len(all_lines(hotel, "year")) == 2
+
+
 def test_no_row_comes_before_the_row_that_it_refers_to(database: Database, hotel: Pipeline) -> None:
     more = True
     while more:

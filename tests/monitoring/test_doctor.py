@@ -25,6 +25,7 @@ def test_the_built_in_project_passes_before_and_after_a_batch(
     before = doctor(url)
     assert listed(before, "error") == set()
     assert listed(before, "warning") == {"project: values", "alerts: urls"}
+    assert said(before, "source", "standby") == "the server is a primary"
     assert totes("run").code == 0
     made = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
     after = doctor(url)
