@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from totes import engine
@@ -54,6 +55,11 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_uses_is_not
     assert used.is_dir()
     with Workspace.open(tmp_path, "40MB"):
         assert not used.exists()
+
+
+def test_a_file_that_cannot_be_detached_is_an_error(tmp_path: Path) -> None:
+    with Workspace.open(tmp_path, "40MB") as workspace, pytest.raises(duckdb.Error, match="nothing"):
+        workspace.detach("nothing")
 
 
 def test_what_happens_within_a_workspace_is_not_said_of_its_folder(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ MODELS = {
     "fact_visit": """CREATE TABLE fact_visit (r BIGINT PRIMARY KEY, id INTEGER NOT NULL, city VARCHAR, region VARCHAR) AS
         SELECT visit.id, city.name AS city, region.name AS region
         FROM visit JOIN city ON city.id = visit.city LEFT JOIN region ON region.id = city.region""",
+    "dim_city": "CREATE TABLE dim_city (id INTEGER PRIMARY KEY, name VARCHAR) AS SELECT id, name FROM city",
 }
 
 
@@ -34,11 +35,11 @@ def pipeline(
     return make_pipeline(database.url, project=write_project(MODELS))
 
 
-def tables(pipeline: Pipeline, key: str) -> list[list[str]]:
-    """For each version of a visit, the tables whose objects are named."""
+def tables(pipeline: Pipeline, key: str, table: str = "fact_visit") -> list[list[str]]:
+    """For each version of a row, the tables whose objects are named."""
     return [
         sorted(place.split("/lake/")[1].split("/date=")[0] for place in version.objects)
-        for version in read_history(pipeline, "fact_visit", [key])
+        for version in read_history(pipeline, table, [key])
     ]
 
 
@@ -64,3 +65,13 @@ def test_a_joined_row_that_was_deleted_is_among_them(pipeline: Pipeline, databas
     run_cleanly(pipeline)
     assert tables(pipeline, "100")[2] == ["ingestion/city", "processed/fact_visit"]
     assert tables(pipeline, "200")[2] == ["ingestion/visit", "processed/fact_visit"]
+
+
+def test_of_written_and_removed_rows_only_the_object_with_the_row_is_named(
+    pipeline: Pipeline, database: Database
+) -> None:
+    run_cleanly(pipeline)
+    database.execute("UPDATE city SET name = 'Hull' WHERE id = 10", "DELETE FROM city WHERE id = 20")
+    run_cleanly(pipeline)
+    for city, place in (("10", "processed/dim_city"), ("20", "processed/removed/dim_city")):
+        assert tables(pipeline, city, "dim_city")[-1] == ["ingestion/city", place]

@@ -162,6 +162,10 @@ def test_a_row_whose_parent_is_gone_is_compared_for_as_long_as_it_is_loaded(
     seen = found(pipeline)
     assert seen.equal
     assert (seen.tables["fact_order"].rows, seen.tables["fact_order"].quarantined) == (3, 0)
+    database.execute("INSERT INTO \"order\" VALUES (9, 99, 1, 1, '2024-11-25 09:00')")
+    alone = found(pipeline, "fact_order")
+    assert alone.equal
+    assert (alone.tables["fact_order"].rows, alone.tables["fact_order"].quarantined) == (3, 1)
 
 
 def test_values_that_are_equal_and_not_the_same_are_told_apart(

@@ -18,9 +18,9 @@ from pathlib import Path
 from tests.mutants.reach import PLACE, PYTHON, ROOT, Reach, Test
 from tests.mutants.sites import Mutant
 
-# Tests are taken until they took so long, together, when they were measured; of the package's own, almost all are. Then so much
-# time is given to each of them, for a machine with more to do than then.
-_OWN_SECONDS, _BUDGET_SECONDS = 150.0, 60.0
+# Tests are taken until they took so long, together, when they were measured: those of the mutant's package, which are almost all,
+# and others. Then so much time is given to each of them, for a machine with more to do than then.
+_OWN_SECONDS, _OTHER_SECONDS = 120.0, 60.0
 _STARTING_SECONDS, _PATIENCE = 60.0, 8.0
 _COPIED = (
     "src",
@@ -121,10 +121,10 @@ def chosen_tests(mutant: Mutant, reach: Reach) -> list[Test]:
     lines, path = _lines(mutant), mutant.path.replace(".sql", ".py")
     found = reach.tests(path, lines) or reach.tests(path, range(1, len(mutant.original.splitlines()) + 1))
     near = [test for test in found if test.name.startswith((f"tests/{package}/", "tests/contracts/"))]
-    far = [test for test in found if test not in near]
+    others = [test for test in found if test not in near]
     chosen: list[Test] = []
-    spent = 0.0
-    for tests, seconds_max in ((near, _OWN_SECONDS), (far, _BUDGET_SECONDS)):
+    for tests, seconds_max in ((near, _OWN_SECONDS), (others, _OTHER_SECONDS)):
+        spent = 0.0
         for test in tests:
             spent += test.seconds
             if chosen and spent > seconds_max:
