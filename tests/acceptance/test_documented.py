@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import duckdb
 import pytest
 
 from tests.conftest import Database
 from totes.config import Settings
+from totes.star.project import load_project
+from totes.warehouse import ddl
+from totes.warehouse.table import warehouse_tables
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "docs/start.md", *sorted((ROOT / "docs").glob("[hc]o*/*.md"))]
@@ -122,6 +126,26 @@ def test_a_project_is_made_as_two_pages_show(paste: Callable[..., Any]) -> None:
     done = paste("\n".join(shown))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Equal" in done.stdout
+
+
+def test_statements_are_run(database: Database) -> None:
+    models = load_project("terrifictotes", None).models
+    star = warehouse_tables(models, {model.name: ("batch_id",) for model in models if model.versioned})
+    with duckdb.connect() as warehouse:
+        for statement in ddl.statements(star, "main", "duckdb"):
+            warehouse.execute(statement)
+        queries = [text for page in PAGES for text in parts(page, "sql") if text.startswith("SELECT")]
+        assert len(queries) > 2
+        for query in queries:
+            warehouse.execute(query)
+    for name in ("warehouse-in-postgresql", "dashboards"):  # the one's role is named by the other
+        roles = [
+            text for text in parts(ROOT / f"docs/how-to/{name}.md", "sql") if text.startswith("CREATE ROLE")
+        ]
+        assert len(roles) == 1
+        for role in ("totes_loader", "analyst"):
+            roles[0] = roles[0].replace(role, f"{role}_{database.name}")
+        database.execute(*roles[0].replace("DATABASE analytics", f"DATABASE {database.name}").split(";")[:-1])
 
 
 def test_what_is_shown_elsewhere_is_still_in_the_docs() -> None:
