@@ -31,7 +31,9 @@ def test_changes_a_truncate_and_a_new_column(new_lake: Callable[..., Lake], fold
     prepare_folder(folder, server_account())
     options = ("-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
     as_server(DEBIAN / "initdb", "-D", folder / "data", *options, cwd=folder)
-    with LocalServer.start(folder, {"wal_level": "logical"}, binaries=DEBIAN) as server:
+    with LocalServer.start(
+        folder, {"wal_level": "logical", "synchronous_commit": "on"}, binaries=DEBIAN
+    ) as server:
         source = Database(server.url("postgres"), "postgres")
         source.execute(
             *ROLE,
