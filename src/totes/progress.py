@@ -211,13 +211,13 @@ def cut(text: str, columns: int) -> str:
     """The beginning of a text in so many columns; it ends with an ellipsis where something is missing."""
     if width(text) <= columns:
         return text
-    taken, used = [], 1
+    shown, used = [], 1
     for character in text:
         used += _columns(character)
         if used > columns:
             break
-        taken.append(character)
-    return f"{''.join(taken)}…" if columns > 0 else ""
+        shown.append(character)
+    return f"{''.join(shown)}…" if columns > 0 else ""
 
 
 def _columns(character: str) -> int:

@@ -5,20 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from totes.processing.bound.lossless_casts import FLOATING, WHOLE
 from totes.star.column import Column
 
-_WHOLE = (
-    "TINYINT",
-    "SMALLINT",
-    "INTEGER",
-    "BIGINT",
-    "HUGEINT",
-    "UTINYINT",
-    "USMALLINT",
-    "UINTEGER",
-    "UBIGINT",
-)
-_FRACTIONAL = ("DECIMAL", "FLOAT", "DOUBLE")
+_FRACTIONAL = ("DECIMAL", *FLOATING)
 # The last word of a name that stands for one thing among others, or for a part of a date or place.
 _NO_AMOUNTS = {
     "code", "cvv", "day", "fax", "hour", "id", "identifier", "key", "lat", "latitude", "lng", "lon", "longitude", "minute",
@@ -47,7 +37,7 @@ def words(name: str) -> list[str]:
 
 def is_number(column: Column) -> bool:
     """Whether it holds numbers."""
-    return column.type.startswith((*_WHOLE, *_FRACTIONAL))
+    return column.type.startswith((*WHOLE, *_FRACTIONAL))
 
 
 def is_fractional(column: Column) -> bool:

@@ -15,6 +15,7 @@ from totes import engine
 from totes.processing.bound.leaf import Leaf
 from totes.processing.bound.query import BoundQuery
 from totes.processing.source_rows import TURN
+from totes.processing.touched import only
 
 
 class Touch(NamedTuple):
@@ -58,15 +59,11 @@ def touches(query: BoundQuery, changes: Mapping[str, str], rows: Callable[[Leaf]
 
     for leaf in changed if len(query.leaves) > 1 else ():
         mine = changes[leaf.relation.name]
-
-        def only_changed(one: Leaf, leaf: Leaf = leaf, mine: str = mine) -> str:
-            semi_join = f"SEMI JOIN {mine} AS o ON {engine.equal('r', 'o', leaf.relation.key)}"
-            return f"(SELECT r.* FROM {states(one)} AS r {semi_join})" if one is leaf else states(one)
-
         same = engine.equal("joined", "change", leaf.key, leaf.relation.key)
+        joined = query.touching(leaf, only(states, leaf, mine, leaf.relation.key))
         parts.append(
             f"SELECT {TURN}, {engine.text(leaf.relation.name)}, {_row(query.base, query.base.key)}, true"
-            f" FROM ({query.touching(leaf, only_changed)}) AS joined JOIN {mine} AS change ON {same}"
+            f" FROM ({joined}) AS joined JOIN {mine} AS change ON {same}"
         )
     return " UNION ALL ".join(parts)
 

@@ -23,7 +23,7 @@ def touched_keys(inputs: Inputs) -> str:
     for leaf in inputs.query.leaves:
         changes = inputs.changes.get(leaf.relation.name)
         if changes:
-            joined = inputs.query.touching(leaf, only(inputs, leaf, changes, leaf.relation.key))
+            joined = inputs.query.touching(leaf, only(inputs.rows, leaf, changes, leaf.relation.key))
             same = engine.equal("joined", "change", leaf.key, leaf.relation.key)
             times = f" JOIN {changes} AS change ON {same}" * inputs.from_log
             parts.append(
@@ -40,7 +40,7 @@ def computed_rows(inputs: Inputs, touched: str) -> str:
     if inputs.reads_changes:
         return query.sql(lambda _: inputs.base_rows)
     keys = f"(SELECT {_renamed(query.base.key, query.base.relation.key)} FROM {touched})"
-    return query.sql(only(inputs, query.base, keys, query.base.relation.key))
+    return query.sql(only(inputs.rows, query.base, keys, query.base.relation.key))
 
 
 def recomputed_keys(inputs: Inputs, touched: str) -> tuple[str, tuple[str, ...]]:
@@ -73,16 +73,18 @@ def affected_keys(inputs: Inputs, new: str, touched: str) -> str:
     return f"{computed} UNION SELECT {keys} FROM {source}"
 
 
-def only(inputs: Inputs, chosen: Leaf, relation: str, columns: tuple[str, ...]) -> Callable[[Leaf], str]:
-    """All rows of each leaf, but of one only those whose key a relation has."""
+def only(
+    rows: Callable[[Leaf], str], chosen: Leaf, relation: str, columns: tuple[str, ...]
+) -> Callable[[Leaf], str]:
+    """The rows of each leaf, but of one only those whose key a relation has."""
 
-    def rows(leaf: Leaf) -> str:
+    def limited(leaf: Leaf) -> str:
         if leaf is not chosen:
-            return inputs.rows(leaf)
+            return rows(leaf)
         semi_join = f"SEMI JOIN {relation} AS o ON {engine.equal('r', 'o', columns)}"
-        return f"(SELECT r.* FROM {inputs.rows(leaf)} AS r {semi_join})"
+        return f"(SELECT r.* FROM {rows(leaf)} AS r {semi_join})"
 
-    return rows
+    return limited
 
 
 def _renamed(columns: tuple[str, ...], names: tuple[str, ...]) -> str:
