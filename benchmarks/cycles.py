@@ -67,11 +67,12 @@ def main() -> None:
     faulthandler.enable()
     log.configure(terminal=False)
     pipeline = Pipeline(load_settings(Path(sys.argv[1])))
-    for _ in sys.stdin:
-        began = time.perf_counter()
-        cycle = pipeline.run()
-        elapsed = time.perf_counter() - began
-        print(json.dumps(cycle.as_json() | {"elapsed": elapsed}, default=str), flush=True)
+    with pipeline.kept_open():
+        for _ in sys.stdin:
+            began = time.perf_counter()
+            cycle = pipeline.run()
+            elapsed = time.perf_counter() - began
+            print(json.dumps(cycle.as_json() | {"elapsed": elapsed}, default=str), flush=True)
 
 
 if __name__ == "__main__":

@@ -6,22 +6,22 @@ A stage is imported when it runs, so that commands that run only some start fast
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from totes import engine
 from totes.config import Settings
+from totes.cycle import Cycle
 from totes.deadline import NEVER, Deadline
-from totes.errors import LakeOfAnotherSource, LakesApart, StoreError, TotesError, WarehouseRefused
+from totes.errors import StoreError, TotesError, WarehouseRefused
 from totes.lake.journal import ingestion_journal, processed_journal
 from totes.lake.store import Store, folder_of
 from totes.lake.workspace import Workspace
 from totes.log import logger
+from totes.reused import Reused
 from totes.warehouse.connection import dialect_of, open_warehouse, role_of, schema_of
 
 if TYPE_CHECKING:
@@ -35,65 +35,8 @@ if TYPE_CHECKING:
     from totes.warehouse.adapter import Warehouse
     from totes.warehouse.stage import Loaded, Rebuilt
 
-STAGES = ("ingest", "process", "load")
 _log = logger()
 T = TypeVar("T")
-
-
-@dataclass
-class Cycle:
-    """The result of one pass through the stages, started `at`. A failed stage has an error in `failures` and no result."""
-
-    ingested: Ingested | None = None
-    processed: Processed | None = None
-    loaded: Loaded | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-    failures: dict[str, TotesError] = field(default_factory=dict)
-    at: datetime = field(default_factory=lambda: datetime.now(UTC))
-
-    @property
-    def loaded_rows(self) -> dict[str, int]:
-        """How many rows were loaded into each table, in all batches of the cycle."""
-        return self.loaded.rows if self.loaded else {}
-
-    @property
-    def is_of_another(self) -> bool:
-        """Whether the lake belongs to another source, or the processed lake to another ingestion lake."""
-        return any(isinstance(error, LakeOfAnotherSource | LakesApart) for error in self.failures.values())
-
-    @property
-    def quarantined(self) -> int:
-        """How many rows went to quarantine in this cycle."""
-        batches = self.processed.batches.values() if self.processed else ()
-        return sum(changes.quarantined for batch in batches for changes in batch.values())
-
-    @property
-    def pending(self) -> tuple[str, ...]:
-        """The models whose change waits for `totes apply`."""
-        return tuple(self.processed.pending) if self.processed else ()
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether another cycle should follow at once, since the source has more than this batch could read."""
-        more = self.ingested and self.ingested.more and self.ingested.batch
-        return bool(more) and self.failures.keys() <= {"ingest"}
-
-    def as_json(self) -> dict[str, object]:
-        """The object that `totes run --json` prints."""
-        ingested = self.ingested.changes if self.ingested else {}
-        report: dict[str, object] = {
-            "at": self.at.isoformat(),
-            "batch": self.ingested.batch if self.ingested else None,
-            "ingested": {t: {"upserts": c.upserts, "deletes": c.deletes} for t, c in ingested.items()},
-            "loaded": self.loaded_rows,
-            "quarantined": self.quarantined,
-            "seconds": self.seconds,
-        }
-        if self.pending:
-            report["pending"] = list(self.pending)
-        if self.failures:
-            report["failures"] = {stage: str(error) for stage, error in self.failures.items()}
-        return report
 
 
 class Pipeline:
@@ -101,6 +44,7 @@ class Pipeline:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._workspace = Reused(self._open_workspace)
 
     @cached_property
     def project(self) -> Project:
@@ -138,8 +82,17 @@ class Pipeline:
             read_only=read_only,
         )
 
+    @contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """While this lasts, cycles share one engine: to open it takes longer than to find that nothing is new."""
+        with self._workspace.kept():
+            yield
+
     def workspace(self) -> AbstractContextManager[Workspace]:
         """Opens the engine that the stages of a run share."""
+        return self._workspace.use()
+
+    def _open_workspace(self) -> AbstractContextManager[Workspace]:
         lake = self.settings.lake
         return Workspace.open(
             self.settings.cache_folder,
@@ -282,6 +235,16 @@ class Pipeline:
         """
         _ = self.project  # an invalid project is an error for every stage
         cycle = Cycle()
+        try:
+            self._run(cycle, only, always=always)
+        except BaseException:
+            self._workspace.close()
+            raise
+        if cycle.failures:  # the engine may be what has failed
+            self._workspace.close()
+        return cycle
+
+    def _run(self, cycle: Cycle, only: str | None, *, always: bool) -> None:
         if only in (None, "ingest", "process"):
             try:
                 with self.workspace() as workspace:
@@ -293,7 +256,7 @@ class Pipeline:
                     mismatch = self._mismatch() if "ingest" in cycle.failures else None
                     if mismatch:
                         cycle.failures["ingest"] = mismatch
-                        return cycle
+                        return
                     if only != "ingest" and not cycle.is_of_another:
                         cycle.processed = _timed(cycle, "process", partial(self.process, workspace))
                         if cycle.processed and cycle.processed.failure:
@@ -304,7 +267,6 @@ class Pipeline:
             _log.warning("the later stages are not run: the lake belongs to something else")
         elif only in (None, "load"):
             cycle.loaded = _timed(cycle, "load", self.load)
-        return cycle
 
     def _mismatch(self) -> TotesError | None:
         """The error if the built-in models are used with another source."""

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tests.conftest import Database, rows_of
+from totes.cycle import Cycle
 from totes.lake.journal import ingestion_journal
-from totes.pipeline import Cycle, Pipeline
+from totes.pipeline import Pipeline
 
 SCHEMA = (
     "CREATE TYPE state AS ENUM ('new', 'paid')",

@@ -15,7 +15,8 @@ from tests.conftest import Database
 from tests.contracts.shop import MODELS, SCHEMA
 from tests.faults import kiosk
 from tests.plain_lake import manifests_of, objects_of, rows_of_lake, rows_of_source
-from totes.pipeline import Cycle, Pipeline
+from totes.cycle import Cycle
+from totes.pipeline import Pipeline
 
 # Rows of 96 kB: reading them takes more than what sockets hold back, so that it can be disturbed half-way.
 NOTES = (

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from totes.cycle import STAGES, Cycle
 from totes.errors import SourceError, TotesError, WarehouseError
 from totes.ingestion.stage import Ingested
 from totes.monitoring.alerts import describe
 from totes.monitoring.health import Change, Health, Incident, read_health, write_health
-from totes.pipeline import STAGES, Cycle
 from totes.processing.stage import Processed
 from totes.redaction import register_secret
 from totes.warehouse.stage import Loaded

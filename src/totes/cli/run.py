@@ -15,7 +15,8 @@ from totes.display import count
 
 if TYPE_CHECKING:
     from totes.console import Console
-    from totes.pipeline import Cycle, Pipeline
+    from totes.cycle import Cycle
+    from totes.pipeline import Pipeline
 
 _BACK_OFF_SECONDS = 5.0
 EveryOption = Annotated[
@@ -42,7 +43,8 @@ def run(
         if interval is None:
             _end(current, _cycles(current, pipeline, stop))
         else:
-            _repeat(current, pipeline, interval, stop)
+            with pipeline.kept_open():
+                _repeat(current, pipeline, interval, stop)
 
 
 def ingest(

@@ -12,12 +12,12 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
+from totes.cycle import Cycle
 from totes.demo.document import next_commands, what_was_checked
 from totes.demo.questions import Answer
 from totes.demo.screen import Screen, heading, indented, remark, table_of
 from totes.demo.story import RowHistory, Story
 from totes.monitoring.history import Version
-from totes.pipeline import Cycle
 
 _ORDER_COLUMNS = ("units_sold", "unit_price", "agreed_delivery_date", "valid_from", "valid_to", "is_deleted")
 _PLACES = {"dim_staff": "location", "dim_counterparty": "counterparty_legal_city"}

@@ -12,6 +12,7 @@ from pathlib import Path
 import psycopg
 
 from totes.config import load_settings
+from totes.cycle import Cycle
 from totes.demo.folder import Made, check, clear, list_made
 from totes.demo.questions import Answer, ask
 from totes.errors import CommandFailed, ConfigurationError
@@ -19,7 +20,7 @@ from totes.monitoring.alerts import watch
 from totes.monitoring.comparison import TableVerdict
 from totes.monitoring.history import Version, read_history
 from totes.monitoring.verification import verify
-from totes.pipeline import Cycle, Pipeline
+from totes.pipeline import Pipeline
 from totes.terrifictotes import demo_source
 from totes.terrifictotes.demo_source import ORDERS_MIN, TradingDay
 from totes.terrifictotes.server import LocalServer

@@ -117,6 +117,8 @@ class Workspace:
 
     def hand_off(self, manifest_sha256: str, rows: dict[str, Handoff]) -> None:
         """Hands off the rows of a committed batch, by table, in place of those of an earlier one."""
+        for earlier in tuple(self._handoffs):
+            self.release(earlier)
         self._handoffs = {manifest_sha256: rows}
 
     def handoff(self, manifest_sha256: str, table: str) -> Handoff | None:

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from totes.config import Settings
+from totes.cycle import Cycle
 from totes.display import count, one_line
 from totes.errors import StoreError, TotesError
 from totes.lake.journal import processed_journal
@@ -20,7 +21,6 @@ from totes.lake.store import Store
 from totes.log import logger
 from totes.monitoring.delivery import deliver
 from totes.monitoring.health import Change, Health, Message, health_file, read_health, utc_now, write_health
-from totes.pipeline import Cycle
 
 _KINDS_LISTED_MAX = 20
 _TURN_SECONDS_MAX = 60.0

@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from totes import permissions
 from totes.config import Settings
+from totes.cycle import STAGES, Cycle
 from totes.errors import StoreError
 from totes.failpoint import reach
-from totes.pipeline import STAGES, Cycle
 from totes.redaction import redact, without_secrets
 
 FRESHNESS = "freshness"

@@ -10,10 +10,11 @@ from datetime import datetime
 from typing import Any
 
 from totes import engine
+from totes.cycle import Cycle
 from totes.errors import ConfigurationError
 from totes.lake.journal import Journal, processed_journal
 from totes.lake.manifest import ProblemKind, ProcessedManifest
-from totes.pipeline import Cycle, Pipeline
+from totes.pipeline import Pipeline
 
 _READ_AHEAD = 16
 _ENTRIES = (

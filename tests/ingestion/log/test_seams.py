@@ -17,7 +17,7 @@ from totes.terrifictotes.server import LocalServer
 
 CONFIRMED = "SELECT confirmed_flush_lsn::text FROM pg_replication_slots"
 OTHERS_WAL = (
-    "SELECT count(pg_logical_emit_message(false, 'x', repeat('x', 1000000))) FROM generate_series(1, 20)"
+    "SELECT count(pg_logical_emit_message(true, 'x', repeat('x', 1000000))) FROM generate_series(1, 20)"
 )
 
 

@@ -65,7 +65,6 @@ class LogBatch:
         self._journal = journal
         self._orders: dict[str, list[int]] = {}
         self._truncates: list[tuple[int, tuple[int, ...]]] = []
-        self._with_old: set[int] = set()
         self._session, self._workspace, self._known = session, workspace, known
         self._previous, self._base = previous, base
         self._tables = {
@@ -197,12 +196,9 @@ class LogBatch:
         return None
 
     def _survey(self, read: Read) -> None:
-        """Finds out of which tables there are truncations, and changes with an old row."""
+        """Finds out of which tables there are truncations."""
         rows = self._engine.execute(f"SELECT number, data FROM {read.messages} WHERE kind = 'T'").fetchall()
         self._truncates = [(number, decoding.truncated(data)) for number, data in rows]
-        old = "kind IN ('U', 'D') AND data[6:6]::VARCHAR <> 'N'"
-        rows = self._engine.execute(f"SELECT DISTINCT relation FROM {read.messages} WHERE {old}").fetchall()
-        self._with_old = {relation for (relation,) in rows}
 
     def last_commit(self, read: Read) -> datetime:
         """The time of the last transaction that is used; there has to be one."""
@@ -229,8 +225,7 @@ class LogBatch:
             f"SELECT * FROM {read.messages} WHERE kind IN ('I', 'U', 'D') AND relation = {table.relation}"
         )
         decoder = Decoder(self._engine, table, order, self._new_table)
-        with_old = table.relation in self._with_old
-        changes = decoder.decode(self._placed(read, name, of_table), with_old=with_old)
+        changes = decoder.decode(self._placed(read, name, of_table))
         unsent = decoder.unsent(changes)
         if unsent:
             fill = Unsent(self._engine, table, self._journal, self._previous.batch, self._new_table)

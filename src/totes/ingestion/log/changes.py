@@ -58,47 +58,22 @@ class Decoder:
         self._columns = [position_column(number) for number in range(len(table.columns))]
         self._keys = [key_column(number) for number in range(len(table.key))]
 
-    def decode(self, messages: str, *, with_old: bool) -> str:
+    def decode(self, messages: str) -> str:
         """Decodes messages with their transactions into a new table of changes; returns its name.
 
-        `with_old` is whether there are changes with an old row.
-
-        Beside the columns of `decoding.changes`, it has the new key `k0`, … and the old one `p0`, …, which is the same unless the
-        change moved the row.
+        Beside the columns of `decoding.changes`, it has the new key `k0`, ….
         """
-        target = self._new_table()
+        target, key = self._new_table(), self._table.key_positions
         entries = [column.entry for column in self._table.columns]
-        *statements, query = decoding.changes(
-            messages, entries, self._order, self._new_table, with_old=with_old
-        )
-        for statement in statements:
-            self._engine.execute(statement)
-        new = ", ".join(
-            f"CASE WHEN kind = 'D' OR u{position} THEN f{position} ELSE c{position} END AS {key}"
-            for key, position in zip(self._keys, self._table.key_positions, strict=True)
-        )
-        old = ", ".join(
-            f"CASE WHEN has_old THEN f{position} ELSE c{position} END AS p{number}"
-            for number, position in enumerate(self._table.key_positions)
-        )
-        # With all of the old row, a value that was not sent is the old one.
-        filled = ", ".join(
-            f"CASE WHEN u{number} AND NOT g{number} AND f{number} IS NOT NULL THEN f{number} ELSE c{number} END AS c{number},"
-            f" u{number} AND (g{number} OR f{number} IS NULL) AS u{number}"
-            for number in range(len(entries))
-        )
-        self._engine.execute(
-            f"CREATE TABLE {target} AS SELECT * REPLACE ({filled}), {new}, {old} FROM ({query})"
-        )
+        query = decoding.changes(messages, entries, self._order, key)
+        new = ", ".join(f"c{position} AS k{number}" for number, position in enumerate(key))
+        self._engine.execute(f"CREATE TABLE {target} AS SELECT *, {new} FROM ({query})")
         return target
 
     def unsent(self, changes: str) -> list[int]:
         """The positions of columns with values that were not sent."""
-        numbers = range(len(self._columns))
-        found = self._engine.execute(
-            f"SELECT {', '.join(f'coalesce(bool_or(u{number}), false)' for number in numbers)} FROM {changes}"
-        ).fetchall()[0]
-        return [number for number in numbers if found[number]]
+        found = f"SELECT DISTINCT unnest(unsent) AS position FROM {changes} ORDER BY ALL"
+        return [position for (position,) in self._engine.execute(found).fetchall()]
 
     def truncated(self, changes: str, truncates: str, known: str | None) -> Rows:
         """Finds the rows that TRUNCATEs deleted: a new table of their keys, each with the truncation's place in the log.
@@ -164,14 +139,11 @@ class Decoder:
         else:
             growth = f"SELECT count(*) FILTER (kind = 'I') - count(*) FILTER (kind = 'D') FROM {changes}"
         removed = truncated.count if truncated and not known else 0
-        return TableLog(
-            self._table,
-            self._counted(upserts),
-            self._counted(deletes),
-            self._counted(present),
-            self._counted(absent),
-            int(engine.scalar(self._engine, growth)) - removed,
-        )
+        tables = upserts, deletes, present, absent
+        counts = ", ".join(f"(SELECT count(*) FROM {name})" for name in tables)
+        *counted, grown = self._engine.execute(f"SELECT {counts}, ({growth})").fetchall()[0]
+        rows = [Rows(name, number) for name, number in zip(tables, counted, strict=True)]
+        return TableLog(self._table, rows[0], rows[1], rows[2], rows[3], grown - removed)
 
     def _of_captured(self, upserts: str, deletes: str, known: str) -> str:
         """A table of the deletes of rows that were there, by an earlier change or by what was captured before."""

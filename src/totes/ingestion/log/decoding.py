@@ -1,21 +1,21 @@
 """Decodes the messages of PostgreSQL's plugin pgoutput, protocol version 1. Only SQL for the engine is made here: no I/O.
 
-The messages are rows of a table, `number` and `data`, in the order in which they were sent. They are decoded column by column,
-for all of a table's rows at once: each value's place follows from the previous value's length.
+The messages are rows of a table, `number` and `data`, in the order in which they were sent. A row's values are found one after
+the other, for all of a table's changes at once: each value's place follows from the previous value's length.
 https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from totes.lake.manifest import SourceColumn
 
 _EPOCH_MICROSECONDS = 946_684_800_000_000  # PostgreSQL counts from the year 2000
 _TRANSACTION_IDS = 1 << 32
-_LISTED, _BETWEEN_TABLES = 12, 48
+_GROUP = 64  # of columns
 
 
 class RelationColumn(NamedTuple):
@@ -91,102 +91,79 @@ def lsn_text(lsn: str) -> str:
     return f"format('{{:X}}/{{:X}}', {lsn} >> 32, {lsn} & 4294967295)"
 
 
-def changes(
-    messages: str,
-    columns: Sequence[SourceColumn],
-    order: Sequence[int],
-    new_table: Callable[[], str],
-    *,
-    with_old: bool,
-) -> list[str]:
-    """The decoded changes of one table: statements to run in order, the last of which is a query.
+def changes(messages: str, columns: Sequence[SourceColumn], order: Sequence[int], key: Sequence[int]) -> str:
+    """A query for the decoded changes of one table.
 
-    Its columns are `number` and `kind` of the message, `has_old`, and by the position of each column of the table: the value
-    `c0`, `c1`, … and whether it was not sent since it is unchanged (`u0`, …), and of the old row the value `f0`, … and `g0`, …
-    which is not sent. An old row has only the columns that identify it, unless all do.
+    Beside the columns of the messages it has the row's values by the position of each column in the table, `c0`, `c1`, …: of a
+    deleted row those that identify it. `unsent` lists the positions of those values that are not known, since they have not
+    changed. `has_old` is whether the row before the change was sent, and `p0`, … is its key: the same unless the change moved it.
 
     Args:
         messages: a query for the messages that are changes of the table.
         columns: the table's columns.
         order: the position of each column in the order in which the log has them.
-        new_table: makes a name for a table that a statement creates.
-        with_old: whether there are changes with an old row: deletes, and updates of what identifies a row.
+        key: the positions of the key's columns.
     """
-    steps = _Steps(len(order), new_table)
-    begun = f"SELECT *, 9 AS place FROM ({messages})"
-    plain = steps.row(f"{begun} WHERE data[6:6]::VARCHAR = 'N'", "new")
-    nothing = "[]::VARCHAR[] AS {0}_values, []::BOOLEAN[] AS {0}_unsent"
-    parts = [f"SELECT *, false AS has_old, {nothing.format('old')} FROM ({plain})"]
-    if with_old:
-        old = steps.table(steps.row(f"{begun} WHERE data[6:6]::VARCHAR <> 'N'", "old"))
-        both = steps.row(f"SELECT * REPLACE (place + 3 AS place) FROM {old} WHERE kind = 'U'", "new")
-        parts += [
-            f"SELECT *, true AS has_old FROM ({both})",
-            f"SELECT *, true AS has_old, {nothing.format('new')} FROM {old} WHERE kind = 'D'",
-        ]
-    values = f"{_values(columns, order, 'new', 'c', 'u')}, {_values(columns, order, 'old', 'f', 'g')}"
-    hidden = "EXCLUDE (data, place, new_values, new_unsent, old_values, old_unsent)"
-    return [*steps.statements, f"SELECT * {hidden}, {values} FROM ({' UNION ALL BY NAME '.join(parts)})"]
+    count = len(order)
+    old = (
+        f"SELECT *, CASE WHEN has_old THEN {_places('9', count)} END AS old"
+        f" FROM (SELECT *, data[6:6]::VARCHAR <> 'N' AS has_old FROM ({messages}))"
+    )
+    # Between the two rows are the letter N and the number of columns.
+    begins = f"CASE WHEN has_old THEN {_following('old[-1]')} + 3 ELSE 9 END"
+    new = f"SELECT *, CASE WHEN kind <> 'D' THEN {_places(begins, count)} END AS new FROM ({old})"
+    read = (
+        f"SELECT *, list_transform(coalesce(new, old), {_VALUE}) AS sent, list_transform(old, {_VALUE}) AS before,"
+        f" list_count(sent) < {count} AS lacks FROM ({new})"
+    )
+    # With all of the old row, a value that was not sent is the old one.
+    unsent = "data[new[i]:new[i]]::VARCHAR = 'u'"
+    filled = f"list_transform(new, lambda place, i: CASE WHEN {unsent} THEN before[i] ELSE sent[i] END)"
+    values = f"SELECT *, CASE WHEN lacks AND kind <> 'D' AND has_old THEN {filled} ELSE sent END AS values FROM ({read})"
+    missing = f"list_filter(range(1, {count + 1}), lambda i: {unsent} AND values[i] IS NULL)"
+    positions = f"[{', '.join(map(str, order))}]"
+    parts = [
+        f"CASE WHEN lacks AND kind <> 'D' THEN list_transform({missing}, lambda i: {positions}[i]) ELSE [] END AS unsent"
+    ]
+    place = {position: number for number, position in enumerate(order, start=1)}
+    parts += [f"{_read('values', place[n], column)} AS c{n}" for n, column in enumerate(columns)]
+    parts += [
+        f"{_read('coalesce(before, values)', place[position], columns[position])} AS p{number}"
+        for number, position in enumerate(key)
+    ]
+    hidden = "EXCLUDE (data, old, new, sent, before, lacks, values)"
+    return f"SELECT * {hidden}, {', '.join(parts)} FROM ({values})"
 
 
-def _values(columns: Sequence[SourceColumn], order: Sequence[int], row: str, value: str, unsent: str) -> str:
-    """SQL for the values of a row in their raw form, and for which were not sent."""
-    parts = []
-    for place, position in enumerate(order, start=1):
-        text, kind = f"{row}_values[{place}]", columns[position].kind
-        read = {"boolean": f"{text} = 't'", "integer": f"{text}::BIGINT"}.get(kind, text)
-        parts += [
-            f"{read} AS {value}{position}",
-            f"coalesce({row}_unsent[{place}], {row == 'old'}) AS {unsent}{position}",
-        ]
-    return ", ".join(parts)
+def _read(values: str, number: int, column: SourceColumn) -> str:
+    """SQL for a value in its raw form, by its number in a list of texts."""
+    text = f"({values})[{number}]"
+    return {"boolean": f"{text} = 't'", "integer": f"{text}::BIGINT"}.get(column.kind, text)
 
 
-class _Steps:
-    """Steps of decoding, each a query around the previous one.
+def _places(first: str, count: int) -> str:
+    """SQL for the list of places where the values of a row are, the first of which is given.
 
-    The engine takes long to plan deep queries over many columns. So after some columns their values are put into a list, and
-    after more of them there is a table between.
+    A value is an `n` for NULL, a `u` for one that is not sent, or a `t` with a length and a text. A list that grows by one is
+    copied each time, so a long one grows by shorter ones.
     """
+    groups = -(-count // _GROUP)
+    size = -(-count // groups)
 
-    def __init__(self, columns: int, new_table: Callable[[], str]) -> None:
-        self._columns, self._new_table = columns, new_table
-        self.statements: list[str] = []
+    def group(begin: str) -> str:
+        more = f"lambda part, i: list_append(part, {_following('part[-1]')})"
+        return f"list_reduce(range(1, {size}), {more}, [({begin})::BIGINT])"
 
-    def row(self, query: str, row: str) -> str:
-        """A query that reads one row of each change, from `place` on, which then is where the row ends.
+    if groups == 1:
+        return group(first)
+    more = f"lambda whole, j: list_concat(whole, {group(_following('whole[-1]'))})"
+    return f"list_reduce(range(1, {groups}), {more}, {group(first)})[:{count}]"
 
-        It adds lists with the row's values and with which of them were not sent, in the order of the log. Each value is an `n`
-        for NULL, a `u` for one that is not sent, or a `t` with a length and a text.
-        """
-        query = f"SELECT *, []::VARCHAR[] AS {row}_values, []::BOOLEAN[] AS {row}_unsent FROM ({query})"
-        for first in range(0, self._columns, _LISTED):
-            part = range(first, min(first + _LISTED, self._columns))
-            for number in part:
-                query = f"SELECT *, data[place:place]::VARCHAR AS sent{number} FROM ({query})"
-                size = f"CASE WHEN sent{number} = 't' THEN {_number('data', 'place + 1', 4)} END"
-                query = f"SELECT *, {size} AS size FROM ({query})"
-                query = (
-                    f"SELECT * EXCLUDE (size) REPLACE (place + 1 + coalesce(4 + size, 0) AS place),"
-                    f" CASE WHEN sent{number} = 't' THEN decode(data[place + 5:place + 4 + size]) END AS value{number}"
-                    f" FROM ({query})"
-                )
-            values = ", ".join(f"value{number}" for number in part)
-            unsent = ", ".join(f"sent{number} = 'u'" for number in part)
-            used = ", ".join(f"value{number}, sent{number}" for number in part)
-            query = (
-                f"SELECT * EXCLUDE ({used}) REPLACE (list_concat({row}_values, [{values}]) AS {row}_values,"
-                f" list_concat({row}_unsent, [{unsent}]) AS {row}_unsent) FROM ({query})"
-            )
-            if part.stop % _BETWEEN_TABLES == 0:
-                query = f"SELECT * FROM {self.table(query)}"
-        return query
 
-    def table(self, query: str) -> str:
-        """Has a table made of a query's rows; returns its name."""
-        name = self._new_table()
-        self.statements.append(f"CREATE TABLE {name} AS {query}")
-        return name
+def _following(place: str) -> str:
+    """SQL for where the value after one at a place is."""
+    size = f"CASE WHEN data[{place}:{place}]::VARCHAR = 't' THEN 4 + {_number('data', f'{place} + 1', 4)} ELSE 0 END"
+    return f"{place} + 1 + {size}"
 
 
 def _number(data: str, first: int | str, size: int) -> str:
@@ -206,3 +183,9 @@ def visible(xid: str, snapshot: str) -> str:
 def in_scope(transactions: str, messages: str) -> str:
     """A query for messages with the transaction that each is of."""
     return f"({messages}) AS m ASOF JOIN {transactions} AS t ON m.number >= t.first"
+
+
+_VALUE = (
+    "lambda place: CASE WHEN data[place:place]::VARCHAR = 't'"
+    f" THEN decode(data[place + 5:place + 4 + {_number('data', 'place + 1', 4)}]) END"
+)

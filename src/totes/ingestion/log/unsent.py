@@ -51,7 +51,7 @@ class Unsent(NamedTuple):
                 f" WHERE change.number = source.number AND source.origin IS NULL"
                 f" AND {engine.same('source', 'captured', self._keys)}"
             )
-            missing = f"SELECT count(*) FROM {changes} WHERE kind <> 'D' AND u{position} AND {column} IS NULL"
+            missing = f"SELECT count(*) FROM {changes} WHERE {_is_unsent(position)} AND {column} IS NULL"
             if engine.scalar(self.connection, missing):
                 raise NotInLake(
                     f"values of {self.table.name}.{self.table.columns[position].name} that the log did not repeat are not"
@@ -75,12 +75,12 @@ class Unsent(NamedTuple):
         previous = [f"p{number}" for number in range(len(keys))]
         moved = f"(has_old AND NOT ({engine.same('change', 'change', keys, previous)}))"
         origin = (
-            f"max(CASE WHEN NOT u{position} OR {moved} THEN number END)"
+            f"max(CASE WHEN NOT {_is_unsent(position)} OR {moved} THEN number END)"
             f" OVER (PARTITION BY {engine.names(keys)} ORDER BY number)"
         )
         every = (
-            f"SELECT number, {engine.names([*keys, *previous])}, u{position} AS unsent, u{position} AND {moved} AS is_root,"
-            f" {origin} AS origin FROM {changes} AS change WHERE kind <> 'D'"
+            f"SELECT number, {engine.names([*keys, *previous])}, {_is_unsent(position)} AS is_unsent,"
+            f" is_unsent AND {moved} AS is_root, {origin} AS origin FROM {changes} AS change WHERE kind <> 'D'"
         )
         whole = self.new_table()
         self._run(f"CREATE TABLE {whole} AS {every}")
@@ -91,7 +91,7 @@ class Unsent(NamedTuple):
             f" ON {engine.equal('root', 'before', previous, keys)} AND root.number > before.number"
         )
         self._run(
-            f"CREATE TABLE {sources} AS SELECT number, origin, {engine.names(keys)} FROM {whole} WHERE unsent"
+            f"CREATE TABLE {sources} AS SELECT number, origin, {engine.names(keys)} FROM {whole} WHERE is_unsent"
         )
         found = ", ".join(f"{key} = root.{key}" for key in keys)
         to_roots = f"FROM {roots} AS root WHERE source.origin = root.number"
@@ -142,3 +142,7 @@ class Unsent(NamedTuple):
         )
         self._run(f"DELETE FROM {target} WHERE NOT is_there")
         return target
+
+
+def _is_unsent(position: int) -> str:
+    return f"list_contains(unsent, {position})"
