@@ -21,6 +21,7 @@ from totes.ingestion.known import key_list, key_names
 from totes.ingestion.reading import Rows, union
 from totes.lake.layout import new_object_path
 from totes.lake.manifest import StoredObject
+from totes.lake.packets import TURN
 from totes.lake.store import Store
 from totes.lake.workspace import Handoff, Workspace
 from totes.scratch import temporary_folder
@@ -158,14 +159,11 @@ class PacketWriter:
                 for number, column in enumerate(table.columns)
             }
             at = self._changed_at(table, rows)
-            parts.append(f"SELECT {_selected(table, values)}, 'upsert' AS _op, {at} AS _at FROM {rows.name}")
+            parts.append(_handed_off(table, rows, values, "upsert", at))
         if deleted:
-            values = dict.fromkeys(native, "NULL")
-            values |= dict(zip(table.key_positions, key_names(table), strict=True))
+            values = dict.fromkeys(native, "NULL") | _key_values(table)
             at = f"CAST({engine.text(self._read)} AS TIMESTAMP)"
-            parts.append(
-                f"SELECT {_selected(table, values)}, 'delete' AS _op, {at} AS _at FROM {deleted.name}"
-            )
+            parts.append(_handed_off(table, deleted, values, "delete", at))
         tables = tuple(rows.name for rows in (*new, *((deleted,) if deleted else ())))
         return Handoff(
             " UNION ALL ".join(parts), tables, frozenset(table.columns[number].name for number in native)
@@ -197,6 +195,36 @@ class PacketWriter:
             (table.columns[position], key_column(number))
             for position, number in sorted((part, number) for number, part in enumerate(table.key_positions))
         ]
+
+
+def handoff_of_log(table: SourceTable, upserts: Rows, deletes: Rows) -> Handoff:
+    """The handoff of a table's changes from the log, as in their lines."""
+    every = {number: position_column(number) for number in range(len(table.columns))}
+    place = "committed", "lsn", "seq"
+    query = (
+        f"{_handed_off(table, upserts, every, 'upsert', *place)} UNION ALL"
+        f" {_handed_off(table, deletes, _key_values(table), 'delete', *place)}"
+    )
+    return Handoff(query, (upserts.name, deletes.name))
+
+
+def _handed_off(
+    table: SourceTable,
+    rows: Rows,
+    values: dict[int, str],
+    operation: str,
+    at: str,
+    turn: str = "NULL::BIGINT",
+    number: str = "NULL::BIGINT",
+) -> str:
+    return (
+        f"SELECT {_selected(table, values)}, '{operation}' AS _op, {at} AS _at, {turn} AS {TURN}, {number} AS _seq"
+        f" FROM {rows.name}"
+    )
+
+
+def _key_values(table: SourceTable) -> dict[int, str]:
+    return dict(zip(table.key_positions, key_names(table), strict=True))
 
 
 def _selected(table: SourceTable, values: dict[int, str]) -> str:

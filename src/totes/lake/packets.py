@@ -14,7 +14,8 @@ from totes import engine
 T = TypeVar("T")
 # What each line has beside the row: what was done, when, and in which place of the log.
 CHANGE = {"_op": "VARCHAR", "_at": "TIMESTAMP", "_lsn": "VARCHAR", "_seq": "BIGINT"}
-# The SQL of the place in the log as a number; NULL where there is none.
+# The place in the log as a number, and its SQL for a line; NULL where there is none.
+TURN = engine.name("~turn")
 TURN_OF_LSN = (
     "('0x' || split_part(_lsn, '/', 1))::BIGINT * 4294967296 + ('0x' || split_part(_lsn, '/', 2))::BIGINT"
 )

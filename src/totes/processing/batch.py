@@ -13,6 +13,7 @@ from totes.errors import ModelFailed
 from totes.failpoint import reach
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest
+from totes.lake.packets import TURN
 from totes.messages import message
 from totes.processing.bound.binding import bind_or_defer
 from totes.processing.bound.leaf import Leaf
@@ -24,7 +25,7 @@ from totes.processing.inputs import Inputs
 from totes.processing.quarantine import QuarantineChanges
 from totes.processing.reference import load_reference
 from totes.processing.rounds import Touch, parents, rounds_of, touches
-from totes.processing.source_rows import READ, TURN
+from totes.processing.source_rows import READ
 from totes.processing.state import StarState, source_table
 from totes.processing.summing import SummedQuarantine, SummedRows
 from totes.processing.touched import touched_keys

@@ -12,9 +12,9 @@ from itertools import groupby
 from typing import NamedTuple
 
 from totes import engine
+from totes.lake.packets import TURN
 from totes.processing.bound.leaf import Leaf
 from totes.processing.bound.query import BoundQuery
-from totes.processing.source_rows import TURN
 from totes.processing.touched import only
 
 

@@ -6,13 +6,13 @@ from totes import engine
 from totes.errors import LakeDamaged
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest
-from totes.lake.packets import TURN_OF_LSN, PacketReader
+from totes.lake.packets import TURN, TURN_OF_LSN, PacketReader
 from totes.lake.workspace import Workspace
 from totes.processing.bound.relation import Relation, RelationColumn, source_relation
 
 _BATCH = engine.name("~batch")
-# Of a batch from the log: when a row's transaction was committed, and the transaction's place in the log, as a number.
-READ, TURN = engine.name("~read"), engine.name("~turn")
+# Of a batch from the log: when a row's transaction was committed; TURN is the transaction's place in the log.
+READ = engine.name("~read")
 
 
 class SourceRows:
@@ -96,7 +96,7 @@ class SourceRows:
         if handoff is None:
             return None
         then = source_relation(relation.name, manifest.tables[relation.name])
-        return f"(SELECT {_columns(relation, then, handoff.native)} FROM ({handoff.query}))"
+        return f"(SELECT {_columns(relation, then, handoff.native)}, {TURN}, _seq FROM ({handoff.query}))"
 
     def _read(self, manifests: list[IngestionManifest], relation: Relation) -> str:
         """A table with the changes of several batches, and the number of each change's batch."""
@@ -109,9 +109,7 @@ class SourceRows:
         for manifest in manifests:
             rows = self._handoff(manifest, relation)
             if rows:
-                self._reader.engine.execute(
-                    f"INSERT INTO {table} SELECT *, NULL, NULL, {manifest.batch} FROM {rows}"
-                )
+                self._reader.engine.execute(f"INSERT INTO {table} SELECT *, {manifest.batch} FROM {rows}")
             else:
                 self._read_packets(manifest, relation, table)
         return table

@@ -18,11 +18,11 @@ from totes.ingestion.log import decoding
 from totes.ingestion.log.changes import Decoder, TableLog
 from totes.ingestion.log.session import LogSession, LogUnusable
 from totes.ingestion.log.unsent import NotInLake, Unsent
-from totes.ingestion.packets import PacketWriter
+from totes.ingestion.packets import PacketWriter, handoff_of_log
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest, Position, SourceColumn, TableChanges
 from totes.lake.store import Store
-from totes.lake.workspace import Workspace
+from totes.lake.workspace import Handoff, Workspace
 from totes.log import logger
 
 CHANGES_MAX = 1_000_000
@@ -151,6 +151,15 @@ class LogBatch:
         for found in self._logs.values():
             present = [found.present.name] if found.present.count else []
             self._known.learn(found.table, [], found.absent.name if found.absent.count else None, present)
+
+    def handoffs(self) -> dict[str, Handoff]:
+        """The rows of the batch's objects, by table, for the next stage, which drops them."""
+        found = {
+            name: handoff_of_log(one.table, one.upserts, one.deletes) for name, one in self._logs.items()
+        }
+        handed_off = {table for handoff in found.values() for table in handoff.tables}
+        self._made = [table for table in self._made if table not in handed_off]
+        return found
 
     @property
     def changes(self) -> dict[str, tuple[int, int]]:

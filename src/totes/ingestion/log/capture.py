@@ -206,6 +206,7 @@ class LogCapture:
         self.cache.begin()
         batch.learn()
         self.cache.commit(manifest.batch, manifest.sha256())
+        self.workspace.hand_off(manifest.sha256(), batch.handoffs())
         reach("ingest.log.committed")
 
     def _compare(self, done: Captured, previous: IngestionManifest, tables: dict[str, str]) -> Captured:
