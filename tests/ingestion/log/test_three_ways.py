@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Database, rows_of, run_cleanly
+from tests.conftest import Database, processed_rows, rows_of, run_cleanly
 from tests.ingestion.log.conftest import Lake
 from tests.processing.test_transactions import MODELS, ROWS, TABLES
 from tests.spread import in_sweep
@@ -81,4 +81,12 @@ def test_random_transactions(
         )
     run_cleanly(once)
     assert star(once) == star(each)
+    from_lake = new_lake(
+        source,
+        project=project,
+        folder=tmp_path / "from_lake",
+        lake={"ingestion": each.ingestion_store.url},
+    ).pipeline
+    from_lake.process()
+    assert processed_rows(from_lake) == processed_rows(each)
     assert star(once, times=False) == star(by_query, times=False)
