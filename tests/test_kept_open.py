@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import closing
 from typing import Any
 
+import duckdb
+
 from tests.conftest import Database, rows_of, run_cleanly
 from totes.lake.workspace import Workspace
 from totes.pipeline import Pipeline
@@ -56,3 +58,22 @@ def test_after_a_failure_there_is_a_new_engine(
         run_cleanly(pipeline)
         assert engine_of(pipeline) is not first
     assert rows_of(pipeline, "SELECT count(*) FROM fact_t") == [(2,)]
+
+
+def test_what_somebody_does_to_the_warehouse_is_seen_by_the_next_cycle(
+    database: Database, make_pipeline: Any, write_project: Any
+) -> None:
+    database.execute("CREATE TABLE t (id int PRIMARY KEY, v int)", "INSERT INTO t VALUES (1, 1)")
+    pipeline = make_pipeline(database.url, project=write_project(MODEL))
+    with pipeline.kept_open():
+        for _ in range(3):
+            run_cleanly(pipeline)
+        with duckdb.connect(str(pipeline.settings.base / "warehouse.duckdb")) as connection:
+            connection.execute("DROP VIEW fact_t_current")
+        run_cleanly(pipeline)
+        assert rows_of(pipeline, "SELECT count(*) FROM fact_t_current") == [(1,)]
+        run_cleanly(pipeline)
+        with duckdb.connect(str(pipeline.settings.base / "warehouse.duckdb")) as connection:
+            connection.execute("DROP VIEW fact_t_current; DROP TABLE fact_t")
+        for _ in range(2):
+            assert "fact_t was loaded before, and is missing" in str(pipeline.run().failures["load"])

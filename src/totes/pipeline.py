@@ -22,7 +22,7 @@ from totes.lake.store import Store, folder_of
 from totes.lake.workspace import Workspace
 from totes.log import logger
 from totes.reused import Reused
-from totes.warehouse.connection import dialect_of, open_warehouse, role_of, schema_of
+from totes.warehouse.connection import dialect_of, open_warehouse, role_of, schema_of, state_of
 
 if TYPE_CHECKING:
     from totes.ingestion.adoption import Adoption
@@ -45,6 +45,7 @@ class Pipeline:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._workspace = Reused(self._open_workspace)
+        self._settled: tuple[str | None, int] | None = None
 
     @cached_property
     def project(self) -> Project:
@@ -182,11 +183,20 @@ class Pipeline:
         return processed, self.load()
 
     def load(self, deadline: Deadline = NEVER) -> Loaded:
-        """Loads every processed batch that is not in the warehouse."""
-        from totes.warehouse.stage import load
+        """Loads every processed batch that is not in the warehouse.
 
+        A warehouse in a file is not opened again while neither it nor the lake has changed since nothing was to be done.
+        """
+        from totes.warehouse.stage import Loaded, load
+
+        newest = processed_journal(self.processed_store).last()
+        state = state_of(self.settings.warehouse_url(), self.settings.base), newest
+        if state == self._settled:
+            return Loaded(newest)
         with self.warehouse() as warehouse:
-            return load(self.processed_store, warehouse, self.project.models, deadline=deadline)
+            loaded = load(self.processed_store, warehouse, self.project.models, deadline=deadline)
+        self._settled = None if state[0] is None or loaded.batches else state
+        return loaded
 
     def replay(self, url: str, last: int | None = None) -> Loaded:
         """Loads processed batches into the warehouse at a URL, which is empty or has the first batches of this lake.

@@ -45,6 +45,16 @@ def open_warehouse(
     return open_postgresql(url, schema, memory, reads)
 
 
+def state_of(url: str, base: Path) -> str | None:
+    """What changes with every write to a warehouse that is a file, while nobody is writing it; None for a server."""
+    if dialect_of(url) != "duckdb":
+        return None
+    from totes.warehouse import duckdb_shadow
+
+    file = duckdb_file(url, base)
+    return None if duckdb_shadow.log_of(file).exists() else duckdb_shadow.state_of(file)
+
+
 def dialect_of(url: str) -> Dialect:
     """The dialect of a warehouse URL."""
     scheme = url.partition(":")[0]

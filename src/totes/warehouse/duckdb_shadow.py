@@ -39,7 +39,7 @@ class Shadow:
     def __init__(self, file: Path) -> None:
         self.changed = False
         self._file = file
-        self._state = _state(file)
+        self._state = state_of(file)
         self.path = file.with_name(f".{file.name}.{self._state}.shadow")
 
     @classmethod
@@ -99,7 +99,7 @@ class Shadow:
             self.path.rename(self._file)
         else:
             with _unwritten(self._file):
-                if _state(self._file) != self._state:
+                if state_of(self._file) != self._state:
                     raise WarehouseError(f"another program wrote {self._file} during the load", hint=_IN_USE)
                 found = self._file.stat()
                 self.path.chmod(found.st_mode & 0o777)
@@ -119,7 +119,7 @@ def log_of(file: Path) -> Path:
     return file.with_name(f"{file.name}.wal")
 
 
-def _state(file: Path) -> str:
+def state_of(file: Path) -> str:
     """What changes with every write to a file."""
     try:
         found = file.stat()
