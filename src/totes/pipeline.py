@@ -45,7 +45,7 @@ class Pipeline:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._workspace = Reused(self._open_workspace)
-        self._settled: tuple[str | None, int] | None = None
+        self._settled: tuple[str | None, int] = None, 0
 
     @cached_property
     def project(self) -> Project:
@@ -185,18 +185,22 @@ class Pipeline:
     def load(self, deadline: Deadline = NEVER) -> Loaded:
         """Loads every processed batch that is not in the warehouse.
 
-        A warehouse in a file is not opened again while neither it nor the lake has changed since nothing was to be done.
+        A warehouse in a file that nobody has written since the last call is not looked at again.
         """
         from totes.warehouse.stage import Loaded, load
 
-        newest = processed_journal(self.processed_store).last()
-        state = state_of(self.settings.warehouse_url(), self.settings.base), newest
-        if state == self._settled:
+        newest, now = processed_journal(self.processed_store).last(), self._warehouse_state()
+        state, at = self._settled
+        settled = at if state is not None and state == now and at <= newest else None
+        if settled == newest:
             return Loaded(newest)
         with self.warehouse() as warehouse:
-            loaded = load(self.processed_store, warehouse, self.project.models, deadline=deadline)
-        self._settled = None if state[0] is None or loaded.batches else state
+            loaded = load(self.processed_store, warehouse, self.project.models, at=settled, deadline=deadline)
+        self._settled = warehouse.state, loaded.batch
         return loaded
+
+    def _warehouse_state(self) -> str | None:
+        return state_of(self.settings.warehouse_url(), self.settings.base)
 
     def replay(self, url: str, last: int | None = None) -> Loaded:
         """Loads processed batches into the warehouse at a URL, which is empty or has the first batches of this lake.

@@ -37,6 +37,10 @@ class Warehouse(Protocol):
 
     dialect: Dialect
 
+    @property
+    def state(self) -> str | None:
+        """What changes with every write to it, as it was opened, or once it is closed, as this left it; None if unknown."""
+
     def newest(self) -> LoadedBatch | None:
         """The newest loaded batch; None when nothing is loaded, also when no table is there yet. Changes nothing."""
 

@@ -49,10 +49,9 @@ def state_of(url: str, base: Path) -> str | None:
     """What changes with every write to a warehouse that is a file, while nobody is writing it; None for a server."""
     if dialect_of(url) != "duckdb":
         return None
-    from totes.warehouse import duckdb_shadow
+    from totes.warehouse.duckdb_shadow import known_state
 
-    file = duckdb_file(url, base)
-    return None if duckdb_shadow.log_of(file).exists() else duckdb_shadow.state_of(file)
+    return known_state(duckdb_file(url, base))
 
 
 def dialect_of(url: str) -> Dialect:

@@ -23,6 +23,7 @@ from totes.warehouse.adapter import LoadedBatch, newest_batch
 from totes.warehouse.answer import Answer
 from totes.warehouse.copies import take_in
 from totes.warehouse.duckdb_answer import answer
+from totes.warehouse.duckdb_shadow import known_state
 from totes.warehouse.duckdb_writer import Writer, connect_to_read
 from totes.warehouse.inspection import Inspection
 from totes.warehouse.table import BatchLoad, Dialect, TableLoad, WarehouseTable, report_load
@@ -38,20 +39,37 @@ class DuckDBWarehouse:
 
     dialect: Dialect = "duckdb"
 
-    def __init__(self, connection: engine.Engine, schema: str, writer: Writer | None = None) -> None:
-        self._engine = connection
+    def __init__(self, file: Path, schema: str, memory: str, writer: Writer | None = None) -> None:
+        self._file = file
         self._schema = schema
+        self._memory = memory
         self._writer = writer
+        self._seen = known_state(file)
+        self._opened: engine.Engine | None = None
+
+    @property
+    def _engine(self) -> engine.Engine:
+        """The connection in use: until there is something to write, one that only reads."""
+        if self._opened is None:
+            self._opened = connect_to_read(self._file, self._memory)
+        return self._opened
+
+    def close(self) -> None:
+        """Closes the connection."""
+        if self._opened:
+            self._opened.close()
+
+    @property
+    def state(self) -> str | None:
+        """See Warehouse."""
+        if self._writer and self._writer.is_open:
+            return self._writer.published
+        return self._seen
 
     def _prepare(self) -> None:
         """Goes over to the file's shadow, if it is not in use yet."""
         if self._writer and not self._writer.is_open:
-            published = self.newest()
-            self._engine = self._writer.open(self._engine)
-            if (
-                self.newest() != published
-            ):  # a killed load has committed what is to be published, be it all there is to load
-                self._writer.wrote()
+            self._opened = self._writer.open(self._opened)
 
     def _wrote(self) -> None:
         if self._writer:
@@ -338,10 +356,10 @@ def open_duckdb(
             raise WarehouseError(
                 f"the folder of {file} cannot be made: {error}", hint="Check warehouse.url"
             ) from error
-    reading = connect_to_read(file, memory)
-    with closing(reading), ExitStack() as opened:
+    with ExitStack() as opened:
         writer = None if read_only else Writer(file, memory, reads, opened)
-        yield DuckDBWarehouse(reading, schema or SCHEMA, writer)
+        with closing(DuckDBWarehouse(file, schema or SCHEMA, memory, writer)) as warehouse:
+            yield warehouse
 
 
 @contextmanager

@@ -33,11 +33,13 @@ class Shadow:
 
     Attributes:
         path: the shadow, to be written and closed before it is published.
-        changed: whether it is to be published when the context ends.
+        changed: whether it is to be published when the context ends; it is, where a killed load has left it.
+        published: the state of the file once it is published.
     """
 
     def __init__(self, file: Path) -> None:
         self.changed = False
+        self.published: str | None = None
         self._file = file
         self._state = state_of(file)
         self.path = file.with_name(f".{file.name}.{self._state}.shadow")
@@ -78,6 +80,7 @@ class Shadow:
         for path in self._file.parent.glob(f".{self._file.name}.*.shadow*"):
             if not path.name.startswith(self.path.name):
                 path.unlink()
+        self.changed = self.path.exists()
         if self._file.exists() and not self.path.exists():
             copy = self.path.with_name(f"{self.path.name}.copy")
             with _unwritten(self._file):
@@ -95,6 +98,7 @@ class Shadow:
             self.path.unlink(missing_ok=True)
 
     def _publish(self) -> None:
+        published = state_of(self.path)
         if not self._file.exists():
             self.path.rename(self._file)
         else:
@@ -106,6 +110,7 @@ class Shadow:
                 with suppress(PermissionError):
                     os.chown(self.path, found.st_uid, found.st_gid)
                 self.path.replace(self._file)
+        self.published = published
         reach("duckdb.shadow.published")
         descriptor = os.open(self._file.parent, os.O_RDONLY)
         try:
@@ -127,6 +132,11 @@ def state_of(file: Path) -> str:
         return _NEW
     parts = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
     return sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def known_state(file: Path) -> str | None:
+    """The state of a file that nobody is writing; None while somebody is."""
+    return None if log_of(file).exists() else state_of(file)
 
 
 def _copy(file: Path, copy: Path) -> None:

@@ -35,19 +35,21 @@ class Writer:
         self._opened = opened
         self._shadow: Shadow | None = None
 
-    def open(self, reading: engine.Engine) -> engine.Engine:
+    def open(self, reading: engine.Engine | None) -> engine.Engine:
         """The connection to write with, in place of the one to read with, which is closed; called once.
 
         Raises:
             WarehouseError: another load or another program writes the file.
         """
         if log_of(self._file).exists():  # another program was killed while it wrote the file
-            reading.close()
+            if reading:
+                reading.close()
             _connect(self._file, self._memory, self._reads, read_only=False).close()
         self._shadow = self._opened.enter_context(Shadow.of(self._file))
         connection = engine.connect(self._shadow.path, memory=self._memory, reads=self._reads)
         self._opened.callback(connection.close)
-        reading.close()
+        if reading:
+            reading.close()
         return connection
 
     @property
@@ -59,6 +61,11 @@ class Writer:
         """Notes that there is something to publish."""
         if self._shadow:
             self._shadow.changed = True
+
+    @property
+    def published(self) -> str | None:
+        """The state of the file that was published, if one was."""
+        return self._shadow.published if self._shadow else None
 
 
 def connect_to_read(file: Path, memory: str) -> engine.Engine:

@@ -50,6 +50,7 @@ class PostgreSQLWarehouse:
     """A warehouse in PostgreSQL; see the Warehouse protocol for what each method promises."""
 
     dialect: Dialect = "postgresql"
+    state = None
 
     def __init__(
         self, control: psycopg.Connection, url: str, schema: str, memory: str, reads: tuple[Path, ...]

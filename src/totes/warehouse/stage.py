@@ -57,6 +57,7 @@ def load(
     warehouse: Warehouse,
     described: Iterable[Model] = (),
     *,
+    at: int | None = None,
     last_wanted: int | None = None,
     deadline: Deadline = NEVER,
 ) -> Loaded:
@@ -69,6 +70,7 @@ def load(
         processed: the processed lake.
         warehouse: the warehouse.
         described: the models whose descriptions tables and columns get, be there a new batch or not.
+        at: the batch that the warehouse is at, where it is known that there is nothing else to be done.
         last_wanted: the batch to stop after; by default the newest.
         deadline: after half of its time no batch is begun, but for the first.
 
@@ -78,23 +80,16 @@ def load(
         StoreError, LakeDamaged: as they say.
     """
     journal = processed_journal(processed)
-    last, newest = journal.last(), warehouse.newest()
-    check_same_lake(journal, last, newest)
+    last = journal.last()
+    last_wanted = last if last_wanted is None else min(last, last_wanted)
+    if at is None:
+        at = _checked(journal, last, last_wanted, warehouse, described)
+    before = journal.read(at) if at else None
     done: dict[int, dict[str, int]] = {}
-    before = journal.read(newest.batch) if newest else None
-    last = last if last_wanted is None else min(last, last_wanted)
-    if before and newest:
-        # What a batch to come makes anew may be as it is, also as its owner has altered it for that already.
-        ahead = journal.read(last).models if last > newest.batch else {}
-        anew = {name for name, changes in ahead.items() if changes.since > newest.batch}
-        # Of a table that was rebuilt the newest versions may be gone, with the highest of these.
-        surrogates = {name: one.surrogates for name, one in before.models.items() if one.since <= 1}
-        present = tuple(table for table in star_tables(before, described) if table.name not in anew)
-        warehouse.restore(present, surrogates)
-    for batch in range((newest.batch if newest else 0) + 1, last + 1):
+    for batch in range(at + 1, last_wanted + 1):
         if done and deadline.half_over():
             return Loaded(batch - 1, done, more=True)
-        report(f"loading batch {batch}", len(done), last - batch + 1 + len(done), "batches")
+        report(f"loading batch {batch}", len(done), last_wanted - batch + 1 + len(done), "batches")
         began = time.perf_counter()
         manifest = journal.confirmed(batch)
         rows = _load_batch(processed, warehouse, manifest, before, described)
@@ -108,7 +103,30 @@ def load(
         _log.info(
             "loaded", batch=batch, rows=sum(rows.values()), seconds=round(time.perf_counter() - began, 3)
         )
-    return Loaded(max(last, newest.batch if newest else 0), done)
+    return Loaded(max(last_wanted, at), done)
+
+
+def _checked(
+    journal: Journal[ProcessedManifest],
+    last: int,
+    wanted: int,
+    warehouse: Warehouse,
+    described: Iterable[Model],
+) -> int:
+    """The batch that the warehouse is at, after making sure that what was loaded into it is there."""
+    newest = warehouse.newest()
+    check_same_lake(journal, last, newest)
+    if newest is None:
+        return 0
+    before = journal.read(newest.batch)
+    # What a batch to come makes anew may be as it is, also as its owner has altered it for that already.
+    ahead = journal.read(wanted).models if wanted > newest.batch else {}
+    anew = {name for name, changes in ahead.items() if changes.since > newest.batch}
+    # Of a table that was rebuilt the newest versions may be gone, with the highest of these.
+    surrogates = {name: one.surrogates for name, one in before.models.items() if one.since <= 1}
+    present = tuple(table for table in star_tables(before, described) if table.name not in anew)
+    warehouse.restore(present, surrogates)
+    return newest.batch
 
 
 def rebuild(processed: Store, warehouse: Warehouse, table: str, described: Iterable[Model] = ()) -> Rebuilt:
