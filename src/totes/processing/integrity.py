@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from totes import engine
@@ -67,6 +68,14 @@ def orphan(column: str, target: str, parents: str, new: str) -> RowError:
         problem(column, kind, value=quoted, message=message),
         f"SELECT count(*) FROM (SELECT {quoted} AS k FROM {new} WHERE {correct} AND {quoted} IS NOT NULL) AS row"
         f" ANTI JOIN {parents} AS parent ON parent.k = row.k",
+    )
+
+
+def orphans(columns: Iterable[str], parents: str, new: str) -> str:
+    """A query for how many references of some columns to one table lead nowhere; `parents` and `new` are as for `orphan`."""
+    return (
+        f"SELECT count(*) FROM (SELECT unnest([{engine.names(columns)}]) AS k FROM {new} WHERE {engine.name(PROBLEM)} IS NULL)"
+        f" AS row ANTI JOIN {parents} AS parent ON parent.k = row.k WHERE row.k IS NOT NULL"
     )
 
 

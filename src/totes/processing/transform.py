@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from totes import engine
 from totes.processing.bound.problem import PROBLEM, PROBLEMS, reason
 from totes.processing.inputs import Inputs
-from totes.processing.integrity import RowError, existing_key, orphan, repeated_key
+from totes.processing.integrity import RowError, existing_key, orphan, orphans, repeated_key
 from totes.processing.state import DELETED
 from totes.processing.touched import affected_keys, computed_rows, touched_keys
 from totes.processing.versions import CHANGED, versions
@@ -59,6 +59,7 @@ class Transformation:
             parents: by table, a relation with the keys that it has, as `k`.
         """
         errors = []
+        columns: dict[str, list[str]] = {}
         for column, target in self.model.references.items():
             keys = parents[target]
             if target == self.model.name:
@@ -66,7 +67,8 @@ class Transformation:
                 own = f"SELECT {engine.name(key)} AS k FROM {self.new} WHERE {engine.name(PROBLEM)} IS NULL"
                 keys = f"(FROM {keys} UNION ALL {own})"
             errors.append((target, orphan(column, target, keys, self.new)))
-        if errors and self._sum(error.exists for _, error in errors):
+            columns.setdefault(keys, []).append(column)
+        if errors and self._sum(orphans(several, keys, self.new) for keys, several in columns.items()):
             for target, error in errors:
                 while self._note(error) and target == self.model.name:
                     continue  # a row that refers to one with a problem is an orphan itself

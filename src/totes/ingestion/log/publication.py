@@ -20,35 +20,34 @@ _PUBLICATION_SQL = """
     SELECT oid::int8, xmin::text, pubinsert AND pubupdate AND pubdelete AND pubtruncate, pubviaroot, {generated}
     FROM pg_publication WHERE pubname = %s
 """
-# `leaves` have a table's rows: itself, or its partitions. Each has a replica identity of its own.
+# The columns of a table's keys, of one key if an index identifies it.
+_KEY_SQL = """
+    SELECT string_agg(attribute.attname::text, E'\\n') FROM pg_index AS index
+    CROSS JOIN LATERAL unnest(index.indkey::int2[]) WITH ORDINALITY AS part (number, place)
+    JOIN pg_attribute AS attribute ON attribute.attrelid = index.indrelid AND attribute.attnum = part.number
+    WHERE part.place <= index.indnkeyatts AND index.indrelid = {table}
+"""
+# The tables that have a table's rows: itself, or its partitions. Each has a replica identity of its own.
+_LEAVES_SQL = """(
+    SELECT relation.oid AS leaf WHERE relation.relkind = 'r'
+    UNION ALL SELECT relid FROM pg_partition_tree(relation.oid) WHERE isleaf AND relation.relkind = 'p'
+) AS leaves"""
+# For each table its own rows of the catalog are looked up: a schema may have thousands of tables.
 _TABLES_SQL = """
-    WITH leaves AS (
-        SELECT relation.oid AS root, relation.oid AS leaf FROM pg_class AS relation WHERE relation.relkind = 'r'
-        UNION ALL
-        SELECT relation.oid, tree.relid FROM pg_class AS relation CROSS JOIN LATERAL pg_partition_tree(relation.oid) AS tree
-        WHERE relation.relkind = 'p' AND NOT relation.relispartition AND tree.isleaf
-    ),
-    indexes AS (
-        SELECT index.indrelid, index.indisprimary, index.indisreplident, array_agg(attribute.attname::text) AS columns,
-               bool_and(index.indimmediate) AS is_immediate
-        FROM pg_index AS index CROSS JOIN LATERAL unnest(index.indkey::int2[]) WITH ORDINALITY AS part (number, place)
-        JOIN pg_attribute AS attribute ON attribute.attrelid = index.indrelid AND attribute.attnum = part.number
-        WHERE (index.indisprimary OR index.indisreplident) AND part.place <= index.indnkeyatts
-        GROUP BY index.indexrelid, index.indrelid, index.indisprimary, index.indisreplident
-    )
     SELECT relation.relname::text,
            relation.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = relation.oid),
            relation.relpersistence::text,
            ARRAY(
-               SELECT leaf.relreplident::text
-                   || concat_ws(E'\\n', leaf.oid::regclass::text, array_to_string(indexes.columns, E'\\n'))
-               FROM leaves JOIN pg_class AS leaf ON leaf.oid = leaves.leaf
-               LEFT JOIN indexes ON indexes.indrelid = leaf.oid
-                   AND (leaf.relreplident = 'd' AND indexes.indisprimary OR leaf.relreplident = 'i' AND indexes.indisreplident)
-               WHERE leaves.root = relation.oid
+               SELECT leaf.relreplident::text || concat_ws(E'\\n', leaf.oid::regclass::text, (
+                   {key_of_leaf} AND (leaf.relreplident = 'd' AND index.indisprimary
+                       OR leaf.relreplident = 'i' AND index.indisreplident)
+               ))
+               FROM {leaves} JOIN pg_class AS leaf ON leaf.oid = leaves.leaf
            ),
-           ARRAY(SELECT array_to_string(indexes.columns, E'\\n') FROM indexes
-                 WHERE indexes.indrelid = relation.oid AND is_immediate),
+           ARRAY(
+               {key} AND (index.indisprimary OR index.indisreplident) GROUP BY index.indexrelid
+               HAVING bool_and(index.indimmediate)
+           ),
            ARRAY(
                SELECT attname::text FROM pg_attribute
                WHERE attrelid = relation.oid AND attnum > 0 AND NOT attisdropped AND attgenerated <> ''
@@ -62,7 +61,7 @@ _TABLES_SQL = """
                FROM pg_attribute AS attribute WHERE attribute.attrelid = relation.oid AND attribute.attnum > 0
            ), (
                SELECT md5(string_agg(leaves.leaf || '.' || pg_relation_filenode(leaves.leaf), ' ' ORDER BY leaves.leaf))
-               FROM leaves WHERE leaves.root = relation.oid AND relation.relkind = 'p'
+               FROM {leaves} WHERE relation.relkind = 'p'
            ), (
                SELECT string_agg(rel.oid::text || '.' || rel.xmin, '/') FROM pg_publication_rel AS rel
                WHERE rel.prrelid = relation.oid AND rel.prpubid = %(publication)s
@@ -131,6 +130,9 @@ def find_publication(connection: psycopg.Connection, name: str, schema: str) -> 
     sql = _TABLES_SQL.format(
         parts="published.attnames::text[], published.rowfilter IS NOT NULL" if with_parts else "NULL, false",
         whole_schema=_WHOLE_SCHEMA if with_parts else "NULL",
+        leaves=_LEAVES_SQL,
+        key_of_leaf=_KEY_SQL.format(table="leaf.oid"),
+        key=_KEY_SQL.format(table="relation.oid"),
     )
     given = {"generated": "s" if sent == "s" else "", "publication": number, "name": name, "schema": schema}
     tables = {}
