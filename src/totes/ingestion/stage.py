@@ -79,7 +79,8 @@ class Ingestion:
         compression: zstd, gzip or none.
         inspect: called with the snapshot once all that it shows is captured, while it is still open.
         always: whether to commit a batch even if nothing is new, so that processing has one to work on.
-        deadline: after an eighth of the time, no more rows are read; the remaining ones are left to the next call.
+        deadline: after an eighth of the time, no more rows are read by query; after half of it, nothing more is read from the
+            log. What remains is left to the next call.
         follow: decides how the batch continues from the previous one.
     """
 
@@ -158,7 +159,7 @@ class Ingestion:
         with open_log(self.url, self.source, _turn(self.store)) as session:
             reach("ingest.log.opened")
             captured = self._from_log(session, cache, known, journal, started)
-        if captured.comparison is None:
+        if captured.comparison is None or (captured.manifest and self.deadline.half_over()):
             return self._ingested(captured, cache)
         done = self._by_query(cache, known, journal, started, captured)
         return done.following(captured.manifest, captured.changes) if done else None
@@ -206,6 +207,7 @@ class Ingestion:
             self.compression,
             self.follow,
             always=self.always and at is None,
+            deadline=self.deadline,
         ).run(previous, started, at)
 
     def _ingested(self, captured: Captured, cache: Cache) -> Ingested:
@@ -216,7 +218,7 @@ class Ingestion:
             {name: manifest.tables[name] for name in captured.changes} if manifest else {},
             TablesLeftOut.of(captured.failures),
             captured=cache.batch,
-            more=captured.more,
+            more=captured.more or captured.comparison is not None,
         )
 
     def _by_query(

@@ -11,6 +11,7 @@ from datetime import datetime
 import psycopg
 
 from totes.config import SourceSettings
+from totes.deadline import NEVER, Deadline
 from totes.errors import SourceError, SourceRefused
 from totes.failpoint import reach
 from totes.ingestion.identity import Follow, lsn_number, lsn_text
@@ -69,6 +70,7 @@ class LogCapture:
     compression: str
     follow: Follow
     always: bool = False
+    deadline: Deadline = NEVER
 
     def run(
         self, previous: IngestionManifest | None, started: datetime, at: Snapshot | None = None
@@ -157,7 +159,11 @@ class LogCapture:
         started: datetime,
         at: Snapshot | None,
     ) -> frozenset[str]:
-        """Reads windows of the log until there is a batch or the log ends; returns the tables whose shape has changed."""
+        """Reads windows of the log until there is a batch, the log ends or half of the time is over.
+
+        Returns:
+            The tables whose shape has changed.
+        """
         session, slot = self.session, self.source.slot
         while True:
             position, _ = session.position() if at is None else (session.flushed(at.position), "")
@@ -196,6 +202,8 @@ class LogCapture:
                 write_note(self.store, slot, previous.batch, read.lsn)
                 reach("ingest.log.noted")
                 session.advance(read.lsn)
+                if done.more and self.deadline.half_over():
+                    return read.altered
             if read.end is not None or not done.more:
                 done.more = False
                 return read.altered
