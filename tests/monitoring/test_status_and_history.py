@@ -62,7 +62,7 @@ def test_status_of_a_pipeline_that_never_ran(pipeline: Pipeline, totes: Callable
     nothing = {"batch": 0, "at": None, "lag_batches": 0, "rows": 0, "failing": None, "unreachable": None}
     assert (done.code, one_object(done)) == (0, {
         "project": "shop", "healthy": True, "stages": {"ingest": nothing, "process": nothing, "load": nothing},
-        "freshness_seconds": None, "not_fresh": None, "tables": {}, "quarantine": {}, "alerts_unsent": 0,
+        "freshness_seconds": None, "not_fresh": None, "tables": {}, "quarantine": {}, "alerts_unsent": 0, "log": None,
     })  # fmt: skip
 
 

@@ -20,7 +20,7 @@ def status(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Show each stage's last batch, lag, freshness, rows, failures and quarantine."""
+    """Show each stage's last batch, lag, freshness, rows, failures and quarantine, and the log that the source retains."""
     from totes.monitoring.status import read_status
 
     with session(context, config, as_json, debug) as current:
@@ -57,6 +57,8 @@ def _show(out: Console, found: Status) -> None:
         lost = f" {one_line(found.not_fresh.what)}" if found.not_fresh else ""
         fresh = f"Freshness: the warehouse has everything that was in the source {age} ago."
         out.print(Text.assemble(fresh, (lost, "red")))
+    if found.log:
+        out.print(f"Log: {one_line(found.log.sentence())}", style="red" if found.log.nears_limit else None)
     total = sum(found.quarantine.values())
     tables = ", ".join(f"{name} {rows:,}" for name, rows in found.quarantine.items())
     out.print(f"Quarantine: {count(total, 'row')}{f' ({tables})' if tables else ''}.")

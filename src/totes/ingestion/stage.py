@@ -26,6 +26,7 @@ from totes.ingestion.log.capture import Captured, LogCapture
 from totes.ingestion.log.continuation import is_from_log
 from totes.ingestion.log.seam import SeamOfLog
 from totes.ingestion.log.session import LogSession, open_log
+from totes.ingestion.log.slot import Slot
 from totes.ingestion.packets import PacketWriter
 from totes.ingestion.reading import TableReader
 from totes.ingestion.source import Snapshot, open_snapshot
@@ -48,7 +49,8 @@ class Ingested:
     """The result of a call of the stage; `batch` is None if nothing was new.
 
     `failure` has the tables that should have been captured and could not be; the others were. `captured` is the newest batch
-    of the lake. `more` means that the source has more, for which the time was too short.
+    of the lake. `more` means that the source has more, for which the time was too short. `slot` is the slot after a capture
+    from the log.
     """
 
     batch: int | None
@@ -57,6 +59,7 @@ class Ingested:
     failure: TablesLeftOut | None = None
     captured: int = 0
     more: bool = False
+    slot: Slot | None = None
 
     def following(self, manifest: IngestionManifest | None, changed: Iterable[str]) -> Ingested:
         """This result together with that of a batch that was captured from the log immediately before it."""
@@ -159,10 +162,11 @@ class Ingestion:
         with open_log(self.url, self.source, _turn(self.store)) as session:
             reach("ingest.log.opened")
             captured = self._from_log(session, cache, known, journal, started)
+            slot = session.slot()
         if captured.comparison is None or (captured.manifest and self.deadline.half_over()):
-            return self._ingested(captured, cache)
+            return replace(self._ingested(captured, cache), slot=slot)
         done = self._by_query(cache, known, journal, started, captured)
-        return done.following(captured.manifest, captured.changes) if done else None
+        return replace(done.following(captured.manifest, captured.changes), slot=slot) if done else None
 
     def _inspected(
         self,

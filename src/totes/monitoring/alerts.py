@@ -20,9 +20,25 @@ from totes.lake.manifest import ProblemKind
 from totes.lake.store import Store
 from totes.log import logger
 from totes.monitoring.delivery import deliver
-from totes.monitoring.health import Change, Health, Message, health_file, read_health, utc_now, write_health
+from totes.monitoring.health import (
+    FRESHNESS,
+    LOG,
+    Change,
+    Health,
+    Message,
+    Problem,
+    health_file,
+    read_health,
+    utc_now,
+    write_health,
+)
 
 _KINDS_LISTED_MAX = 20
+# Of subjects that are no stages: when an incident begins, and when it is over.
+_TITLES = {
+    FRESHNESS: ("is not fresh", "is fresh again"),
+    LOG: ("the source retains too much log", "the source retains less log again"),
+}
 _TURN_SECONDS_MAX = 60.0
 # Health that could not be written to its file; this process uses it from here.
 _unwritten: dict[Path, Health] = {}
@@ -44,7 +60,7 @@ def watch(settings: Settings, cycle: Cycle) -> None:
 def _watch(settings: Settings, cycle: Cycle) -> None:
     file, now = health_file(settings), utc_now()
     before = _recall(file)
-    health, changes = before.after(cycle, now, settings.alerts.freshness)
+    health, changes = before.after(cycle, now, settings.alerts.freshness, _others(settings, cycle))
     kinds = new_kinds(settings, health.quarantine_reported, cycle)
     messages = [write_message(settings.project.name, change, now) for change in changes]
     if kinds.kinds:
@@ -56,6 +72,14 @@ def _watch(settings: Settings, cycle: Cycle) -> None:
     _remember(file, health)
     if health.unsent:
         deliver(settings, health, partial(_remember, file))
+
+
+def _others(settings: Settings, cycle: Cycle) -> dict[str, Problem | None]:
+    if settings.source.capture != "log":
+        return {LOG: None}
+    from totes.monitoring.retained_log import log_problem
+
+    return log_problem(settings, cycle)
 
 
 def _recall(file: Path) -> Health:
@@ -154,15 +178,14 @@ def describe_kinds(project: str, new: NewKinds) -> tuple[str, str]:
 def describe(project: str, change: Change) -> tuple[str, str]:
     """Title and text of an alert: what, since when, and the next step."""
     incident, since = change.incident, f"{change.incident.since:%Y-%m-%d %H:%M:%S} UTC"
+    begins, ends = _TITLES.get(change.subject, (f"{change.subject} fails", f"{change.subject} works again"))
     if change.over:
-        what = "is fresh again" if change.subject == "freshness" else f"{change.subject} works again"
         return (
-            f"[totes] {project}: {what}",
+            f"[totes] {project}: {ends}",
             f"It began at {since} and was seen {incident.times} times.\nLast message: {one_line(incident.what)}",
         )
-    what = "is not fresh" if change.subject == "freshness" else f"{change.subject} fails"
     next_step = f"\nNext step: {one_line(incident.next_step or 'totes status')}"
-    return f"[totes] {project}: {what}", f"Since {since}: {one_line(incident.what)}{next_step}"
+    return f"[totes] {project}: {begins}", f"Since {since}: {one_line(incident.what)}{next_step}"
 
 
 def write_message(project: str, change: Change, now: datetime) -> Message:

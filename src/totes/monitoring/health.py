@@ -5,6 +5,7 @@ It is stored in the cache folder, so that an incident that lasts longer than a p
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -18,8 +19,11 @@ from totes.errors import StoreError
 from totes.failpoint import reach
 from totes.redaction import redact, without_secrets
 
-FRESHNESS = "freshness"
+FRESHNESS, LOG = "freshness", "log"
+# What is wrong, and the next step.
+Problem = tuple[str, str]
 _WHOLE = frozenset({""})
+_NOTHING: Mapping[str, Problem | None] = {}
 
 
 class Incident(BaseModel):
@@ -65,7 +69,8 @@ class Health(BaseModel):
 
     `fresh_at` is the last time at which the warehouse now has everything that was in the source then; before there is one,
     it is when the pipeline was first run. `captured_at` and `processed_at` are the same for the two stores, for stages that
-    run on their own. `incidents` are the open ones, by stage, or `freshness`. Alerts have been written about everything in
+    run on their own. `incidents` are the open ones: by stage, `freshness`, or `log`, if the source retains too much
+    of its log. Alerts have been written about everything in
     quarantine up to the batch `quarantine_reported`. `unsent` are alerts that some receiver has not accepted yet, oldest first.
     """
 
@@ -79,8 +84,21 @@ class Health(BaseModel):
     quarantine_reported: int | None = None
     unsent: tuple[Message, ...] = ()
 
-    def after(self, cycle: Cycle, now: datetime, freshness: timedelta) -> tuple[Health, list[Change]]:
-        """The health after a cycle that ended now, and the changes to report. No I/O."""
+    def after(
+        self,
+        cycle: Cycle,
+        now: datetime,
+        freshness: timedelta,
+        others: Mapping[str, Problem | None] = _NOTHING,
+    ) -> tuple[Health, list[Change]]:
+        """The health after a cycle that ended now, and the changes to report. No I/O.
+
+        Args:
+            cycle: the cycle.
+            now: when it ended.
+            freshness: how far the warehouse may be behind the source.
+            others: what else was looked at, by subject, with what is wrong there, if anything.
+        """
         began = now - timedelta(seconds=sum(cycle.seconds.values()))
         captured_at = began if cycle.ingested else self.captured_at
         processed_at = captured_at if cycle.processed else self.processed_at
@@ -96,8 +114,10 @@ class Health(BaseModel):
                 "See which stage fails: totes status",
                 _WHOLE,
             )
+        seen |= {subject: (*problem, _WHOLE) for subject, problem in others.items() if problem}
+        looked_at = {FRESHNESS, *cycle.seconds, *others}
         incidents, changes = {}, []
-        for subject in (*STAGES, FRESHNESS):
+        for subject in (*STAGES, LOG, FRESHNESS):
             open_before = self.incidents.get(subject)
             if subject in seen:
                 what, next_step, tables = seen[subject]
@@ -108,7 +128,7 @@ class Health(BaseModel):
                 )
                 if tables - reported:
                     changes.append(Change(subject=subject, incident=incidents[subject], over=False))
-            elif open_before and (subject == FRESHNESS or subject in cycle.seconds):
+            elif open_before and subject in looked_at:
                 changes.append(Change(subject=subject, incident=open_before, over=True))
             elif open_before:
                 incidents[subject] = open_before

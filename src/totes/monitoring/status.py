@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from totes.errors import TotesError
 from totes.lake.journal import Journal, M, ingestion_journal, processed_journal
-from totes.monitoring.health import Health, Incident, health_file, read_health, utc_now
+from totes.monitoring.health import FRESHNESS, LOG, Health, Incident, health_file, read_health, utc_now
 from totes.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from totes.monitoring.retained_log import RetainedLog
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,10 @@ class StageStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """A pipeline's status. `fresh_seconds` is how far the warehouse may be behind the source, at most."""
+    """A pipeline's status. `fresh_seconds` is how far the warehouse may be behind the source, at most.
+
+    `log` is what the source retains for capture from the log, None for capture by query, and `log_failing` its open incident.
+    """
 
     project: str
     stages: dict[str, StageStatus]
@@ -38,12 +45,18 @@ class Status:
     tables: dict[str, int]
     quarantine: dict[str, int]
     alerts_unsent: int = 0
+    log: RetainedLog | None = None
+    log_failing: Incident | None = None
 
     @property
     def healthy(self) -> bool:
-        """Whether no incident is open, every stage can be reached, and every alert has been delivered."""
+        """Whether no incident is open, every stage can be reached, and every alert has been delivered.
+
+        Half of the log that the source may retain is as an incident, even before a cycle has seen it.
+        """
         stages = self.stages.values()
-        return not (self.not_fresh or self.alerts_unsent) and all(
+        near = self.log_failing or (self.log and self.log.nears_limit)
+        return not (self.not_fresh or self.alerts_unsent or near) and all(
             not stage.failing and not stage.unreachable for stage in stages
         )
 
@@ -67,6 +80,7 @@ class Status:
             "tables": self.tables,
             "quarantine": self.quarantine,
             "alerts_unsent": self.alerts_unsent,
+            "log": self.log.as_json() | {"failing": incident(self.log_failing)} if self.log else None,
         }
 
 
@@ -99,7 +113,7 @@ def read_status(pipeline: Pipeline) -> Status:
         project=pipeline.settings.project.name,
         stages=stages,
         fresh_seconds=(utc_now() - health.fresh_at).total_seconds() if health.fresh_at else None,
-        not_fresh=health.incidents.get("freshness"),
+        not_fresh=health.incidents.get(FRESHNESS),
         tables={name: table.rows for name, table in ingested.tables.items()} if ingested else {},
         quarantine={
             name: model.quarantine_open for name, model in processed.models.items() if model.quarantine_open
@@ -107,7 +121,17 @@ def read_status(pipeline: Pipeline) -> Status:
         if processed
         else {},
         alerts_unsent=len(health.unsent) if pipeline.settings.alerts.urls else 0,
+        log=_log(pipeline),
+        log_failing=health.incidents.get(LOG),
     )
+
+
+def _log(pipeline: Pipeline) -> RetainedLog | None:
+    if pipeline.settings.source.capture != "log":
+        return None
+    from totes.monitoring.retained_log import read_retained_log
+
+    return read_retained_log(pipeline.settings)
 
 
 def _newest(journal: Callable[[], Journal[M]]) -> tuple[M | None, str | None]:

@@ -92,8 +92,11 @@ def test_altered_columns_wait_for_the_next_call(source: Database, lake: Lake) ->
     assert lake.steps(4) == [("delete", 1)]
 
 
-def call_function(lake: Lake, temporary: Path) -> dict[str, Any]:
-    """Calls the Lambda function of ingestion with no time left; it clears its temporary folder, as in Lambda."""
+def call_function(lake: Lake, temporary: Path, log: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    """Calls the Lambda function of ingestion with no time left; it clears its temporary folder, as in Lambda.
+
+    Lines of its log are added to `log`.
+    """
     settings = lake.pipeline.settings
     variables = {
         "TMPDIR": str(temporary),
@@ -109,7 +112,10 @@ def call_function(lake: Lake, temporary: Path) -> dict[str, Any]:
         [sys.executable, "-c", CALL], env=os.environ | variables, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    *lines, result = [json.loads(line) for line in done.stdout.splitlines()]
+    if log is not None:
+        log += lines
+    found: dict[str, Any] = result
     return found
 
 

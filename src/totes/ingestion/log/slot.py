@@ -9,7 +9,8 @@ import psycopg
 PLUGIN = "pgoutput"
 _SLOT_SQL = """
     SELECT slot_type, plugin::text, database::text, temporary, active_pid, wal_status, confirmed_flush_lsn::text,
-           pg_wal_lsn_diff(pg_current_wal_insert_lsn(), restart_lsn)::int8
+           pg_wal_lsn_diff(pg_current_wal_insert_lsn(), restart_lsn)::int8, safe_wal_size,
+           pg_size_bytes(current_setting('max_slot_wal_keep_size'))
     FROM pg_replication_slots WHERE slot_name = %s
 """
 
@@ -20,6 +21,8 @@ class Slot:
 
     `confirmed` is the position up to which its reader has everything, None if the slot is not a complete logical one.
     `lost` means that the server has removed log that the slot needs, and `kept_bytes` is how much log is kept for it.
+    `limit_bytes` is `max_slot_wal_keep_size`, and `room_bytes` how much more log the server can write before it may remove what
+    the slot needs; both are None if only the disk limits it.
     """
 
     name: str
@@ -30,6 +33,13 @@ class Slot:
     lost: bool
     confirmed: str | None
     kept_bytes: int | None
+    room_bytes: int | None
+    limit_bytes: int | None
+
+    @property
+    def nears_limit(self) -> bool:
+        """Whether half of the limit is kept, or the slot was lost to it."""
+        return self.lost or (bool(self.limit_bytes) and 2 * (self.kept_bytes or 0) >= (self.limit_bytes or 0))
 
     def is_for(self, database: str) -> bool:
         """Whether it decodes a database's changes with the plugin whose messages are read."""
@@ -41,8 +51,9 @@ def find_slot(connection: psycopg.Connection, name: str) -> Slot | None:
     row = connection.execute(_SLOT_SQL, [name]).fetchone()
     if row is None:
         return None
-    _, plugin, database, temporary, active, status, confirmed, kept = row
-    return Slot(name, plugin, database, temporary, active, status == "lost", confirmed, kept)
+    _, plugin, database, temporary, active, status, confirmed, kept, room, limit = row
+    lost, limit = status == "lost", None if limit < 0 else limit
+    return Slot(name, plugin, database, temporary, active, lost, confirmed, kept, room, limit)
 
 
 def create_slot(connection: psycopg.Connection, name: str) -> None:

@@ -85,7 +85,7 @@ def _check_source(
         else:
             check_binding(areas["project"], project, tables)
         if server:
-            check_log(area, url, settings.source, needed)
+            check_log(area, url, settings, needed)
         snapshot = _rehearse(area, opened, url, settings, needed) if server else None
         check_history(areas["lake"], newest, snapshot)
     return (snapshot.position.system_identifier, snapshot.position.database) if snapshot else None

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from totes import engine
-from totes.config import SourceSettings
+from totes.config import Settings
 from totes.display import count
 from totes.ingestion.log.preparation import KEEP_SIZE, log_statements
 from totes.ingestion.log.publication import Publication, not_in_log
 from totes.ingestion.log.session import LogSession, open_log
 from totes.ingestion.log.slot import Slot
 from totes.monitoring.diagnosis.check import Area, some
+from totes.monitoring.retained_log import look
 
 _MANY_BYTES = 1 << 30
 
 
-def check_log(area: Area, url: str, source: SourceSettings, needed: frozenset[str]) -> None:
+def check_log(area: Area, url: str, settings: Settings, needed: frozenset[str]) -> None:
     """Checks the source for capture from the log; does nothing with capture by query."""
+    source = settings.source
     if source.capture != "log":
         return
     with area.checking("log", "looking at the log"), open_log(url, source, None) as session:
@@ -24,7 +26,7 @@ def check_log(area: Area, url: str, source: SourceSettings, needed: frozenset[st
         publication = session.publication()
         _check_tables(area, session, publication, needed)
         _check_identities(area, publication)
-        _check_slot(area, session, session.slot(), source.slot)
+        _check_slot(area, session, session.slot(), settings)
 
 
 def _check_role(area: Area, session: LogSession) -> None:
@@ -78,8 +80,9 @@ def _check_identities(area: Area, publication: Publication) -> None:
         area.ok("replica identity", "all published tables have one")
 
 
-def _check_slot(area: Area, session: LogSession, slot: Slot | None, name: str) -> None:
-    kept = (slot and slot.kept_bytes) or 0
+def _check_slot(area: Area, session: LogSession, slot: Slot | None, settings: Settings) -> None:
+    name, retained = settings.source.slot, look(session, settings)
+    found = retained.sentence().rstrip(".")
     if slot is None:
         area.ok("slot", f"the next batch creates the slot {name}, and reads by query once")
     elif not slot.is_for(session.database):
@@ -87,17 +90,17 @@ def _check_slot(area: Area, session: LogSession, slot: Slot | None, name: str) -
     elif slot.lost:
         area.warn(
             "slot",
-            f"the server has removed log that the slot {name} needed",
-            "The next batch compares all rows, and the steps in between are not known. Run more often, or raise"
-            " max_slot_wal_keep_size",
+            found,
+            "The steps in between are not known. Run more often, or raise max_slot_wal_keep_size",
         )
-    elif kept < _MANY_BYTES:
-        area.ok("slot", f"the slot {name} keeps {kept / (1 << 20):,.0f} MiB of the log")
+    elif not slot.nears_limit and (slot.kept_bytes or 0) < _MANY_BYTES:
+        area.ok("slot", found)
     else:
         area.warn(
             "slot",
-            f"the slot {name} keeps {kept / (1 << 30):,.1f} GiB of the log",
-            "Run totes: the server may remove what is captured. If this lake is no longer used:",
+            found,
+            "Run totes: the server may remove what is captured, unless a transaction that began before it is still open. Or"
+            " raise max_slot_wal_keep_size, if the disk has room. If this lake is no longer used:",
             f"SELECT pg_drop_replication_slot({engine.text(name)})",
         )
     if session.setting("max_slot_wal_keep_size") == "-1":
