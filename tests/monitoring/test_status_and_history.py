@@ -138,6 +138,7 @@ def test_history_has_every_version_of_a_fact_with_the_objects_it_came_from(
     assert {name: value for name, value in first.items() if name != "objects"} == {
         "order_record_id": 1, "order_id": 1, "customer_id": 10, "quantity": 2, "price": "12.50",
         "valid_from": "2024-11-25 09:00:00", "valid_to": "2024-11-26 10:00:00", "is_deleted": False, "batch_id": 1,
+        "time_is": "source column last_updated",
     }  # fmt: skip
     assert (second["quantity"], second["valid_from"], second["valid_to"], second["batch_id"]) == (
         5, "2024-11-26 10:00:00", None, 2
@@ -179,13 +180,13 @@ def test_a_person_reads_history_as_a_table(two_batches: Pipeline, totes: Callabl
     assert done.code == 0
     assert [line.rstrip() for line in done.out.splitlines()][:8] == [
         "fact_order 1: 2 versions",
-        "batch 1, from 2024-11-25 09:00:00 until 2024-11-26 10:00:00",
+        "batch 1, from 2024-11-25 09:00:00 (source column last_updated) until 2024-11-26 10:00:00",
         "  order_record_id  1",
         "  order_id         1",
         "  customer_id      10",
         "  quantity         2",
         "  price            12.50",
-        "batch 2, from 2024-11-26 10:00:00",
+        "batch 2, from 2024-11-26 10:00:00 (source column last_updated)",
     ]
     assert "  quantity  2 → 5" in done.out
     assert "batch 2, deleted at 20" in totes("history", "fact_order", "2").out

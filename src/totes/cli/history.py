@@ -54,7 +54,8 @@ def history(
             "table": table,
             "key": key,
             "versions": [
-                version.values | {"batch_id": version.batch, "objects": version.objects}
+                version.values
+                | {"time_is": version.time, "batch_id": version.batch, "objects": version.objects}
                 for version in versions
             ],
             "quarantine": [asdict(row) | {"at": row.at.isoformat()} for row in quarantined],
@@ -87,7 +88,8 @@ def _show_step(out: Console, step: Step, *, is_first: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    since = f"{'at' if step.deleted else 'from'} {step.began}" if step.began else ""
+    known = f" ({step.time})" if step.time else ""
+    since = f"{'at' if step.deleted else 'from'} {step.began}{known}" if step.began else ""
     until = f"until {step.ended}" if step.ended and not step.deleted else ""
     when = " ".join(filter(None, ("deleted" if step.deleted else "", since, until)))
     out.print(f"batch {step.batch}{f', {when}' if when else ''}", style="bold")

@@ -31,7 +31,7 @@ PLAIN_IN_JSON = {
 }
 # Types whose cast to text equals their output function; for others it may not (inet, bpchar, "char", …).
 _PLAIN_TEXT_CASTS = PLAIN_IN_JSON | {"text", "character varying", "bytea"}
-_RESERVED = ("_op", "_at")
+RESERVED = ("_op", "_at")
 _MONEY_DIGITS = 2
 # How 1 is stored as money under the session's default lc_monetary, which is set to C again afterwards.
 _MONEY_SQL = """
@@ -225,7 +225,7 @@ def _column_obstacle(
     if arrays and money_digits != _MONEY_DIGITS:
         what = f"has in {arrays[0]} arrays of money, which only the server's own lc_monetary shows exactly"
         return what, f"Capture a view that reads it as numeric[], or leave {table} out with source.exclude"
-    reserved = [name for name in sorted(str(column[5]) for column in columns) if name.lower() in _RESERVED]
+    reserved = [name for name in sorted(str(column[5]) for column in columns) if name.lower() in RESERVED]
     if reserved:
         return (
             f"has a column {reserved[0]}, a name that the lake uses itself",

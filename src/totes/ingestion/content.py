@@ -15,7 +15,7 @@ from totes.ingestion.capture import key_column, position_column, written_as
 from totes.ingestion.catalog import SourceTable
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest, SourceColumn, TableChanges
-from totes.lake.packets import Captured, PacketReader
+from totes.lake.packets import SEQ, TURN_OF_LSN, PacketReader
 from totes.lake.workspace import Workspace
 
 DIGEST = "digest"
@@ -27,14 +27,6 @@ class Packets(NamedTuple):
     batch: int
     compression: str
     table: TableChanges
-
-
-class _WithPlace(NamedTuple):
-    """A captured table whose lines are read with their places in the log, which are NULL in batches by query."""
-
-    documents: tuple[str, ...]
-    plain: dict[str, str]
-    key: tuple[str, ...]
 
 
 class CapturedContent:
@@ -85,7 +77,7 @@ class CapturedContent:
                 selected = f"{', '.join(raw)}, CASE WHEN _op <> 'delete' THEN {digest} END, {packets.batch}, {in_order()}"
                 with self._journal.store.local(list(packets.table.objects)) as files:
                     PacketReader(connection).read(
-                        with_place(packets.table),
+                        packets.table,
                         files,
                         packets.compression,
                         lambda rows, selected=selected: connection.execute(  # type: ignore[misc]
@@ -122,15 +114,9 @@ def captured_packets(journal: Journal[IngestionManifest], table: str, batch: int
             yield Packets(number, manifest.compression, changes)
 
 
-def with_place(table: TableChanges) -> Captured:
-    """A captured table, to read its lines with their places in the log."""
-    return _WithPlace(table.documents, table.plain | {"_lsn": "VARCHAR", "_seq": "BIGINT"}, table.key)
-
-
 def in_order() -> str:
-    """SQL for two numbers of a line that was read with its place, by which the lines of a batch are in order."""
-    high, low = (f"('0x' || split_part(_lsn, '/', {part}))::BIGINT" for part in (1, 2))
-    return f"coalesce({high} * {1 << 32} + {low}, 0), coalesce(_seq, 0)"
+    """SQL for two numbers of a line, by which the lines of a batch are in order."""
+    return f"coalesce({TURN_OF_LSN}, 0), coalesce({SEQ}, 0)"
 
 
 def digest_of(table: SourceTable) -> str:

@@ -21,7 +21,7 @@ from totes.ingestion.known import key_list, key_names
 from totes.ingestion.reading import Rows, union
 from totes.lake.layout import new_object_path
 from totes.lake.manifest import StoredObject
-from totes.lake.packets import TURN
+from totes.lake.packets import SEQ, TURN
 from totes.lake.store import Store
 from totes.lake.workspace import Handoff, Workspace
 from totes.scratch import temporary_folder
@@ -218,7 +218,7 @@ def _handed_off(
     number: str = "NULL::BIGINT",
 ) -> str:
     return (
-        f"SELECT {_selected(table, values)}, '{operation}' AS _op, {at} AS _at, {turn} AS {TURN}, {number} AS _seq"
+        f"SELECT {_selected(table, values)}, '{operation}' AS _op, {at} AS _at, {turn} AS {TURN}, {number} AS {SEQ}"
         f" FROM {rows.name}"
     )
 

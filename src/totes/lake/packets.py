@@ -12,12 +12,15 @@ import duckdb
 from totes import engine
 
 T = TypeVar("T")
-# What each line has beside the row: what was done, when, and in which place of the log.
-CHANGE = {"_op": "VARCHAR", "_at": "TIMESTAMP", "_lsn": "VARCHAR", "_seq": "BIGINT"}
+# What each line has beside the row: what was done, and when; and if it is from the log, in which place there.
+CHANGE = {"_op": "VARCHAR", "_at": "TIMESTAMP"}
+PLACE = {"_lsn": "VARCHAR", "_seq": "BIGINT"}
+# The place in rows that are read. By query, a source column may be called `_lsn` or `_seq`; from the log, none is captured.
+LSN, SEQ = engine.name("~lsn"), engine.name("~seq")
 # The place in the log as a number, and its SQL for a line; NULL where there is none.
 TURN = engine.name("~turn")
 TURN_OF_LSN = (
-    "('0x' || split_part(_lsn, '/', 1))::BIGINT * 4294967296 + ('0x' || split_part(_lsn, '/', 2))::BIGINT"
+    f"('0x' || split_part({LSN}, '/', 1))::BIGINT * 4294967296 + ('0x' || split_part({LSN}, '/', 2))::BIGINT"
 )
 
 
@@ -58,10 +61,10 @@ class PacketReader:
         self.engine = connection
 
     def read(self, table: Captured, files: Iterable[Path], compression: str, read: Callable[[str], T]) -> T:
-        """Calls `read` with a query for the rows of some packets: the raw columns and `CHANGE`'s; returns its result.
+        """Calls `read` with a query for the rows of some packets: the raw columns, `CHANGE`'s, and the place.
 
-        `_lsn` and `_seq` are NULL in packets of a batch that was not captured from the log. `read` is called again where a
-        way fails.
+        The result is that of `read`, which is called again where a way fails. `LSN` and `SEQ` are NULL in packets of a batch
+        that was not captured from the log.
 
         Raises:
             duckdb.InvalidInputException: a packet is not what it should be.
@@ -92,11 +95,12 @@ def _rows(table: Captured, lines: str) -> str:
     Documents of json columns are cut out of the lines as text, since a JSON reader would round their numbers. They come last
     in a line, in the order of the columns, each between two tabs; there are no other tabs.
     """
-    plain, documents = _members(table), table.documents
+    members, documents = _members(table), table.documents
+    plain = [*table.plain, *CHANGE]
     if not documents:
-        return f"SELECT {engine.names(plain)} FROM {lines}"
-    shape = engine.text(json.dumps(plain))
-    values = [f"members.{engine.name(name)}" for name in plain]
+        return f"SELECT {engine.names(plain)}, {_place(members)} FROM {lines}"
+    shape = engine.text(json.dumps(members))
+    values = [*(f"members.{engine.name(name)}" for name in plain), _place(members, "members.")]
     for number, name in enumerate(documents):
         place = f"{3 + 2 * number}"
         if any(part in documents for part in table.key):  # a line of a deletion has those of the key only
@@ -115,7 +119,14 @@ def _rows(table: Captured, lines: str) -> str:
 
 
 def _members(table: Captured) -> dict[str, str]:
-    return table.plain | CHANGE
+    """What a line has but for its documents, by name; the engine's names do not differ by case alone."""
+    has_place = not any(name.lower() in PLACE for name in (*table.plain, *table.documents))
+    return table.plain | CHANGE | (PLACE if has_place else {})
+
+
+def _place(members: dict[str, str], qualifier: str = "") -> str:
+    lsn, seq = (f"{qualifier}{name}" for name in PLACE) if PLACE.items() <= members.items() else ("NULL",) * 2
+    return f"{lsn}::VARCHAR AS {LSN}, {seq}::BIGINT AS {SEQ}"
 
 
 def _struct(columns: dict[str, str]) -> str:

@@ -31,7 +31,7 @@ _CATALOG = "memory"  # DuckDB's name for a database without a file
 class Handoff(NamedTuple):
     """A batch's rows of a table, in memory: a query for them, and the workspace's tables that it reads.
 
-    The query has the table's columns, `_op`, `_at`, and of a batch from the log `~turn` and `_seq`, which else are NULL. Reading
+    The query has the table's columns, `_op`, `_at`, and of a batch from the log `~turn` and `~seq`, which else are NULL. Reading
     the batch's objects from the lake gives the same rows. Only the columns `native` differ: they have the engine's nearest type,
     which holds all their values, instead of the raw form.
     """

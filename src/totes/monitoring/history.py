@@ -10,10 +10,11 @@ from totes import engine
 from totes.errors import CommandFailed
 from totes.lake.journal import Journal, ingestion_journal, processed_journal
 from totes.lake.manifest import IngestionManifest, OutputColumn, ProcessedManifest
-from totes.lake.packets import TURN_OF_LSN, PacketReader
+from totes.lake.packets import LSN, SEQ, TURN_OF_LSN, PacketReader
 from totes.monitoring.origin import Origin, find_rows, matches
 from totes.monitoring.quarantine import QuarantinedRow, read_quarantine
 from totes.monitoring.row_key import RowKey, find_row, source_of
+from totes.monitoring.version_time import time_of_line
 from totes.pipeline import Pipeline
 from totes.processing.bound.relation import source_relation
 from totes.star.column import Column
@@ -29,11 +30,16 @@ class NoSuchRow(CommandFailed):
 
 @dataclass(frozen=True)
 class Version:
-    """One version: its values by column, the batch that added it, and the objects of both lakes that contain it."""
+    """One version: its values by column, the batch that added it, and the objects of both lakes that contain it.
+
+    `time` is where its time comes from: `source column …`, `commit`, `read` or `after the previous version`. It is None if the
+    lake does not show that, and for tables that have no time of a version.
+    """
 
     batch: int
     values: dict[str, Any]
     objects: tuple[str, ...]
+    time: str | None = None
 
 
 def read_history(pipeline: Pipeline, table: str, key: list[str]) -> list[Version]:
@@ -56,7 +62,7 @@ def read_history(pipeline: Pipeline, table: str, key: list[str]) -> list[Version
     model, newest = pipeline.project.model(table), ingested.newest()
     if model is None:
         assert newest is not None
-        versions = _from_ingestion(ingested, newest, table, row)
+        versions = _from_ingestion(pipeline, ingested, newest, table, row)
     else:
         versions = (
             _from_warehouse(pipeline, model, row)
@@ -64,7 +70,7 @@ def read_history(pipeline: Pipeline, table: str, key: list[str]) -> list[Version
             else _from_processed(processed, row, model.name)
         )
         origin = Origin(pipeline, model, processed, ingested, dict(zip(row.columns, row.values, strict=True)))
-        versions = [replace(version, objects=origin.objects(version.batch)) for version in versions]
+        versions = [_with_origin(version, origin) for version in versions]
     if not versions:
         raise NoSuchRow(f"{table} has no row {', '.join(key)} and never had one")
     return versions
@@ -87,6 +93,14 @@ def read_quarantined_row(pipeline: Pipeline, table: str, key: list[str]) -> list
         if table == model.name or table == source_of(pipeline, model, captured)
     ]
     return read_quarantine(pipeline, tuple(tables), key=row.source_values).rows if tables else []
+
+
+def _with_origin(version: Version, origin: Origin) -> Version:
+    """A version with its objects, and where its time comes from; called in the order of versions."""
+    objects = origin.objects(version.batch)
+    return replace(
+        version, objects=objects, time=origin.time(version.batch, version.values.get("valid_from"))
+    )
 
 
 def _from_warehouse(pipeline: Pipeline, model: Model, row: RowKey) -> list[Version]:
@@ -140,26 +154,37 @@ def _from_processed(journal: Journal[ProcessedManifest], row: RowKey, name: str)
 
 
 def _from_ingestion(
-    journal: Journal[IngestionManifest], newest: IngestionManifest, table: str, row: RowKey
+    pipeline: Pipeline,
+    journal: Journal[IngestionManifest],
+    newest: IngestionManifest,
+    table: str,
+    row: RowKey,
 ) -> list[Version]:
     versions, connection = [], engine.connect(None, memory="1GB", reads=journal.store.folders)
-    wanted = matches(row.columns, row.values)
+    wanted, changed_at = matches(row.columns, row.values), pipeline.settings.source.changed_at
 
     def chosen(rows: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-        result = connection.execute(f"SELECT * FROM ({rows}) WHERE {wanted} ORDER BY {TURN_OF_LSN}, _seq")
+        places = f"coalesce({TURN_OF_LSN}, 0), coalesce({SEQ}, 0)"
+        result = connection.execute(f"SELECT {places}, * FROM ({rows}) WHERE {wanted}")
         return [column[0] for column in result.description or []], result.fetchall()
 
     for batch in range(1, journal.last() + 1):
         manifest = journal.read(batch)
-        changes = manifest.tables.get(table)
+        changes, found = manifest.tables.get(table), []
         for entry in changes.objects if changes else ():
             assert changes is not None
             relation = source_relation(table, changes)
             with journal.store.local([entry]) as files:
                 names, rows = PacketReader(connection).read(relation, files, manifest.compression, chosen)
-            for found in rows:
-                values = dict(zip(names, found, strict=True))
-                if manifest.position.log_lsn is None:
-                    del values["_lsn"], values["_seq"]
-                versions.append(Version(batch, values, (journal.store.location(entry.path),)))
+            for *place, values in (
+                (turn, seq, dict(zip(names[2:], each, strict=True))) for turn, seq, *each in rows
+            ):
+                lsn, seq = (values.pop(name.strip('"')) for name in (LSN, SEQ))
+                if manifest.position.log_lsn is not None:
+                    values |= {"_lsn": lsn, "_seq": seq}
+                time = time_of_line(manifest, table, values["_at"], changed_at)
+                version = Version(batch, values, (journal.store.location(entry.path),), time)
+                found.append((place, version))
+        # Upserts and deletes are in objects of their own.
+        versions += [version for _, version in sorted(found, key=lambda each: each[0])]
     return versions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from totes import engine
@@ -11,15 +12,17 @@ from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest, ModelChanges, ProcessedManifest, StoredObject
 from totes.lake.packets import PacketReader
 from totes.lake.store import Store
+from totes.monitoring.version_time import RowTime, time_of_version
 from totes.pipeline import Pipeline
 from totes.processing.bound.binding import bind_models, relations_at
 from totes.processing.bound.query import BoundQuery
 from totes.processing.bound.relation import source_relation
+from totes.processing.source_rows import own_time
 from totes.star.model import Model
 
 
 class Origin:
-    """Where a row of a warehouse table came from, batch by batch; `objects` has to be called in the order of batches."""
+    """Where a row of a warehouse table came from, version by version: `objects`, and then `time`, in the order of versions."""
 
     def __init__(
         self,
@@ -45,6 +48,9 @@ class Origin:
         self._row = row
         self._chosen = matches(tuple(row), list(row.values()))
         self._before: dict[str, set[tuple[str, ...]]] = {}
+        self._times: list[RowTime] = []
+        self._begun: datetime | None = None
+        self._base = ""
         newest = processed.newest()
         self._since = newest.models[model.name].since if newest and model.versioned else 0
 
@@ -58,13 +64,14 @@ class Origin:
         changes = self._processed.read(max(batch, self._since)).models[self._model.name]
         manifest = self._ingested.read(batch)
         rows = self._source_rows(changes, manifest)
+        self._times = []
         read = {relation.lower() for relation in self._model.relations}
         packets = [
             self._ingested.store.location(entry.path)
             for name, table in manifest.tables.items()
             if name.lower() in read
             for entry in table.objects
-            if rows is None or _holds(self._ingested.store, entry, manifest, name, rows.get(name, set()))
+            if rows is None or self._holds(entry, manifest, name, rows.get(name, set()))
         ]
         parts = (*changes.objects, *changes.removed)
         held = [
@@ -73,6 +80,48 @@ class Origin:
             if len(parts) == 1 or find_rows(self._processed.store, (entry,), self._chosen)
         ]
         return (*packets, *held)
+
+    def time(self, batch: int, begins: datetime | None) -> str | None:
+        """Where the time comes from at which a version begins, after `objects` of its batch; None if that is not known.
+
+        A row that was captured earlier and could not be joined until now begins at the time that it had then.
+        """
+        previous, self._begun = self._begun, begins
+        manifest, base = self._ingested.read(batch), self._base
+        if begins is None or base not in manifest.tables:
+            return None
+        own = self._pipeline.settings.source.changed_at
+        found = time_of_version(begins, previous, manifest, base, self._times, own)
+        keys = self._before.get(base, set())
+        for earlier in range(batch - 1, 0, -1) if found is None and keys else ():
+            manifest = self._ingested.read(earlier)
+            self._times = []
+            for entry in manifest.tables[base].objects if base in manifest.tables else ():
+                self._holds(entry, manifest, base, keys)
+            if self._times:
+                return time_of_version(begins, None, manifest, base, self._times, own)
+        return found
+
+    def _holds(
+        self, entry: StoredObject, manifest: IngestionManifest, table: str, keys: set[tuple[str, ...]]
+    ) -> bool:
+        """Whether a packet has a change of one of the rows with these keys; remembers the times of these changes."""
+        if not keys:
+            return False
+        store, relation = self._ingested.store, source_relation(table, manifest.tables[table])
+        wanted = " OR ".join(f"({matches(relation.key, key)})" for key in sorted(keys))
+        column = manifest.tables[table].changed_at
+        times = f"_at, {own_time(relation, column) if column else 'NULL::TIMESTAMP'}"
+        with store.local([entry]) as files:
+            connection = engine.connect(None, memory="1GB", reads=store.folders)
+            found = PacketReader(connection).read(
+                relation,
+                files,
+                manifest.compression,
+                lambda rows: connection.execute(f"SELECT {times} FROM ({rows}) WHERE {wanted}").fetchall(),
+            )
+        self._times += [RowTime(table, at, own) for at, own in found]
+        return bool(found)
 
     def _source_rows(
         self, changes: ModelChanges, manifest: IngestionManifest
@@ -83,6 +132,7 @@ class Origin:
             [query] = bind_models((self._model,), relations_at(project, manifest))
         except ModelFailed:
             return None
+        self._base = query.base.relation.name
         if changes.query_sha256 != self._model.query_sha256(project.reference_content()):
             return None  # the model has been changed since then
         if query.keeps_lineage and manifest.batch < self._since:
@@ -131,21 +181,3 @@ def matches(columns: tuple[str, ...], key: Iterable[str]) -> str:
         f"CAST({engine.name(column)} AS VARCHAR) = {engine.text(value)}"
         for column, value in zip(columns, key, strict=True)
     )
-
-
-def _holds(
-    store: Store, entry: StoredObject, manifest: IngestionManifest, table: str, keys: set[tuple[str, ...]]
-) -> bool:
-    """Whether a packet has a change of one of the rows with these keys."""
-    if not keys:
-        return False
-    relation = source_relation(table, manifest.tables[table])
-    wanted = " OR ".join(f"({matches(relation.key, key)})" for key in sorted(keys))
-    with store.local([entry]) as files:
-        connection = engine.connect(None, memory="1GB", reads=store.folders)
-        return PacketReader(connection).read(
-            relation,
-            files,
-            manifest.compression,
-            lambda rows: bool(engine.scalar(connection, f"SELECT count(*) FROM ({rows}) WHERE {wanted}")),
-        )

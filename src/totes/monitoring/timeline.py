@@ -27,6 +27,7 @@ class Change:
 class Step:
     """A version of a row: `began` and `ended` as the warehouse or the lake has them, where they are known.
 
+    `time` is where `began` comes from, and `ended` is where the next version begins.
     `changes` are what differs from the version before; of the first version there are none, and `values` are all of it.
     """
 
@@ -37,6 +38,7 @@ class Step:
     changes: tuple[Change, ...]
     values: dict[str, str | None]
     objects: tuple[str, ...]
+    time: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ def steps_of(versions: list[Version], surrogate: str | None = None) -> tuple[Ste
                 ),
                 values,
                 version.objects,
+                version.time,
             )
         )
     return tuple(steps)

@@ -6,7 +6,7 @@ from totes import engine
 from totes.errors import LakeDamaged
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest
-from totes.lake.packets import TURN, TURN_OF_LSN, PacketReader
+from totes.lake.packets import SEQ, TURN, TURN_OF_LSN, PacketReader
 from totes.lake.workspace import Workspace
 from totes.processing.bound.relation import Relation, RelationColumn, source_relation
 
@@ -52,7 +52,7 @@ class SourceRows:
         if len(changing) == 1 and changing[0].position.log_lsn is None:
             rows = self.changes(changing[0], relation)
         else:
-            newest = f"ORDER BY {_BATCH} DESC, {TURN} DESC, _seq DESC, _op = 'upsert' DESC"
+            newest = f"ORDER BY {_BATCH} DESC, {TURN} DESC, {SEQ} DESC, _op = 'upsert' DESC"
             only = f"QUALIFY row_number() OVER (PARTITION BY {engine.names(relation.key)} {newest}) = 1"
             rows = f"(FROM {self._read(changing, relation)} {only})"
         columns = engine.names([*(column.name for column in relation.columns), "_at"])
@@ -81,10 +81,12 @@ class SourceRows:
     def _by_transaction(self, manifest: IngestionManifest, relation: Relation, rows: str) -> str:
         """A table with the last change of each row in each transaction, at the source's own time where that is known."""
         own = manifest.tables[relation.name].changed_at
-        at = f"coalesce({_time(relation, own)}, _at)" if own else "_at"
+        at = f"coalesce({own_time(relation, own)}, _at)" if own else "_at"
         columns = engine.names(column.name for column in relation.columns)
         table = self._workspace.new_table()
-        last = f"row_number() OVER (PARTITION BY {engine.names(relation.key)}, {TURN} ORDER BY _seq DESC) = 1"
+        last = (
+            f"row_number() OVER (PARTITION BY {engine.names(relation.key)}, {TURN} ORDER BY {SEQ} DESC) = 1"
+        )
         self._reader.engine.execute(
             f"CREATE TABLE {table} AS SELECT {columns}, _op, {at} AS _at, _at AS {READ}, {TURN} FROM {rows} QUALIFY {last}"
         )
@@ -96,14 +98,14 @@ class SourceRows:
         if handoff is None:
             return None
         then = source_relation(relation.name, manifest.tables[relation.name])
-        return f"(SELECT {_columns(relation, then, handoff.native)}, {TURN}, _seq FROM ({handoff.query}))"
+        return f"(SELECT {_columns(relation, then, handoff.native)}, {TURN}, {SEQ} FROM ({handoff.query}))"
 
     def _read(self, manifests: list[IngestionManifest], relation: Relation) -> str:
         """A table with the changes of several batches, and the number of each change's batch."""
         table = self._workspace.new_table()
         columns = ", ".join(f"{engine.name(column.name)} {column.raw_type}" for column in relation.columns)
         self._reader.engine.execute(
-            f"CREATE TABLE {table} ({columns}, _op VARCHAR, _at TIMESTAMP, {TURN} BIGINT, _seq BIGINT, {_BATCH} BIGINT)"
+            f"CREATE TABLE {table} ({columns}, _op VARCHAR, _at TIMESTAMP, {TURN} BIGINT, {SEQ} BIGINT, {_BATCH} BIGINT)"
         )
         self._tables.append(table)
         for manifest in manifests:
@@ -119,7 +121,7 @@ class SourceRows:
         then = source_relation(relation.name, entry)
         # More rows than the manifest has are not read to the end.
         insert = (
-            f"INSERT INTO {table} SELECT {_columns(relation, then)}, {TURN_OF_LSN}, _seq, {manifest.batch}"
+            f"INSERT INTO {table} SELECT {_columns(relation, then)}, {TURN_OF_LSN}, {SEQ}, {manifest.batch}"
         )
         limit = f"LIMIT {_count(manifest, relation.name) + 1}"
         with self._journal.store.local(list(entry.objects)) as files:
@@ -131,7 +133,7 @@ class SourceRows:
             )
 
 
-def _time(relation: Relation, column: str) -> str:
+def own_time(relation: Relation, column: str) -> str:
     """The SQL of a row's own time of its change; NULL where there is none, or one that is no moment."""
     if column not in {one.name for one in relation.columns}:
         return "NULL"

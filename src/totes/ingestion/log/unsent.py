@@ -12,7 +12,7 @@ from typing import NamedTuple
 from totes import engine
 from totes.ingestion.capture import key_column, position_column
 from totes.ingestion.catalog import SourceTable
-from totes.ingestion.content import captured_packets, in_order, with_place
+from totes.ingestion.content import captured_packets, in_order
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest
 from totes.lake.packets import PacketReader
@@ -124,7 +124,7 @@ class Unsent(NamedTuple):
             selected = f"SELECT {values}, _op = 'upsert', {packets.batch}, {in_order()}"
             with self.journal.store.local(list(packets.table.objects)) as files:
                 PacketReader(self.connection).read(
-                    with_place(packets.table),
+                    packets.table,
                     files,
                     packets.compression,
                     lambda rows, selected=selected: self._run(  # type: ignore[misc]

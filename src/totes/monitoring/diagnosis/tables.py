@@ -13,13 +13,12 @@ from totes import engine
 from totes.config import SourceSettings
 from totes.display import count
 from totes.errors import SourceRefused
-from totes.ingestion.catalog import SourceTable, select_tables
+from totes.ingestion.catalog import RESERVED, SourceTable, select_tables
 from totes.monitoring.diagnosis.check import Area, some
 from totes.monitoring.diagnosis.server import Server
 
 TABLES_SQL = resources.files("totes.monitoring.diagnosis").joinpath("tables.sql").read_text(encoding="utf-8")
 LARGE_BYTES = 10 << 30
-_RESERVED = ("_op", "_at", "_lsn", "_seq")
 _ROW_KEY = "row_id"
 
 
@@ -140,7 +139,7 @@ def _name_obstacles(
     if not table.keyed and table.name not in source.keys:
         fix, *sql = _fix_key(table, quoted, way_out)
         note("keys", f"{full} has no primary key, so its rows cannot be followed over time", fix, *sql)
-    for column in (column for column in table.names if column.lower() in _RESERVED):
+    for column in (column for column in table.names if column.lower() in RESERVED):
         other = _unused(column.strip("_"), table.names)
         note(
             "column names",
