@@ -64,7 +64,7 @@ def log_of(totes: Callable[..., Command], **variables: str) -> dict[str, Any]:
 
 
 def test_status_shows_how_much_is_retained_and_how_long_the_rest_lasts(
-    limited: Database, settled: Lake, totes: Callable[..., Command]
+    limited: Database, settled: Lake, totes: Callable[..., Command], tmp_path: Path
 ) -> None:
     before = log_of(totes)
     write_log(limited, 20)
@@ -80,6 +80,8 @@ def test_status_shows_how_much_is_retained_and_how_long_the_rest_lasts(
     text = " ".join(totes("status").out.split())
     assert "for the slot totes, of 64.0 MB at most (max_slot_wal_keep_size). It wrote" in text
     assert "at that rate, the rest lasts" in text
+    assert totes("ui", "--export", "pages").code == 0
+    assert "Log: the source retains" in (tmp_path / "pages" / "index.html").read_text(encoding="utf-8")
     checks = {check["name"]: check for check in json.loads(totes("doctor", "--json").out)["checks"]}
     assert checks["slot"]["severity"] == "ok"
     assert "at that rate, the rest lasts" in checks["slot"]["found"]
