@@ -11,7 +11,7 @@ from totes.cycle import STAGES, Cycle
 from totes.errors import SourceError, TotesError, WarehouseError
 from totes.ingestion.stage import Ingested
 from totes.monitoring.alerts import describe
-from totes.monitoring.health import Change, Health, Incident, read_health, write_health
+from totes.monitoring.health import Change, Health, Incident, Problem, read_health, write_health
 from totes.processing.stage import Processed
 from totes.redaction import register_secret
 from totes.warehouse.stage import Loaded
@@ -81,6 +81,21 @@ def test_an_incident_of_another_stage_stays_open_while_one_stage_runs_alone() ->
     )
     assert told == [["+load"], [], [], ["-load"]]
     assert health.incidents == {}
+
+
+def test_what_else_is_looked_at_is_an_incident_that_is_over_only_when_it_is_known_to_be() -> None:
+    health, told = Health(), []
+    found: list[dict[str, Problem | None]] = [
+        {"log": None},
+        {"log": ("too much", "Look")},
+        {},
+        {"log": ("more", "Look")},
+        {"log": None},
+    ]
+    for others in found:
+        health, changes = health.after(cycle(), NOON, HALF_AN_HOUR, others)
+        told.append([(change.subject, change.over, change.incident.times) for change in changes])
+    assert told == [[], [("log", False, 1)], [], [], [("log", True, 2)]]
 
 
 def test_freshness_is_lost_once_and_regained_once() -> None:

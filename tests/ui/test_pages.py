@@ -110,6 +110,7 @@ def shop_batches(shop: Shop) -> list[str]:
 @BOTH_KINDS
 def test_a_rows_history_says_what_each_version_changed_and_where_it_is(still_site: Site) -> None:
     page = still_site.get("/history/fact_order", key="1")
+    assert "source column last_updated" in page
     assert cells(page, "changes") == [["quantity", "2", "5"]]
     assert re.search(r"/ingestion/order/date=[^<]+000000000002-", page)
     assert re.search(r"/processed/fact_order/date=[^<]+000000000002-", page)

@@ -12,7 +12,6 @@ from typing import Any
 from totes.aws.invocation import Context, invoked
 from totes.aws.report import Report, added_up
 from totes.log import logger
-from totes.monitoring.retained_log import problem_of
 
 _log = logger(stage="ingest")
 
@@ -27,9 +26,12 @@ def ingest(event: dict[str, Any] | None, context: Context) -> dict[str, Any]:
         result = call.end(
             Report(done.batch, batches, added_up([tables]), rows, done.more, captured_at=done.read_at)
         )
-        problem = problem_of(done.slot) if done.slot else None
-        if problem:  # the alarm on the stage's errors reports it
-            _log.error(problem[0], next_step=problem[1])
+        if done.slot:
+            from totes.monitoring.retained_log import problem_of
+
+            problem = problem_of(done.slot)
+            if problem:  # the alarm on the stage's errors reports it
+                _log.error(problem[0], next_step=problem[1])
         # While there is more, the other tables' remaining rows come first: an error would end the calls.
         if done.failure and not done.more:
             raise done.failure

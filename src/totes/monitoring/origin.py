@@ -50,7 +50,7 @@ class Origin:
         self._before: dict[str, set[tuple[str, ...]]] = {}
         self._times: list[RowTime] = []
         self._begun: datetime | None = None
-        self._base = ""
+        self._base, self._base_keys = "", set[tuple[str, ...]]()
         newest = processed.newest()
         self._since = newest.models[model.name].since if newest and model.versioned else 0
 
@@ -84,7 +84,8 @@ class Origin:
     def time(self, batch: int, begins: datetime | None) -> str | None:
         """Where the time comes from at which a version begins, after `objects` of its batch; None if that is not known.
 
-        A row that was captured earlier and could not be joined until now begins at the time that it had then.
+        A row that was captured earlier and could not be joined until now begins at the time that it had then. Where the lake has
+        no lineage of a version, its row of the first table is looked at.
         """
         previous, self._begun = self._begun, begins
         manifest, base = self._ingested.read(batch), self._base
@@ -92,14 +93,14 @@ class Origin:
             return None
         own = self._pipeline.settings.source.changed_at
         found = time_of_version(begins, previous, manifest, base, self._times, own)
-        keys = self._before.get(base, set())
-        for earlier in range(batch - 1, 0, -1) if found is None and keys else ():
+        keys = self._before.get(base, set()) | self._base_keys
+        for earlier in range(batch, 0, -1) if found is None and keys else ():
             manifest = self._ingested.read(earlier)
             self._times = []
             for entry in manifest.tables[base].objects if base in manifest.tables else ():
                 self._holds(entry, manifest, base, keys)
             if self._times:
-                return time_of_version(begins, None, manifest, base, self._times, own)
+                return time_of_version(begins, previous, manifest, base, self._times, own)
         return found
 
     def _holds(
@@ -133,6 +134,7 @@ class Origin:
         except ModelFailed:
             return None
         self._base = query.base.relation.name
+        self._base_keys = self._by_key(query).get(self._base, set())
         if changes.query_sha256 != self._model.query_sha256(project.reference_content()):
             return None  # the model has been changed since then
         if query.keeps_lineage and manifest.batch < self._since:

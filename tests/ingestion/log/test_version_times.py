@@ -89,6 +89,23 @@ def test_a_row_that_waited_for_its_join_has_the_time_that_it_had(
     assert (commit.values["valid_from"], commit.time) == (line.values["_at"], COMMIT)
 
 
+def test_a_rebuilt_table(source: Database, make: Callable[[str], Pipeline]) -> None:
+    pipeline = make("log")
+    for change in (INSERTED, *CHANGES):
+        source.execute(change)
+        run_cleanly(pipeline)
+    model = Path(pipeline.settings.project.path or "") / "models" / "fact_sale.sql"
+    model.write_text(
+        model.read_text()
+        .replace("region VARCHAR)", "region VARCHAR, number INTEGER)")
+        .replace(" FROM", ", 1 AS number FROM")
+    )
+    rebuilt = Pipeline(pipeline.settings)
+    rebuilt.apply()
+    # Which row of another table it was joined with is not known any more.
+    assert times(rebuilt, "fact_sale") == [OWN, None, COMMIT, COMMIT, OWN, PUSHED, PUSHED]
+
+
 def test_a_column_with_another_name(
     source: Database, new_lake: Callable[..., Lake], write_project: Any
 ) -> None:
