@@ -86,13 +86,13 @@ class Cache:
         """
         own = sha256(journal.store.url.encode()).hexdigest()[:8]
         for file in (workspace.folder / f"{stage}.duckdb", workspace.folder / f"{stage}-{own}.duckdb"):
-            before = fingerprint(file)
+            new, before = not file.exists(), fingerprint(file)
             connection = attach(workspace, file, stage)
             if connection is None:
                 break
             cache = cls(workspace, stage, journal, file, connection)
             with cache._closed_if_it_fails():
-                if not before or not before == fingerprint(file) == _closed.get(file):
+                if not new and not (before and before == fingerprint(file) == _closed.get(file)):
                     cache._check_content()
                 if cache._settle():
                     return cache

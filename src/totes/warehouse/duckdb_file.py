@@ -342,13 +342,15 @@ class DuckDBWarehouse:
 def open_duckdb(
     file: Path, schema: str, memory: str, reads: tuple[Path, ...] = (), *, read_only: bool = False
 ) -> Iterator[DuckDBWarehouse]:
-    """Opens a DuckDB file, waiting for a while when another process writes it.
+    """Opens a DuckDB file when something is asked of it, waiting for a while when another process writes it.
 
     One that is only read is not made: where there is none, the warehouse is an empty one.
 
     Raises:
-        WarehouseError: it stays locked, or is no DuckDB file.
+        ConfigurationError: DuckDB does not support this path.
+        WarehouseError: its folder cannot be made.
     """
+    engine.address(file)
     if not read_only:
         try:
             make_folders(file.parent)

@@ -73,9 +73,7 @@ def connect_to_read(file: Path, memory: str) -> engine.Engine:
 
     Raises:
         WarehouseError: another process writes it, or it is no DuckDB file.
-        ConfigurationError: DuckDB does not support this path.
     """
-    engine.address(file)
     if not file.exists():
         return engine.connect(None, memory=memory)
     return _connect(file, memory, (), read_only=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from functools import lru_cache
+from threading import Lock
 
 from totes import engine
 from totes.errors import ModelError, ModelFailed
@@ -14,7 +16,9 @@ from totes.processing.bound.text_comparison import HINT, doubts, suspects
 from totes.processing.calendar import calendar_relation
 from totes.star.model import Model
 from totes.star.project import CALENDAR, Project
+from totes.star.syntax import parser
 
+_turn = Lock()  # of those who give names to relations in the engine that all share
 _log = logger(stage="process")
 
 
@@ -48,16 +52,13 @@ def _bind(
     present: tuple[tuple[str, Relation], ...],
     absent: tuple[tuple[str, str], ...],
 ) -> tuple[BoundQuery, ...]:
-    relations = Relations(dict(present), dict(absent))
-    connection = engine.connect(None, memory="1GB")
-    bound = []
-    try:
+    relations, bound = Relations(dict(present), dict(absent)), []
+    with _turn, closing(engine.another(parser())) as connection:
         for model in models:
-            bound.append(BoundQuery(model, relations, connection))
-    except ModelError as error:
-        raise ModelFailed(error.what, hint=error.hint, model=model.name) from error
-    finally:
-        connection.close()
+            try:
+                bound.append(BoundQuery(model, relations, connection))
+            except ModelError as error:
+                raise ModelFailed(error.what, hint=error.hint, model=model.name) from error
     return tuple(bound)
 
 
