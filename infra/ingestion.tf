@@ -35,5 +35,4 @@ module "ingest" {
   network            = local.network
   metric_namespace   = local.namespace
   log_retention_days = var.log_retention_days
-  alarm_topic_arn    = aws_sns_topic.alerts.arn
 }

@@ -63,11 +63,12 @@ output "secrets" {
 }
 
 output "functions" {
-  description = "The functions' names, by stage."
+  description = "The functions' names: the three stages, and the watch."
   value = {
     ingest  = module.ingest.function_name
     process = module.process.function_name
     load    = module.load.function_name
+    watch   = module.watch.function_name
   }
 }
 

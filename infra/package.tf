@@ -138,6 +138,7 @@ locals {
     module.ingest.role_arn,
     module.process.role_arn,
     module.load.role_arn,
+    module.watch.role_arn,
     aws_iam_role.pipeline.arn,
     aws_iam_role.schedule.arn,
   ]

@@ -120,6 +120,24 @@ resource "aws_s3_bucket_lifecycle_configuration" "lake" {
     }
   }
 
+  # What the watch knows from one execution to the next; it writes a new record each time.
+  rule {
+    id     = "health"
+    status = "Enabled"
+
+    filter {
+      prefix = "health/"
+    }
+
+    expiration {
+      days = 7
+    }
+
+    noncurrent_version_expiration {
+      noncurrent_days = 1
+    }
+  }
+
   depends_on = [aws_s3_bucket_versioning.lake]
 }
 

@@ -1,4 +1,4 @@
-# One stage as a function: its log, its role, the code, and what tells that something is wrong with it.
+# One function: its log, its role, the code, and the alias of the version that is called.
 
 locals {
   name = "${var.name}-${var.stage}"
@@ -75,6 +75,9 @@ resource "aws_lambda_function" "stage" {
   architectures = [var.package.architecture]
   handler       = "totes.aws.handlers.${var.stage}"
 
+  # Each change is a version of its own, so that `make rollback` has one to go back to.
+  publish = true
+
   memory_size = var.memory_megabytes
   timeout     = var.timeout_seconds
 
@@ -103,4 +106,12 @@ resource "aws_lambda_function" "stage" {
   }
 
   depends_on = [aws_iam_role_policy.log, aws_iam_role_policy.data, aws_iam_role_policy.network]
+}
+
+# The newest version, from each apply on; `make rollback` points it at the one before.
+resource "aws_lambda_alias" "live" {
+  name             = "live"
+  description      = "The version that the state machine calls"
+  function_name    = aws_lambda_function.stage.function_name
+  function_version = aws_lambda_function.stage.version
 }

@@ -1,12 +1,12 @@
 # What one stage differs from another in, and what the three share.
 
 variable "stage" {
-  description = "The stage: ingest, process or load. Also the name of its handler."
+  description = "The stage: ingest, process or load; or watch. Also the name of its handler."
   type        = string
 
   validation {
-    condition     = contains(["ingest", "process", "load"], var.stage)
-    error_message = "stage must be ingest, process or load."
+    condition     = contains(["ingest", "process", "load", "watch"], var.stage)
+    error_message = "stage must be ingest, process, load or watch."
   }
 }
 
@@ -72,9 +72,4 @@ variable "metric_namespace" {
 variable "log_retention_days" {
   description = "How long the log is kept."
   type        = number
-}
-
-variable "alarm_topic_arn" {
-  description = "The topic that alarms go to."
-  type        = string
 }

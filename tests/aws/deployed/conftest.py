@@ -140,7 +140,14 @@ def pipeline(cloud: Cloud, deploying: Deployment) -> Pipeline:
         cloud.functions[stage] = (
             result(captured_at="2026-01-02T03:04:05+00:00") if stage == "ingest" else result()
         )
+    cloud.functions["watch"] = watched
     return Pipeline(cloud)
+
+
+def watched(event: dict[str, Any]) -> dict[str, Any]:
+    """What the watch gives, without what it does."""
+    partly = [stage for stage, done in event["results"].items() if done and done.get("failure")]
+    return {"failed": " ".join([*event["failures"], *partly]), "incidents": []}
 
 
 def is_there(cloud: Cloud) -> bool:
