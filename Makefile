@@ -207,8 +207,9 @@ plan: ready
 deploy: ready
 	@$(TERRAFORM) apply $(ZIP)
 
-# Terraform asks for the package also where all that it made goes.
+# Terraform asks for the package also where all that it made goes. The lake stays.
 remove: ready
+	@TERRAFORM='$(TERRAFORM)' infra/leave_lake
 	@$(TERRAFORM) destroy $(ZIP)
 
 infra/backend.hcl:

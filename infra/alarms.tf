@@ -72,6 +72,7 @@ resource "aws_cloudwatch_metric_alarm" "freshness" {
   evaluation_periods  = var.freshness_minutes / 5
   datapoints_to_alarm = var.freshness_minutes / 5
   treat_missing_data  = "breaching"
+  actions_enabled     = !var.paused
   alarm_actions       = [aws_sns_topic.alerts.arn]
   ok_actions          = [aws_sns_topic.alerts.arn]
 }

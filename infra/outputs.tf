@@ -4,8 +4,9 @@ output "next_steps" {
   description = "What is left to do after the first apply, as commands."
   value       = <<-STEPS
     # The databases' URLs, which Terraform never sees:
-    aws secretsmanager put-secret-value --region ${var.region} --secret-id ${aws_secretsmanager_secret.source.name} --secret-string 'postgresql://USER:PASSWORD@HOST:5432/DATABASE?sslmode=verify-full'
-    aws secretsmanager put-secret-value --region ${var.region} --secret-id ${aws_secretsmanager_secret.warehouse.name} --secret-string 'postgresql://USER:PASSWORD@HOST:5432/DATABASE?sslmode=verify-full'
+    %{~for secret in concat(aws_secretsmanager_secret.source, aws_secretsmanager_secret.warehouse)~}
+    aws secretsmanager put-secret-value --region ${var.region} --secret-id ${secret.name} --secret-string 'postgresql://USER:PASSWORD@HOST:5432/DATABASE?sslmode=verify-full&sslrootcert=/var/task/certificates.pem'
+    %{~endfor~}
     # A first execution now, rather than when the schedule has it:
     aws stepfunctions start-execution --region ${var.region} --state-machine-arn ${aws_sfn_state_machine.pipeline.arn}
     # The settings for a laptop:
@@ -22,7 +23,7 @@ output "settings" {
     name = "${var.project}"
 
     [source]
-    url = "secretsmanager:${aws_secretsmanager_secret.source.name}"
+    url = "${local.secret_urls.source}"
     schema = "${var.schemas.source}"
 
     [lake]
@@ -30,7 +31,7 @@ output "settings" {
     processed = "s3://${aws_s3_bucket.lake["processed"].bucket}"
 
     [warehouse]
-    url = "secretsmanager:${aws_secretsmanager_secret.warehouse.name}"
+    url = "${local.secret_urls.warehouse}"
     schema = "${var.schemas.warehouse}"
   TOML
 }
@@ -57,8 +58,8 @@ output "buckets" {
 output "secrets" {
   description = "The names of the secrets that hold the databases' URLs."
   value = {
-    source    = aws_secretsmanager_secret.source.name
-    warehouse = aws_secretsmanager_secret.warehouse.name
+    source    = local.secrets.source.name
+    warehouse = local.secrets.warehouse.name
   }
 }
 

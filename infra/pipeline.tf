@@ -49,6 +49,8 @@ resource "aws_iam_role" "pipeline" {
   name               = "${local.name}-pipeline"
   description        = "What the state machine may do"
   assume_role_policy = data.aws_iam_policy_document.pipeline_trust.json
+
+  permissions_boundary = var.permissions_boundary_arn
 }
 
 # Step Functions hands its log over through the log deliveries of the account, and these calls know no resource:

@@ -45,4 +45,6 @@ module "watch" {
   network            = null # it reaches S3 and SNS, and no database
   metric_namespace   = local.namespace
   log_retention_days = var.log_retention_days
+  kms_key_arn        = var.kms_key_arn
+  boundary_arn       = var.permissions_boundary_arn
 }

@@ -19,3 +19,13 @@ output "log_group_name" {
   description = "The name of the function's log group."
   value       = aws_cloudwatch_log_group.function.name
 }
+
+output "variables" {
+  description = "The function's environment."
+  value       = aws_lambda_function.stage.environment[0].variables
+}
+
+output "boundary_arn" {
+  description = "The policy that bounds the function's role."
+  value       = aws_iam_role.function.permissions_boundary
+}

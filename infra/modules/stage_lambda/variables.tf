@@ -73,3 +73,13 @@ variable "log_retention_days" {
   description = "How long the log is kept."
   type        = number
 }
+
+variable "kms_key_arn" {
+  description = "The key that the lake and the secrets are encrypted with; null for keys of AWS's own."
+  type        = string
+}
+
+variable "boundary_arn" {
+  description = "The policy that bounds what the function's role may do; null for none."
+  type        = string
+}

@@ -28,6 +28,7 @@ from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state
     StateTaskServiceAwsSdk,
 )
 from moto.stepfunctions.responses import StepFunctionResponse
+from werkzeug.datastructures import Headers
 
 from tests.aws.deployed.cloud import ACCOUNT, REGION, Cloud
 from tests.aws.deployed.policies import Request, decide
@@ -90,7 +91,7 @@ def _with_checksum(original: Any) -> Any:
 
     def put(self: Any, *arguments: Any) -> Any:
         if "x-amz-checksum-sha256" in self.headers:
-            self.headers["x-amz-sdk-checksum-algorithm"] = "SHA256"
+            self.headers = Headers([*self.headers.items(), ("x-amz-sdk-checksum-algorithm", "SHA256")])
         return original(self, *arguments)
 
     return put

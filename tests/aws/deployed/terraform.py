@@ -101,9 +101,12 @@ class Deployment:
             raise TerraformFailed(log[max(log.find("Error:"), 0) :][:4000])
 
     def remove(self) -> None:
-        """Destroys everything, once."""
+        """Removes everything but the lake, as `make remove` does, once."""
         if not self._removed:
             self.finish()
+            environment = self.environment | {"TERRAFORM": f"terraform -chdir={self.folder}"}
+            leave = ["bash", "-e", str(ROOT / "infra" / "leave_lake")]
+            subprocess.run(leave, env=environment, check=True, capture_output=True, timeout=300)
             self.run("destroy", "-auto-approve", "-input=false")
             self._removed = True
 
