@@ -40,15 +40,7 @@ def deploying(
     """All that infra/ makes, under way."""
     if shutil.which("terraform") is None:
         pytest.skip("there is no terraform on the PATH: nothing of infra/ was applied")
-    folder = tmp_path_factory.mktemp("terraform")
-    try:
-        made = Deployment.prepared(INFRA, folder / "infra", cloud.environment)
-    except TerraformFailed as error:
-        if "Failed to query available provider packages" in str(error) or "Failed to install provider" in str(
-            error
-        ):
-            pytest.skip("the provider hashicorp/aws cannot be had: nothing of infra/ was applied")
-        raise
+    made = prepared(cloud, tmp_path_factory.mktemp("terraform"))
     made.begin(
         package=str(lambda_zip),
         python_version="{}.{}".format(*min(sys.version_info[:2], _PYTHON_MAX)),
@@ -58,6 +50,18 @@ def deploying(
     )
     yield made
     made.remove()
+
+
+def prepared(cloud: Cloud, folder: Path, root: Path = INFRA) -> Deployment:
+    """A copy of a root that can be applied; skips the test where no provider can be had."""
+    try:
+        return Deployment.prepared(root, folder / "infra", cloud.environment)
+    except TerraformFailed as error:
+        if "Failed to query available provider packages" in str(error) or "Failed to install provider" in str(
+            error
+        ):
+            pytest.skip("the provider hashicorp/aws cannot be had: nothing of infra/ was applied")
+        raise
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,6 @@ from typing import Any
 ROOT = Path(__file__).parents[3]
 INFRA = ROOT / "infra"
 
-# The lake's buckets refuse to go while there is something in them, and here something is.
 _OVERRIDES = """\
 terraform {
   backend "local" {}
@@ -27,11 +26,6 @@ provider "aws" {
   skip_metadata_api_check     = true
   skip_region_validation      = true
   max_retries                 = 1
-}
-"""
-_EMPTIED = """
-resource "aws_s3_bucket" "lake" {
-  force_destroy = true
 }
 """
 
@@ -51,7 +45,7 @@ class Deployment:
 
     @classmethod
     def prepared(
-        cls, root: Path, folder: Path, environment: Mapping[str, str], overrides: str = _OVERRIDES + _EMPTIED
+        cls, root: Path, folder: Path, environment: Mapping[str, str], overrides: str = _OVERRIDES
     ) -> Deployment:
         """Copies the root and initialises it.
 
@@ -82,6 +76,12 @@ class Deployment:
                 ["terraform", f"-chdir={self.folder}", "apply", "-auto-approve", "-input=false", "-no-color"],
                 env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
+
+    def apply_only(self, *addresses: str, **variables: Any) -> None:
+        """Makes what has these addresses, and what they need."""
+        (self.folder / "terraform.tfvars.json").write_text(json.dumps(variables), encoding="utf-8")
+        targets = [f"-target={address}" for address in addresses]
+        self.run("apply", "-auto-approve", "-input=false", *targets)
 
     @property
     def begun(self) -> bool:

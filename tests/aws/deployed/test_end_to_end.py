@@ -217,8 +217,9 @@ def test_an_incident_is_reported_once_and_its_end_once_and_no_secret_is_told(
         assert subject == "[totes] terrifictotes: load works again"
         assert "was seen 3 times" in message
     assert database.execute("SELECT count(*) FROM fact_sales_order") == [(200,)]
+    # One an execution, and for each alert two: it was accepted, and nothing is left to send.
     records = cloud.client("s3").list_objects_v2(Bucket=BUCKETS["processed"], Prefix="health/")["Contents"]
-    assert [record["Key"] for record in records] == [f"health/{n:012d}.json" for n in range(1, 8)]
+    assert [record["Key"] for record in records] == [f"health/{n:012d}.json" for n in range(1, 10)]
 
 
 def test_attempts_that_a_retry_healed_alarm_nobody(
