@@ -262,13 +262,15 @@ def test_a_forged_manifest_is_noticed_by_the_next_execution_or_the_next_daily_ch
             a_day_later(cloud)
         for _ in range(2):
             ended = pipeline.run()
-            assert (ended["status"], ended["cause"][:13]) == ("FAILED", "Failed: lake.")
+            assert ended["status"] == "FAILED"
+            assert "lake." in ended["cause"]  # warm functions that have read the original fail too
         assert told()[-1] == "[totes] terrifictotes: the lake was changed"
         assert f"batches/{batch:012d}.json" in cloud.notifications(TOPIC)[-1][1]
         forge(cloud, batch, original)
         assert pipeline.run()["status"] == "SUCCEEDED"
         assert told()[-1] == "[totes] terrifictotes: the lake is as it was"
-    assert len(told()) == 4
+    for title in ("the lake was changed", "the lake is as it was"):
+        assert told().count(f"[totes] terrifictotes: {title}") == 2
 
 
 def forge(cloud: Cloud, batch: int, content: bytes | None = None) -> bytes:
