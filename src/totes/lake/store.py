@@ -246,9 +246,8 @@ def _bucket_of(url: str) -> tuple[str, str]:
 def _failure(what: str, error: BaseException, hint: str | None = None) -> StoreError:
     """The error of a failed request: another class if asking again is of no use."""
     if _REFUSED.search(str(error)):
-        return StoreRefused(
-            what, hint="Check that the bucket exists, and what its policy and this role's allow"
-        )
+        step = "Check that the bucket exists, and what it and these credentials allow: docs/how-to/s3-lake.md"
+        return StoreRefused(what, hint=step)
     return StoreError(what, hint=hint)
 
 
