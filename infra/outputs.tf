@@ -83,6 +83,11 @@ output "topic_arn" {
   value       = aws_sns_topic.alerts.arn
 }
 
+output "warehouse_security_group_id" {
+  description = "The security group of the warehouse, if it was made here: a rule in it lets BI tools in."
+  value       = one(aws_security_group.warehouse[*].id)
+}
+
 output "security_group_id" {
   description = "The functions' security group, for the databases to let in; null without a VPC."
   value       = one(aws_security_group.functions[*].id)

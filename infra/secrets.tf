@@ -2,17 +2,21 @@
 # one is made, and an operator puts the value: the output `next_steps` has the commands.
 
 locals {
-  secrets = {
-    for database in ["source", "warehouse"] : database => {
-      arn  = coalesce(var.databases[database].secret_arn, one(local.own_secrets[database][*].arn))
-      name = coalesce(var.databases[database].secret_arn, one(local.own_secrets[database][*].name))
-      query = join("&", [
-        for name, value in var.databases[database].parameters : "${name}=${urlencode(value)}"
-      ])
-    }
+  # Only the database that is made here has a secret of RDS's own.
+  made_secrets = { source = null, warehouse = one(aws_db_instance.warehouse[*].master_user_secret[0].secret_arn) }
+  own_secrets  = { source = aws_secretsmanager_secret.source, warehouse = aws_secretsmanager_secret.warehouse }
+  parameters = {
+    source    = var.databases.source.parameters
+    warehouse = merge(concat(local.database_parameters, [var.databases.warehouse.parameters])...)
   }
 
-  own_secrets = { source = aws_secretsmanager_secret.source, warehouse = aws_secretsmanager_secret.warehouse }
+  secrets = {
+    for database in ["source", "warehouse"] : database => {
+      arn   = coalesce(var.databases[database].secret_arn, local.made_secrets[database], one(local.own_secrets[database][*].arn))
+      name  = coalesce(var.databases[database].secret_arn, local.made_secrets[database], one(local.own_secrets[database][*].name))
+      query = join("&", [for name, value in local.parameters[database] : "${name}=${urlencode(value)}"])
+    }
+  }
 
   # As the settings have it: secretsmanager:NAME?parameters
   secret_urls = {
@@ -34,7 +38,7 @@ resource "aws_secretsmanager_secret" "source" {
 resource "aws_secretsmanager_secret" "warehouse" {
   #checkov:skip=CKV_AWS_149:The variable kms_key_arn names a key; without one it is the account's own for Secrets Manager
   #checkov:skip=CKV2_AWS_57:The database's owner rotates its password, and puts the new value here
-  count = var.databases.warehouse.secret_arn == null ? 1 : 0
+  count = var.databases.warehouse.secret_arn == null && var.warehouse_database == null ? 1 : 0
 
   name                    = "totes/${var.project}/warehouse"
   description             = "The database that is loaded: postgresql://…, or JSON as docs/how-to/secrets.md has it."

@@ -242,6 +242,31 @@ variable "vpc" {
   }
 }
 
+variable "warehouse_database" {
+  description = "Makes the warehouse too: a PostgreSQL of RDS in the subnets of `vpc`, encrypted, backed up, with a password that RDS rotates. By default the warehouse is a database of yours."
+  type = object({
+    version           = optional(string, "17")
+    instance_class    = optional(string, "db.t4g.small")
+    storage_gigabytes = optional(number, 20)
+  })
+  default = null
+
+  validation {
+    condition     = var.warehouse_database == null || try(length(var.vpc.subnet_ids) >= 2, false)
+    error_message = "warehouse_database needs vpc, with subnets in two zones or more."
+  }
+
+  validation {
+    condition     = var.warehouse_database == null || var.databases.warehouse.secret_arn == null
+    error_message = "warehouse_database has a secret of its own: databases.warehouse.secret_arn must not name another."
+  }
+
+  validation {
+    condition     = var.warehouse_database == null || try(startswith(var.warehouse_database.instance_class, "db.") && var.warehouse_database.storage_gigabytes >= 20, false)
+    error_message = "warehouse_database must have a class of RDS (db.…) and 20 gigabytes or more."
+  }
+}
+
 variable "kms_key_arn" {
   description = "The KMS key that the lake's objects and the secrets made here are encrypted with; by default keys of AWS's own. It must be in this account and region."
   type        = string

@@ -130,6 +130,9 @@ data "aws_iam_policy_document" "read" {
       "ec2:DescribeVpcEndpoints",
       "ec2:DescribeVpcs",
       "logs:DescribeLogGroups",
+      "rds:DescribeDBInstances",
+      "rds:DescribeDBSubnetGroups",
+      "rds:ListTagsForResource",
       "states:ValidateStateMachineDefinition",
     ]
     resources = ["*"]

@@ -245,3 +245,32 @@ run "a_network_has_both_endpoints" {
     error_message = "the lake cannot be reached, or others' way to their secrets is changed"
   }
 }
+
+run "a_warehouse_is_made_where_one_is_asked_for" {
+  command = plan
+
+  variables {
+    warehouse_database = {}
+    vpc = {
+      id              = "vpc-1"
+      subnet_ids      = ["subnet-1", "subnet-2"]
+      route_table_ids = ["rtb-1"]
+      database_cidrs  = ["10.0.1.0/24"]
+    }
+  }
+
+  assert {
+    condition     = aws_db_instance.warehouse[0].storage_encrypted && !aws_db_instance.warehouse[0].publicly_accessible && aws_db_instance.warehouse[0].manage_master_user_password
+    error_message = "the warehouse is open, or somebody knows its password"
+  }
+
+  assert {
+    condition     = aws_db_instance.warehouse[0].backup_retention_period == 7 && aws_db_instance.warehouse[0].deletion_protection
+    error_message = "the warehouse can be lost"
+  }
+
+  assert {
+    condition     = length(aws_secretsmanager_secret.source) == 1 && length(aws_secretsmanager_secret.warehouse) == 0
+    error_message = "there is a second secret of the warehouse"
+  }
+}

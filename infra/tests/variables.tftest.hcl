@@ -97,3 +97,13 @@ run "what_would_not_hold_is_refused" {
 
   expect_failures = [var.settings, var.databases, var.vpc]
 }
+
+run "a_warehouse_without_a_network_is_refused" {
+  command = plan
+
+  variables {
+    warehouse_database = {}
+  }
+
+  expect_failures = [var.warehouse_database]
+}

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.aws.deployed.cloud import REGION, Cloud
-from tests.aws.deployed.conftest import prepared
+from tests.aws.deployed.conftest import prepared, role_policies
 from tests.aws.deployed.terraform import Deployment
 
 NETWORK = (
@@ -94,7 +94,8 @@ def network(neighbours: Neighbours, **endpoints: str) -> dict[str, Any]:
         "database_cidrs": ["10.7.9.0/24"],
         "endpoint_ids": endpoints,
     }
-    return {"package": PACKAGE, "project": "beside", "vpc": vpc}
+    # A secret's name is in use for a week after it was removed: each deployment here has a name of its own.
+    return {"package": PACKAGE, "project": f"beside-{neighbours.vpc[-8:]}", "vpc": vpc}
 
 
 def test_nothing_changes_for_others_in_the_vpc(neighbours: Neighbours, root: Deployment) -> None:
@@ -115,3 +116,32 @@ def test_nothing_changes_for_others_in_the_vpc(neighbours: Neighbours, root: Dep
         if one["address"].startswith("aws_vpc_security_group_egress_rule.secrets")
     ]
     assert rule["referenced_security_group_id"] == neighbours.security_group
+
+
+def test_a_warehouse_that_is_made_has_a_secret_that_totes_reads(
+    cloud: Cloud, neighbours: Neighbours, root: Deployment
+) -> None:
+    second = neighbours.ec2.create_subnet(
+        VpcId=neighbours.vpc, CidrBlock="10.7.2.0/24", AvailabilityZone=f"{REGION}b"
+    )["Subnet"]["SubnetId"]
+    variables = network(neighbours, s3=neighbours.s3)
+    variables["vpc"]["subnet_ids"].append(second)
+    root.apply_only(
+        "module.load", "aws_vpc_security_group_ingress_rule.warehouse", warehouse_database={}, **variables
+    )
+    name = f"totes-{variables['project']}"
+    [made] = cloud.client("rds").describe_db_instances()["DBInstances"]
+    assert (made["StorageEncrypted"], made["PubliclyAccessible"], made["DeletionProtection"]) == (
+        True,
+        False,
+        True,
+    )
+    secret = made["MasterUserSecret"]["SecretArn"]
+    function = cloud.client("lambda").get_function_configuration(FunctionName=f"{name}-load")
+    url = function["Environment"]["Variables"]["TOTES_WAREHOUSE__URL"]
+    assert url.startswith(f"secretsmanager:{secret}?")
+    for part in (f"host={made['Endpoint']['Address']}", "dbname=warehouse", "sslmode=verify-full"):
+        assert part in url
+    [policy] = [p for p in role_policies(cloud, f"{name}-load") if "KnowTheWarehouse" in json.dumps(p)]
+    assert secret in json.dumps(policy)
+    cloud.client("rds").modify_db_instance(DBInstanceIdentifier=f"{name}-warehouse", DeletionProtection=False)

@@ -16,7 +16,7 @@ def test_only_the_lake_is_left_of_what_was_made(cloud: Cloud, deployment: Deploy
     deployment.remove()
     assert deployment.resources() == []
     lake = [BUCKETS["ingestion"], BUCKETS["processed"]]
-    assert what_is_left(cloud) == [f"s3: {bucket}" for bucket in lake]
+    assert set(what_is_left(cloud)) == {f"s3: {bucket}" for bucket in lake}
     for bucket in lake:
         assert cloud.client("s3").get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
         assert bucket_policy(cloud, bucket)["Statement"]
