@@ -1,5 +1,5 @@
 # What the configuration says before anything is made: names, settings, limits, and what the policies' statements are about.
-# tests/infra/ applies it to an emulator, and reads the finished policies there.
+# tests/aws/deployed/ applies it to an emulator, and reads the finished policies there.
 
 mock_provider "aws" {
   mock_data "aws_iam_policy_document" {

@@ -101,14 +101,18 @@ class Deployment:
             raise TerraformFailed(log[max(log.find("Error:"), 0) :][:4000])
 
     def remove(self) -> None:
-        """Removes everything but the lake, as `make remove` does, once."""
+        """Removes everything but the lake, once, when all of it is made."""
         if not self._removed:
             self.finish()
-            environment = self.environment | {"TERRAFORM": f"terraform -chdir={self.folder}"}
-            leave = ["bash", "-e", str(ROOT / "infra" / "leave_lake")]
-            subprocess.run(leave, env=environment, check=True, capture_output=True, timeout=300)
-            self.run("destroy", "-auto-approve", "-input=false")
+            self.destroy()
             self._removed = True
+
+    def destroy(self) -> None:
+        """Removes everything but the lake, as `make remove` does."""
+        environment = self.environment | {"TERRAFORM": f"terraform -chdir={self.folder}"}
+        leave = [str(ROOT / "infra" / "leave_lake")]
+        subprocess.run(leave, env=environment, check=True, capture_output=True, timeout=300)
+        self.run("destroy", "-auto-approve", "-input=false")
 
     def changes(self) -> dict[str, Any]:
         """What another apply would change, by address: nothing, as it should be."""

@@ -83,7 +83,11 @@ def root(cloud: Cloud, tmp_path: Path) -> Iterator[Deployment]:
         pytest.skip("there is no terraform on the PATH: nothing of infra/ was applied")
     made = prepared(cloud, tmp_path)
     yield made
-    made.run("destroy", "-auto-approve", "-input=false")
+    made.destroy()
+    s3 = cloud.client("s3")
+    for bucket in s3.list_buckets()["Buckets"]:
+        if bucket["Name"].startswith("totes-beside-"):
+            s3.delete_bucket(Bucket=bucket["Name"])
 
 
 def network(neighbours: Neighbours, **endpoints: str) -> dict[str, Any]:
