@@ -44,7 +44,7 @@ def alerts(*executions: Execution) -> list[list[tuple[str, str]]]:
     health, told = Health(), []
     for number, one in enumerate(executions):
         now = NOON + timedelta(minutes=15 * number)
-        health, changes = health.after(one.cycle(), now, timedelta.max)
+        health, changes = health.after(one.cycle(), now, timedelta.max, one.others())
         told.append([describe("shop", change) for change in changes])
     return told
 
@@ -93,6 +93,20 @@ def test_a_further_table_that_cannot_be_captured_is_reported_in_an_open_incident
     assert [len(each) for each in told] == [1, 0, 1, 1]
     assert "Next step: Add a key" in told[0][0][1]
     assert "audit" in told[2][0][1]
+
+
+def test_a_source_that_retains_too_much_log_is_an_incident_of_its_own() -> None:
+    def retaining(problem: list[str] | None) -> Execution:
+        return execution(ingest=DONE["ingest"] | {"log": problem})
+
+    much = retaining(["the source retains 5 GB", "Find out what holds it back"])
+    told = alerts(much, much, execution(), retaining(None))
+    assert [[title for title, _ in each] for each in told] == [
+        ["[totes] shop: the source retains too much log"],
+        [],
+        [],
+        ["[totes] shop: the source retains less log again"],
+    ]
 
 
 def test_an_incident_of_a_stage_that_did_not_run_stays_open() -> None:

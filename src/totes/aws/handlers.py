@@ -13,8 +13,6 @@ from typing import Any
 
 from totes.aws.invocation import Context, invoked
 from totes.aws.report import Report, added_up
-from totes.aws.watch import Execution, watched
-from totes.monitoring.retained_log import problem_of
 
 
 def ingest(event: dict[str, Any] | None, context: Context) -> dict[str, Any]:
@@ -27,6 +25,8 @@ def ingest(event: dict[str, Any] | None, context: Context) -> dict[str, Any]:
         report = Report(done.batch, batches, added_up([tables]), rows, done.more, captured_at=done.read_at)
         result = call.end(report, done.failure)
         if done.slot:
+            from totes.monitoring.retained_log import problem_of
+
             result["log"] = problem_of(done.slot)
         return result
 
@@ -63,6 +63,8 @@ def load(event: dict[str, Any] | None, context: Context) -> dict[str, Any]:
 
 def watch(event: dict[str, Any] | None, context: Context) -> dict[str, Any]:
     """Sends alerts about what began or ended with an execution, and checks the lake."""
+    from totes.aws.watch import Execution, watched
+
     with invoked("watch", event, context) as call:
         execution = Execution.of(event or {})
         return watched(call.pipeline, execution, os.environ["ALERT_TOPIC_ARN"], call.deadline)
