@@ -14,13 +14,16 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 # Archives whose digests are known, and which run nothing when they are installed.
 VERIFIED := --require-hashes --only-binary :all:
 
+# What else is put into the zip, for this deployment: PROJECT and CERTIFICATES, on lines of their own.
+-include infra/package.mk
+
 # What Terraform is told of the zip; the path is taken from infra/, so that it is the same on every machine.
 TERRAFORM := terraform -chdir=infra
 LAMBDA_ZIP := totes-$(LAMBDA_ARCHITECTURE)-py$(LAMBDA_PYTHON).zip
 ZIP := -var package=../build/lambda/$(LAMBDA_ZIP) \
     -var python_version=$(LAMBDA_PYTHON) -var architecture=$(LAMBDA_ARCHITECTURE)
 
-.PHONY: help demo superset test test-browser test-superset pictures coverage check lint types structure security audit infra soak mutants bench bench-peers docs package release lambda providers bootstrap ready plan deploy remove pins clean
+.PHONY: help demo superset test test-browser test-superset pictures coverage check lint types structure security audit infra soak mutants bench bench-peers docs package release lambda providers bootstrap ready plan deploy rollback remove pins clean
 
 help:
 	@echo 'make demo      the pipeline on a PostgreSQL of its own (ORDERS=20000)'
@@ -41,7 +44,8 @@ help:
 	@echo 'make lambda    the zip of the Lambda functions (LAMBDA_PYTHON=3.13, LAMBDA_ARCHITECTURE=arm64, PROJECT=folder,'
 	@echo '               CERTIFICATES=file)'
 	@echo 'make deploy    all of it on AWS, after make bootstrap: docs/how-to/deploy.md (make plan only shows what would change)'
-	@echo 'make remove    what make deploy made, after its lake was emptied by hand: docs/how-to/deploy.md'
+	@echo 'make rollback  the functions go back to the package before the present one'
+	@echo 'make remove    what make deploy made, but the lake: docs/how-to/deploy.md'
 	@echo 'make providers lock the provider of Terraform for every platform, from its registry'
 	@echo 'make pins      choose the newest versions that pyproject.toml allows, into requirements/'
 	@echo 'make clean     remove what was made here, .venv too'
@@ -189,7 +193,8 @@ bootstrap:
 	@terraform -chdir=infra/bootstrap apply $(if $(REPOSITORY),-var repository=$(REPOSITORY)) \
 	    $(if $(wildcard infra/terraform.tfvars),-var-file=../terraform.tfvars)
 	@terraform -chdir=infra/bootstrap output -raw backend > infra/backend.hcl
-	@echo 'infra/backend.hcl is written. Next: make deploy'
+	@terraform -chdir=infra/bootstrap output -raw boundary > infra/bootstrap.auto.tfvars
+	@echo 'infra/backend.hcl and infra/bootstrap.auto.tfvars are written. Next: make deploy'
 
 # The platforms that people and GitHub apply from. PROVIDERS names a mirror's folder in place of the registry.
 PLATFORMS ?= linux_amd64 linux_arm64 darwin_amd64 darwin_arm64 windows_amd64
@@ -207,8 +212,13 @@ plan: ready
 deploy: ready
 	@$(TERRAFORM) apply $(ZIP)
 
-# Terraform asks for the package also where all that it made goes.
+# The region and the credentials are those of the environment, as for `aws`.
+rollback: .venv/dev.stamp infra/backend.hcl
+	@$(TERRAFORM) output -json functions | $(BIN)/python infra/rollback.py
+
+# Terraform asks for the package also where all that it made goes. The lake stays.
 remove: ready
+	@TERRAFORM='$(TERRAFORM)' infra/leave_lake
 	@$(TERRAFORM) destroy $(ZIP)
 
 infra/backend.hcl:

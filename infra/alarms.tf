@@ -1,4 +1,5 @@
-# Who is told, and of what. The alarms of one stage are in modules/stage_lambda.
+# Who receives alerts. The watch (watch.tf) publishes them, one when an incident begins and one when it is over; the alarm below
+# covers what the watch cannot report: that nothing runs, or that the watch itself fails.
 
 resource "aws_sns_topic" "alerts" {
   #checkov:skip=CKV_AWS_26:Alarms cannot publish to a topic that is encrypted with the account's own key for SNS; messages hold no data and no secret
@@ -56,14 +57,14 @@ resource "aws_sns_topic_subscription" "mail" {
   endpoint  = each.value
 }
 
-# Load says how old what it has loaded is. Every five minutes of the limit were either too old or without a word:
-# nothing fresh has come for that long.
+# An execution that has brought the warehouse up to date measures its freshness. If every five minutes of the limit had either
+# none or an old one, the warehouse is out of date.
 resource "aws_cloudwatch_metric_alarm" "freshness" {
   alarm_name          = "${local.name}-freshness"
-  alarm_description   = "The warehouse is more than ${var.freshness_minutes} minutes behind the source, or nothing says that it is not. Look at the last executions of ${local.name}."
+  alarm_description   = "The warehouse is more than ${var.freshness_minutes} minutes behind the source, or nothing shows that it is not. Look at the last executions of ${local.name}; if there are none, the queue ${aws_sqs_queue.unstarted.name} has the reason."
   namespace           = local.namespace
   metric_name         = "FreshnessSeconds"
-  dimensions          = { stage = "load" }
+  dimensions          = { stage = "watch" }
   statistic           = "Maximum"
   comparison_operator = "GreaterThanThreshold"
   threshold           = var.freshness_minutes * 60
@@ -71,59 +72,7 @@ resource "aws_cloudwatch_metric_alarm" "freshness" {
   evaluation_periods  = var.freshness_minutes / 5
   datapoints_to_alarm = var.freshness_minutes / 5
   treat_missing_data  = "breaching"
-  alarm_actions       = [aws_sns_topic.alerts.arn]
-  ok_actions          = [aws_sns_topic.alerts.arn]
-}
-
-resource "aws_cloudwatch_metric_alarm" "quarantine" {
-  alarm_name          = "${local.name}-quarantine"
-  alarm_description   = "Rows were set aside: they do not fit their table. `totes quarantine list` shows them with the reason."
-  namespace           = local.namespace
-  metric_name         = "Quarantined"
-  dimensions          = { stage = "process" }
-  statistic           = "Sum"
-  comparison_operator = "GreaterThanThreshold"
-  threshold           = 0
-  period              = 300
-  evaluation_periods  = 1
-  treat_missing_data  = "notBreaching"
-  alarm_actions       = [aws_sns_topic.alerts.arn]
-}
-
-resource "aws_cloudwatch_metric_alarm" "executions" {
-  for_each = {
-    failed    = "ExecutionsFailed"
-    timed_out = "ExecutionsTimedOut"
-    aborted   = "ExecutionsAborted"
-  }
-
-  alarm_name          = "${local.name}-executions-${replace(each.key, "_", "-")}"
-  alarm_description   = "An execution of ${local.name} ${replace(each.key, "_", " ")}. Its history says in which stage, and why."
-  namespace           = "AWS/States"
-  metric_name         = each.value
-  dimensions          = { StateMachineArn = aws_sfn_state_machine.pipeline.arn }
-  statistic           = "Sum"
-  comparison_operator = "GreaterThanThreshold"
-  threshold           = 0
-  period              = 300
-  evaluation_periods  = 1
-  treat_missing_data  = "notBreaching"
-  alarm_actions       = [aws_sns_topic.alerts.arn]
-  ok_actions          = [aws_sns_topic.alerts.arn]
-}
-
-resource "aws_cloudwatch_metric_alarm" "unstarted" {
-  alarm_name          = "${local.name}-unstarted"
-  alarm_description   = "The schedule could not start ${local.name}. The messages in the queue ${aws_sqs_queue.unstarted.name} say why; purge it when that is put right."
-  namespace           = "AWS/SQS"
-  metric_name         = "ApproximateNumberOfMessagesVisible"
-  dimensions          = { QueueName = aws_sqs_queue.unstarted.name }
-  statistic           = "Maximum"
-  comparison_operator = "GreaterThanThreshold"
-  threshold           = 0
-  period              = 300
-  evaluation_periods  = 1
-  treat_missing_data  = "notBreaching"
+  actions_enabled     = !var.paused
   alarm_actions       = [aws_sns_topic.alerts.arn]
   ok_actions          = [aws_sns_topic.alerts.arn]
 }

@@ -3,27 +3,15 @@
 locals {
   stage_names = ["ingest", "process", "load"]
 
-  alarm_arns = concat(
-    [
-      aws_cloudwatch_metric_alarm.freshness.arn,
-      aws_cloudwatch_metric_alarm.quarantine.arn,
-      aws_cloudwatch_metric_alarm.unstarted.arn,
-    ],
-    [for alarm in aws_cloudwatch_metric_alarm.executions : alarm.arn],
-    module.ingest.alarm_arns,
-    module.process.alarm_arns,
-    module.load.alarm_arns,
-  )
-
   error_logs = join(" ", [
-    for log in [module.ingest.log_group_name, module.process.log_group_name, module.load.log_group_name] : "SOURCE '${log}' |"
+    for log in [module.ingest.log_group_name, module.process.log_group_name, module.load.log_group_name, module.watch.log_group_name] : "SOURCE '${log}' |"
   ])
 
   graphs = [
     {
       title   = "How far the warehouse is behind the source (seconds)"
       stat    = "Maximum"
-      metrics = [[local.namespace, "FreshnessSeconds", "stage", "load"]]
+      metrics = [[local.namespace, "FreshnessSeconds", "stage", "watch"]]
       limits  = [{ label = "limit", value = var.freshness_minutes * 60 }]
     },
     {
@@ -73,7 +61,7 @@ resource "aws_cloudwatch_dashboard" "pipeline" {
         y          = 0
         width      = 24
         height     = 3
-        properties = { title = "Alarms", alarms = local.alarm_arns }
+        properties = { title = "Alarms", alarms = [aws_cloudwatch_metric_alarm.freshness.arn] }
       }],
       [for number, graph in local.graphs : {
         type   = "metric"

@@ -1,7 +1,19 @@
 # Where the databases are not public: the functions inside a VPC, which they leave for nothing. Without var.vpc, none of it.
+#
+# Others use the VPC too, and nothing changes for them: no endpoint made here answers to a name that they use, and endpoints,
+# security groups and policies of others stay as they are.
 
 locals {
   vpc = var.vpc[*] # none or one
+
+  # Endpoints that are made, and those that are there.
+  made  = { for service in ["s3", "secretsmanager"] : service => [for vpc in local.vpc : vpc.id if vpc.endpoint_ids[service] == null] }
+  there = { for service in ["s3", "secretsmanager"] : service => compact(flatten(local.vpc[*].endpoint_ids[service])) }
+
+  prefix_list_id = one(concat(aws_vpc_endpoint.lake[*].prefix_list_id, data.aws_vpc_endpoint.lake[*].prefix_list_id))
+
+  # By the endpoint's own name, not by the service's, which is resolved for the whole VPC.
+  secrets_address = one(concat(aws_vpc_endpoint.secrets[*].dns_entry[0].dns_name, data.aws_vpc_endpoint.secrets[*].dns_entry[0].dns_name))
 
   network = var.vpc == null ? null : {
     subnet_ids        = var.vpc.subnet_ids
@@ -41,18 +53,18 @@ resource "aws_vpc_security_group_egress_rule" "lake" {
 
   security_group_id = aws_security_group.functions[0].id
   description       = "S3, through its endpoint"
-  prefix_list_id    = aws_vpc_endpoint.lake[0].prefix_list_id
+  prefix_list_id    = local.prefix_list_id
   from_port         = 443
   to_port           = 443
   ip_protocol       = "tcp"
 }
 
 resource "aws_vpc_security_group_egress_rule" "secrets" {
-  count = length(local.vpc)
+  for_each = toset(length(local.made.secretsmanager) > 0 ? ["made"] : flatten(data.aws_vpc_endpoint.secrets[*].security_group_ids))
 
   security_group_id            = aws_security_group.functions[0].id
   description                  = "Secrets Manager, through its endpoint"
-  referenced_security_group_id = aws_security_group.secrets[0].id
+  referenced_security_group_id = each.key == "made" ? aws_security_group.secrets[0].id : each.key
   from_port                    = 443
   to_port                      = 443
   ip_protocol                  = "tcp"
@@ -60,7 +72,7 @@ resource "aws_vpc_security_group_egress_rule" "secrets" {
 
 resource "aws_security_group" "secrets" {
   #checkov:skip=CKV2_AWS_5:The endpoint of Secrets Manager is in it
-  count = length(local.vpc)
+  count = length(local.made.secretsmanager)
 
   name        = "${local.name}-secrets"
   description = "The endpoint of Secrets Manager: only the functions of ${local.name} reach it"
@@ -72,7 +84,7 @@ resource "aws_security_group" "secrets" {
 }
 
 resource "aws_vpc_security_group_ingress_rule" "secrets" {
-  count = length(local.vpc)
+  count = length(local.made.secretsmanager)
 
   security_group_id            = aws_security_group.secrets[0].id
   description                  = "The functions"
@@ -82,10 +94,23 @@ resource "aws_vpc_security_group_ingress_rule" "secrets" {
   ip_protocol                  = "tcp"
 }
 
-# A gateway costs nothing. Other buckets that the same subnets read through it are none of ours, so it limits no one:
-# the functions' own policies do.
+data "aws_vpc_endpoint" "lake" {
+  count = length(local.there.s3)
+
+  id = local.there.s3[count.index]
+
+  lifecycle {
+    postcondition {
+      condition     = self.vpc_endpoint_type == "Gateway" && self.vpc_id == var.vpc.id
+      error_message = "vpc.endpoint_ids.s3 must be a gateway endpoint of that VPC."
+    }
+  }
+}
+
+# A gateway costs nothing. What else the subnets of these route tables read from S3 goes through it from then on; it limits
+# no one: the functions' own policies do.
 resource "aws_vpc_endpoint" "lake" {
-  count = length(local.vpc)
+  count = length(local.made.s3)
 
   vpc_id            = var.vpc.id
   service_name      = "com.amazonaws.${var.region}.s3"
@@ -93,13 +118,26 @@ resource "aws_vpc_endpoint" "lake" {
   route_table_ids   = var.vpc.route_table_ids
 }
 
+data "aws_vpc_endpoint" "secrets" {
+  count = length(local.there.secretsmanager)
+
+  id = local.there.secretsmanager[count.index]
+
+  lifecycle {
+    postcondition {
+      condition     = self.vpc_endpoint_type == "Interface" && self.vpc_id == var.vpc.id
+      error_message = "vpc.endpoint_ids.secretsmanager must be an interface endpoint of that VPC."
+    }
+  }
+}
+
 data "aws_iam_policy_document" "secrets_endpoint" {
-  count = length(local.vpc)
+  count = length(local.made.secretsmanager)
 
   statement {
     sid       = "ReadTheTwoSecrets"
     actions   = ["secretsmanager:GetSecretValue"]
-    resources = [aws_secretsmanager_secret.source.arn, aws_secretsmanager_secret.warehouse.arn]
+    resources = [for secret in local.secrets : secret.arn]
 
     principals {
       type        = "AWS"
@@ -108,15 +146,16 @@ data "aws_iam_policy_document" "secrets_endpoint" {
   }
 }
 
+# Without a private name: with one, every other reader of secrets in the VPC would be sent here, and refused by the policy.
 resource "aws_vpc_endpoint" "secrets" {
-  count = length(local.vpc)
+  count = length(local.made.secretsmanager)
 
   vpc_id              = var.vpc.id
   service_name        = "com.amazonaws.${var.region}.secretsmanager"
   vpc_endpoint_type   = "Interface"
   subnet_ids          = var.vpc.subnet_ids
   security_group_ids  = [aws_security_group.secrets[0].id]
-  private_dns_enabled = true
+  private_dns_enabled = false
   policy              = data.aws_iam_policy_document.secrets_endpoint[0].json
 }
 

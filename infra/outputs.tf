@@ -4,8 +4,9 @@ output "next_steps" {
   description = "What is left to do after the first apply, as commands."
   value       = <<-STEPS
     # The databases' URLs, which Terraform never sees:
-    aws secretsmanager put-secret-value --region ${var.region} --secret-id ${aws_secretsmanager_secret.source.name} --secret-string 'postgresql://USER:PASSWORD@HOST:5432/DATABASE?sslmode=verify-full'
-    aws secretsmanager put-secret-value --region ${var.region} --secret-id ${aws_secretsmanager_secret.warehouse.name} --secret-string 'postgresql://USER:PASSWORD@HOST:5432/DATABASE?sslmode=verify-full'
+    %{~for secret in concat(aws_secretsmanager_secret.source, aws_secretsmanager_secret.warehouse)~}
+    aws secretsmanager put-secret-value --region ${var.region} --secret-id ${secret.name} --secret-string 'postgresql://USER:PASSWORD@HOST:5432/DATABASE?sslmode=verify-full&sslrootcert=/var/task/certificates.pem'
+    %{~endfor~}
     # A first execution now, rather than when the schedule has it:
     aws stepfunctions start-execution --region ${var.region} --state-machine-arn ${aws_sfn_state_machine.pipeline.arn}
     # The settings for a laptop:
@@ -22,7 +23,7 @@ output "settings" {
     name = "${var.project}"
 
     [source]
-    url = "secretsmanager:${aws_secretsmanager_secret.source.name}"
+    url = "${local.secret_urls.source}"
     schema = "${var.schemas.source}"
 
     [lake]
@@ -30,7 +31,7 @@ output "settings" {
     processed = "s3://${aws_s3_bucket.lake["processed"].bucket}"
 
     [warehouse]
-    url = "secretsmanager:${aws_secretsmanager_secret.warehouse.name}"
+    url = "${local.secret_urls.warehouse}"
     schema = "${var.schemas.warehouse}"
   TOML
 }
@@ -57,17 +58,18 @@ output "buckets" {
 output "secrets" {
   description = "The names of the secrets that hold the databases' URLs."
   value = {
-    source    = aws_secretsmanager_secret.source.name
-    warehouse = aws_secretsmanager_secret.warehouse.name
+    source    = local.secrets.source.name
+    warehouse = local.secrets.warehouse.name
   }
 }
 
 output "functions" {
-  description = "The functions' names, by stage."
+  description = "The functions' names: the three stages, and the watch."
   value = {
     ingest  = module.ingest.function_name
     process = module.process.function_name
     load    = module.load.function_name
+    watch   = module.watch.function_name
   }
 }
 
@@ -79,6 +81,11 @@ output "state_machine_arn" {
 output "topic_arn" {
   description = "The ARN of the topic that alerts go to."
   value       = aws_sns_topic.alerts.arn
+}
+
+output "warehouse_security_group_id" {
+  description = "The security group of the warehouse, if it was made here: a rule in it lets BI tools in."
+  value       = one(aws_security_group.warehouse[*].id)
 }
 
 output "security_group_id" {

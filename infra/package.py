@@ -23,9 +23,10 @@ MIB = 1 << 20
 GLIBC_MINORS = range(34, 16, -1)
 # Parts of totes that stand on the pipeline beside the handlers, and what a part has for another use.
 NOT_OF_TOTES = (
-    "cli", "console.py", "dashboards", "demo", "monitoring", "output_files.py", "scaffold", "ui", "__main__.py",
+    "cli", "console.py", "dashboards", "demo", "monitoring/diagnosis", "output_files.py", "scaffold", "ui", "__main__.py",
     "terrifictotes/[!_]*.py", "terrifictotes/*.sh", "terrifictotes/source", "terrifictotes/dashboards",
 )  # fmt: skip
+OF_MONITORING = ("__init__.py", "alerts.py", "delivery.py", "health.py", "retained_log.py")
 # What is in wheels for people and compilers. A package finds its version in METADATA, so that stays.
 NOT_OF_WHEELS = (
     "bin", "adbc_driver_duckdb", "**/__pycache__", "**/tests",
@@ -46,6 +47,9 @@ def main() -> None:
         _prune(tree, NOT_OF_WHEELS)
         shutil.copytree(ROOT / "src" / "totes", tree / "totes")
         _prune(tree / "totes", (*NOT_OF_TOTES, "**/__pycache__", "py.typed"))
+        for module in (tree / "totes" / "monitoring").glob("*.py"):
+            if module.name not in OF_MONITORING:
+                module.unlink()
         add_own(tree, arguments.project, arguments.certificates)
         unzipped = sum(file.stat().st_size for file in _files(tree))
         if unzipped > UNZIPPED_MIB_MAX * MIB:

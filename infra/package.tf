@@ -123,21 +123,27 @@ locals {
   }
 
   # Settings demand both URLs, so each function gets both names; only its own policy lets it read what is behind one.
-  environment = merge(var.settings, {
+  environment = merge({ TOTES_LAKE__CHECKPOINTS = "true" }, var.settings, {
     TOTES_PROJECT__NAME     = var.project
-    TOTES_SOURCE__URL       = "secretsmanager:${aws_secretsmanager_secret.source.name}"
+    TOTES_SOURCE__URL       = local.secret_urls.source
     TOTES_SOURCE__SCHEMA    = var.schemas.source
     TOTES_LAKE__INGESTION   = "s3://${aws_s3_bucket.lake["ingestion"].bucket}"
     TOTES_LAKE__PROCESSED   = "s3://${aws_s3_bucket.lake["processed"].bucket}"
-    TOTES_LAKE__CHECKPOINTS = "true"
-    TOTES_WAREHOUSE__URL    = "secretsmanager:${aws_secretsmanager_secret.warehouse.name}"
+    TOTES_WAREHOUSE__URL    = local.secret_urls.warehouse
     TOTES_WAREHOUSE__SCHEMA = var.schemas.warehouse
   })
+
+  # For the functions inside the VPC, if there is one.
+  environment_inside = merge(
+    local.environment,
+    local.secrets_address == null ? {} : { AWS_ENDPOINT_URL_SECRETS_MANAGER = "https://${local.secrets_address}" },
+  )
 
   pipeline_roles = [
     module.ingest.role_arn,
     module.process.role_arn,
     module.load.role_arn,
+    module.watch.role_arn,
     aws_iam_role.pipeline.arn,
     aws_iam_role.schedule.arn,
   ]

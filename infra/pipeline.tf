@@ -6,12 +6,11 @@ locals {
 
   definition = templatefile("${path.module}/pipeline.asl.json.tftpl", {
     partition = local.partition
-    project   = var.project
-    topic_arn = aws_sns_topic.alerts.arn
+    watch_arn = module.watch.live_arn
     stages = [
-      { name = "ingest", function_arn = module.ingest.function_arn },
-      { name = "process", function_arn = module.process.function_arn },
-      { name = "load", function_arn = module.load.function_arn },
+      { name = "ingest", function_arn = module.ingest.live_arn },
+      { name = "process", function_arn = module.process.live_arn },
+      { name = "load", function_arn = module.load.live_arn },
     ]
     # The errors of src/totes/errors.py that are retryable.
     transient_errors = ["SourceError", "SourceBehind", "SourceBusy", "RunnerAtWork", "StoreError", "WarehouseError", "EngineFault", "BatchConflict", "SecretUnavailable"]
@@ -50,6 +49,8 @@ resource "aws_iam_role" "pipeline" {
   name               = "${local.name}-pipeline"
   description        = "What the state machine may do"
   assume_role_policy = data.aws_iam_policy_document.pipeline_trust.json
+
+  permissions_boundary = var.permissions_boundary_arn
 }
 
 # Step Functions hands its log over through the log deliveries of the account, and these calls know no resource:
@@ -60,13 +61,7 @@ data "aws_iam_policy_document" "pipeline" {
   statement {
     sid       = "RunTheStages"
     actions   = ["lambda:InvokeFunction"]
-    resources = [module.ingest.function_arn, module.process.function_arn, module.load.function_arn]
-  }
-
-  statement {
-    sid       = "TellOfFailures"
-    actions   = ["sns:Publish"]
-    resources = [aws_sns_topic.alerts.arn]
+    resources = [module.ingest.live_arn, module.process.live_arn, module.load.live_arn, module.watch.live_arn]
   }
 
   statement {

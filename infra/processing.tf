@@ -37,10 +37,11 @@ module "process" {
   memory_megabytes   = var.memory_megabytes.process
   storage_megabytes  = var.storage_megabytes
   timeout_seconds    = var.timeout_seconds
-  environment        = local.environment
+  environment        = local.environment_inside
   policy             = data.aws_iam_policy_document.process.json
   network            = local.network
   metric_namespace   = local.namespace
   log_retention_days = var.log_retention_days
-  alarm_topic_arn    = aws_sns_topic.alerts.arn
+  kms_key_arn        = var.kms_key_arn
+  boundary_arn       = var.permissions_boundary_arn
 }

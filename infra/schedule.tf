@@ -31,6 +31,8 @@ resource "aws_iam_role" "schedule" {
   name               = "${local.name}-schedule"
   description        = "What the schedule may do: start the pipeline"
   assume_role_policy = data.aws_iam_policy_document.schedule_trust.json
+
+  permissions_boundary = var.permissions_boundary_arn
 }
 
 data "aws_iam_policy_document" "schedule" {
@@ -58,6 +60,7 @@ resource "aws_scheduler_schedule" "pipeline" {
   name                = local.name
   group_name          = aws_scheduler_schedule_group.pipeline.name
   description         = "Starts ${local.name} every ${var.schedule_minutes} minutes"
+  state               = var.paused ? "DISABLED" : "ENABLED"
   schedule_expression = var.schedule_minutes == 1 ? "rate(1 minute)" : "rate(${var.schedule_minutes} minutes)"
 
   flexible_time_window {

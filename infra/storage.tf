@@ -5,6 +5,7 @@ locals {
 
   # What would change or remove what is in the lake, or the rules that keep it.
   forbidden_actions = [
+    "s3:BypassGovernanceRetention",
     "s3:DeleteBucket",
     "s3:DeleteBucketPolicy",
     "s3:DeleteObject",
@@ -12,6 +13,7 @@ locals {
     "s3:DeleteObjectVersion",
     "s3:DeleteObjectVersionTagging",
     "s3:PutBucketAcl",
+    "s3:PutBucketObjectLockConfiguration",
     "s3:PutBucketOwnershipControls",
     "s3:PutBucketPolicy",
     "s3:PutBucketPublicAccessBlock",
@@ -28,11 +30,20 @@ locals {
 resource "aws_s3_bucket" "lake" {
   #checkov:skip=CKV_AWS_18:Every object is named in a manifest with its sha256; who wrote it is in the functions' logs
   #checkov:skip=CKV_AWS_144:A copy elsewhere is made by `totes backup`, which verifies every object
-  #checkov:skip=CKV_AWS_145:Encrypted with keys of S3; a key of one's own would cost a call for every object
+  #checkov:skip=CKV_AWS_145:Encrypted with keys of S3, or with the key that the variable kms_key_arn names
   #checkov:skip=CKV2_AWS_62:Nothing waits for an object; the state machine says what comes next
   for_each = local.stores
 
   bucket = "${local.name}-${each.key}-${local.account}"
+
+  # It costs nothing until something is locked, and older buckets are enabled by the configuration below.
+  object_lock_enabled = true
+
+  # The history is in them. No change of a variable removes it; `make remove` leaves them.
+  lifecycle {
+    prevent_destroy = true
+    ignore_changes  = [object_lock_enabled]
+  }
 }
 
 resource "aws_s3_bucket_versioning" "lake" {
@@ -52,9 +63,28 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "lake" {
 
   rule {
     apply_server_side_encryption_by_default {
-      sse_algorithm = "AES256"
+      sse_algorithm     = var.kms_key_arn == null ? "AES256" : "aws:kms"
+      kms_master_key_id = var.kms_key_arn
+    }
+
+    bucket_key_enabled = var.kms_key_arn != null # one call of KMS for many objects
+  }
+}
+
+# Whoever may delete for good, may not until this time is over, without a permission of its own (s3:BypassGovernanceRetention).
+resource "aws_s3_bucket_object_lock_configuration" "lake" {
+  for_each = var.object_lock_days > 0 ? local.stores : []
+
+  bucket = aws_s3_bucket.lake[each.key].id
+
+  rule {
+    default_retention {
+      mode = "GOVERNANCE"
+      days = var.object_lock_days
     }
   }
+
+  depends_on = [aws_s3_bucket_versioning.lake]
 }
 
 resource "aws_s3_bucket_ownership_controls" "lake" {
@@ -109,6 +139,24 @@ resource "aws_s3_bucket_lifecycle_configuration" "lake" {
 
     filter {
       prefix = "checkpoints/"
+    }
+
+    expiration {
+      days = 7
+    }
+
+    noncurrent_version_expiration {
+      noncurrent_days = 1
+    }
+  }
+
+  # What the watch knows from one execution to the next; it writes a new record each time.
+  rule {
+    id     = "health"
+    status = "Enabled"
+
+    filter {
+      prefix = "health/"
     }
 
     expiration {

@@ -165,6 +165,31 @@ variable "schemas" {
   }
 }
 
+variable "databases" {
+  description = "For each database a secret that is there already, such as one that RDS rotates, and parameters of the connection: those of TLS, or what the secret does not have (host, dbname)."
+  type = object({
+    source = optional(object({
+      secret_arn = optional(string)
+      parameters = optional(map(string), {})
+    }), {})
+    warehouse = optional(object({
+      secret_arn = optional(string)
+      parameters = optional(map(string), {})
+    }), {})
+  })
+  default = {}
+
+  validation {
+    condition     = alltrue([for database in values(var.databases) : try(database.secret_arn == null || can(regex("^arn:[a-z-]+:secretsmanager:", database.secret_arn)), true)])
+    error_message = "databases must name secrets by their ARNs (arn:aws:secretsmanager:…)."
+  }
+
+  validation {
+    condition     = alltrue([for database in values(var.databases) : !contains(keys(database.parameters), "password")])
+    error_message = "databases must not have passwords: anyone who may read a function's configuration would read them."
+  }
+}
+
 variable "settings" {
   description = "Further settings by their environment variables, such as TOTES_SOURCE__EXCLUDE (docs/reference/settings.md)."
   type        = map(string)
@@ -174,16 +199,25 @@ variable "settings" {
     condition     = alltrue([for name in keys(var.settings) : can(regex("^TOTES_[A-Z]+__[A-Z_]+$", name)) && !endswith(name, "__URL") && !endswith(name, "__URLS")])
     error_message = "settings must be named TOTES_<SECTION>__<KEY>. Databases' URLs belong in Secrets Manager: anyone who may read a function's configuration reads its environment."
   }
+
+  validation {
+    condition     = length(setintersection(keys(var.settings), ["TOTES_PROJECT__NAME", "TOTES_SOURCE__SCHEMA", "TOTES_LAKE__INGESTION", "TOTES_LAKE__PROCESSED", "TOTES_WAREHOUSE__SCHEMA"])) == 0
+    error_message = "settings must not have the project's name, the schemas and the lake: variables of their own set these (project, schemas), and the lake is the two buckets."
+  }
 }
 
 variable "vpc" {
-  description = "The network that the functions run in, where the databases are not public; by default they run in none."
+  description = "The network that the functions run in, where the databases are not public; by default they run in none. An endpoint that is there is used if it is named: no other is made then."
   type = object({
     id              = string
     subnet_ids      = set(string)
-    route_table_ids = set(string)
+    route_table_ids = optional(set(string), [])
     database_cidrs  = set(string)
     database_ports  = optional(set(number), [5432])
+    endpoint_ids = optional(object({
+      s3             = optional(string)
+      secretsmanager = optional(string)
+    }), {})
   })
   default = null
 
@@ -193,14 +227,83 @@ variable "vpc" {
   }
 
   validation {
-    condition     = var.vpc == null || try(length(var.vpc.route_table_ids) > 0 && alltrue([for table in var.vpc.route_table_ids : startswith(table, "rtb-")]), false)
-    error_message = "vpc must name the subnets' route tables (rtb-…): the lake is reached through an endpoint that they lead to."
+    condition     = var.vpc == null || try(alltrue([for table in var.vpc.route_table_ids : startswith(table, "rtb-")]) && (length(var.vpc.route_table_ids) > 0) != (var.vpc.endpoint_ids.s3 != null), false)
+    error_message = "vpc must name either the subnets' route tables (rtb-…), in which an endpoint for S3 is put, or in endpoint_ids the gateway endpoint for S3 (vpce-…) that they have already: the lake is reached through it."
+  }
+
+  validation {
+    condition     = var.vpc == null || try(alltrue([for id in values(var.vpc.endpoint_ids) : id == null || startswith(coalesce(id, "vpce-"), "vpce-")]), false)
+    error_message = "vpc must name endpoints by their ids (vpce-…)."
   }
 
   validation {
     condition     = var.vpc == null || try(length(var.vpc.database_cidrs) > 0 && alltrue([for range in var.vpc.database_cidrs : can(cidrhost(range, 0))]), false)
     error_message = "vpc must say where the databases are, as ranges of addresses such as 10.0.16.0/20."
   }
+}
+
+variable "warehouse_database" {
+  description = "Makes the warehouse too: a PostgreSQL of RDS in the subnets of `vpc`, encrypted, backed up, with a password that RDS rotates. By default the warehouse is a database of yours."
+  type = object({
+    version           = optional(string, "17")
+    instance_class    = optional(string, "db.t4g.small")
+    storage_gigabytes = optional(number, 20)
+  })
+  default = null
+
+  validation {
+    condition     = var.warehouse_database == null || try(length(var.vpc.subnet_ids) >= 2, false)
+    error_message = "warehouse_database needs vpc, with subnets in two zones or more."
+  }
+
+  validation {
+    condition     = var.warehouse_database == null || var.databases.warehouse.secret_arn == null
+    error_message = "warehouse_database has a secret of its own: databases.warehouse.secret_arn must not name another."
+  }
+
+  validation {
+    condition     = var.warehouse_database == null || try(startswith(var.warehouse_database.instance_class, "db.") && var.warehouse_database.storage_gigabytes >= 20, false)
+    error_message = "warehouse_database must have a class of RDS (db.…) and 20 gigabytes or more."
+  }
+}
+
+variable "kms_key_arn" {
+  description = "The KMS key that the lake's objects and the secrets made here are encrypted with; by default keys of AWS's own. It must be in this account and region."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.kms_key_arn == null || can(regex("^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/", var.kms_key_arn))
+    error_message = "kms_key_arn must be the ARN of a key (arn:aws:kms:…:key/…)."
+  }
+}
+
+variable "object_lock_days" {
+  description = "How long S3 Object Lock (governance) keeps every version of the lake's objects from being deleted for good, whoever asks; 0 for no lock."
+  type        = number
+  default     = 0
+
+  validation {
+    condition     = var.object_lock_days >= 0 && var.object_lock_days <= 36500 && floor(var.object_lock_days) == var.object_lock_days
+    error_message = "object_lock_days must be a whole number from 0 to 36500."
+  }
+}
+
+variable "permissions_boundary_arn" {
+  description = "The policy that bounds what any role made here may do. `make bootstrap` makes one, without which GitHub's role may make no role."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.permissions_boundary_arn == null || can(regex("^arn:[a-z-]+:iam::([0-9]{12}|aws):policy/", var.permissions_boundary_arn))
+    error_message = "permissions_boundary_arn must be the ARN of a policy (arn:aws:iam::…:policy/…)."
+  }
+}
+
+variable "paused" {
+  description = "Whether the schedule starts nothing, and no alarm says so: for maintenance of a database."
+  type        = bool
+  default     = false
 }
 
 variable "tags" {

@@ -4,7 +4,7 @@ data "aws_iam_policy_document" "load" {
   statement {
     sid       = "KnowTheWarehouse"
     actions   = ["secretsmanager:GetSecretValue"]
-    resources = [aws_secretsmanager_secret.warehouse.arn]
+    resources = [local.secrets.warehouse.arn]
   }
 
   statement {
@@ -30,10 +30,11 @@ module "load" {
   memory_megabytes   = var.memory_megabytes.load
   storage_megabytes  = var.storage_megabytes
   timeout_seconds    = var.timeout_seconds
-  environment        = local.environment
+  environment        = local.environment_inside
   policy             = data.aws_iam_policy_document.load.json
   network            = local.network
   metric_namespace   = local.namespace
   log_retention_days = var.log_retention_days
-  alarm_topic_arn    = aws_sns_topic.alerts.arn
+  kms_key_arn        = var.kms_key_arn
+  boundary_arn       = var.permissions_boundary_arn
 }

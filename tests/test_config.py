@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from totes.config import Settings, duration, load_settings
-from totes.errors import ConfigurationError, SecretUnavailable
+from totes.errors import ConfigurationError
 from totes.redaction import redact
 
 URL = "postgresql://reader:geheim-42@db.example:5432/totesys"
@@ -190,78 +189,6 @@ def test_a_secret_is_not_shown_by_printing_the_settings(load: Callable[[str], Se
         redact("password authentication failed: geheim-42, post-77")
         == "password authentication failed: ***, ***"
     )
-
-
-def test_a_secret_may_be_a_url(load: Callable[[str], Settings], secrets: dict[str, str]) -> None:
-    secrets |= {
-        "totes/source": "postgresql://u:from-aws-1@db/totesys",
-        "totes/star": "postgresql://u:from-aws-2@db/star",
-    }
-    settings = load(
-        '[source]\nurl = "secretsmanager:totes/source"\n[warehouse]\nurl = "secretsmanager:totes/star"\n'
-    )
-    assert settings.source_url() == "postgresql://u:from-aws-1@db/totesys"
-    assert settings.warehouse_url() == "postgresql://u:from-aws-2@db/star"
-    assert redact("from-aws-1 and from-aws-2") == "*** and ***"
-
-
-def test_a_secret_may_be_json_with_the_parts_of_a_url(
-    load: Callable[[str], Settings], secrets: dict[str, str]
-) -> None:
-    parts = {
-        "PG_USER": "total user",
-        "PG_PASSWORD": "p@ss://w/rd",
-        "PG_HOST": "db",
-        "PG_PORT": 5432,
-        "PG_DATABASE": "tote sys",
-    }
-    secrets["totes"] = json.dumps(parts)
-    settings = load('[source]\nurl = "secretsmanager:totes"\n')
-    assert settings.source_url() == "postgresql://total%20user:p%40ss%3A%2F%2Fw%2Frd@db:5432/tote%20sys"
-    assert redact("p@ss://w/rd or p%40ss%3A%2F%2Fw%2Frd") == "*** or ***"
-
-
-def test_a_secret_that_a_url_takes_apart_is_refused_and_not_shown(
-    load: Callable[[str], Settings], secrets: dict[str, str]
-) -> None:
-    secrets["totes"] = "postgresql://reader:geheim@wort@db:5432/shop"
-    with pytest.raises(ConfigurationError) as caught:
-        load('[source]\nurl = "secretsmanager:totes"\n').source_url()
-    assert str(caught.value) == (
-        "source.url: the secret totes: its user or password has an @ or a / in it. "
-        "Write %40 for @, %2F for /, %25 for % and %20 for a space"
-    )
-
-
-@pytest.mark.parametrize("secret", ["just text", "{}", '{"PG_USER": "u"}', "[1]", '"text"'])
-def test_a_secret_of_another_kind_is_refused_and_not_shown(
-    load: Callable[[str], Settings], secrets: dict[str, str], secret: str
-) -> None:
-    secrets["totes"] = secret
-    with pytest.raises(ConfigurationError) as caught:
-        load('[source]\nurl = "secretsmanager:totes"\n').source_url()
-    assert str(caught.value) == (
-        "source.url: the secret totes is neither a URL nor JSON with PG_USER, PG_PASSWORD, PG_HOST, PG_PORT, PG_DATABASE"
-    )
-
-
-def test_a_secret_that_is_not_there_is_named(
-    load: Callable[[str], Settings], secrets: dict[str, str]
-) -> None:
-    with pytest.raises(
-        ConfigurationError, match=r"source\.url: the secret totes could not be fetched"
-    ) as caught:
-        load('[source]\nurl = "secretsmanager:totes"\n').source_url()
-    assert "secretsmanager:GetSecretValue" in (caught.value.hint or "")
-    assert secrets == {}
-
-
-def test_a_secret_whose_service_does_not_answer_may_be_there_later(
-    load: Callable[[str], Settings], secrets: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    with pytest.raises(SecretUnavailable, match=r"source\.url: the secret totes could not be fetched"):
-        load('[source]\nurl = "secretsmanager:totes"\n').source_url()
 
 
 def test_a_variable_with_a_misspelt_section_is_an_error_with_the_nearest_one(

@@ -13,3 +13,8 @@ output "role_arns" {
   description = "The roles that workflows take: one to plan, one to apply."
   value       = { for name, role in aws_iam_role.github : name => role.arn }
 }
+
+output "boundary" {
+  description = "The file bootstrap.auto.tfvars in ../: every role that is made there is bounded."
+  value       = "permissions_boundary_arn = \"${aws_iam_policy.boundary.arn}\"\n"
+}

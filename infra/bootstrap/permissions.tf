@@ -1,18 +1,20 @@
-# What a plan has to read, and what an apply has to make: only what has the project's name.
+# What a plan has to read, and what an apply has to make: only what has the project's name. The lake's buckets and the trust of
+# roles are made and changed by an administrator (`make deploy`): no workflow destroys the lake or what protects it.
 #
 # Some calls that list or describe know no resource, and some kinds of resource (interfaces of a network) have no name of
 # one's own choice: each such statement says so. Nothing here may read an object of the lake or the value of a secret.
 
 locals {
   here   = "${var.region}:${local.account}"
-  stages = ["ingest", "process", "load"]
+  stages = ["ingest", "process", "load", "watch"]
 
-  lake_buckets = [for bucket in ["ingestion", "processed", "code"] : "arn:${local.partition}:s3:::${local.name}-${bucket}-${local.account}"]
+  lake_buckets = [for bucket in ["ingestion", "processed"] : "arn:${local.partition}:s3:::${local.name}-${bucket}-${local.account}"]
+  code_bucket  = "arn:${local.partition}:s3:::${local.name}-code-${local.account}"
 
   named = {
     alarms    = "arn:${local.partition}:cloudwatch:${local.here}:alarm:${local.name}-*"
     dashboard = "arn:${local.partition}:cloudwatch::${local.account}:dashboard/${local.name}"
-    functions = [for stage in local.stages : "arn:${local.partition}:lambda:${local.here}:function:${local.name}-${stage}"]
+    functions = flatten([for stage in local.stages : [for end in ["", ":*"] : "arn:${local.partition}:lambda:${local.here}:function:${local.name}-${stage}${end}"]])
     logs      = [for stage in local.stages : "arn:${local.partition}:logs:${local.here}:log-group:/aws/lambda/${local.name}-${stage}"]
     execution = "arn:${local.partition}:logs:${local.here}:log-group:/aws/vendedlogs/states/${local.name}"
     machine   = "arn:${local.partition}:states:${local.here}:stateMachine:${local.name}"
@@ -69,13 +71,13 @@ data "aws_iam_policy_document" "read" {
       "s3:GetReplicationConfiguration",
       "s3:ListBucket",
     ]
-    resources = local.lake_buckets
+    resources = concat(local.lake_buckets, [local.code_bucket])
   }
 
   statement {
     sid       = "ReadThePackage"
     actions   = ["s3:GetObject", "s3:GetObjectTagging"]
-    resources = ["${local.lake_buckets[2]}/*"]
+    resources = ["${local.code_bucket}/*"]
   }
 
   statement {
@@ -83,6 +85,7 @@ data "aws_iam_policy_document" "read" {
     actions = [
       "cloudwatch:GetDashboard",
       "cloudwatch:ListTagsForResource",
+      "lambda:GetAlias",
       "lambda:GetFunction",
       "lambda:GetFunctionCodeSigningConfig",
       "lambda:GetFunctionConfiguration",
@@ -127,7 +130,9 @@ data "aws_iam_policy_document" "read" {
       "ec2:DescribeVpcEndpoints",
       "ec2:DescribeVpcs",
       "logs:DescribeLogGroups",
-      "logs:DescribeMetricFilters",
+      "rds:DescribeDBInstances",
+      "rds:DescribeDBSubnetGroups",
+      "rds:ListTagsForResource",
       "states:ValidateStateMachineDefinition",
     ]
     resources = ["*"]
@@ -135,7 +140,7 @@ data "aws_iam_policy_document" "read" {
 }
 
 data "aws_iam_policy_document" "write" {
-  #checkov:skip=CKV_AWS_109:Roles are named; what they may be given is limited by what the review of a plan lets through
+  #checkov:skip=CKV_AWS_109:Roles are named, and bounded
   #checkov:skip=CKV_AWS_111:Log deliveries have no name before they are made
   #checkov:skip=CKV_AWS_356:Calls of log deliveries know no resource
   statement {
@@ -145,7 +150,7 @@ data "aws_iam_policy_document" "write" {
   }
 
   statement {
-    sid = "MakeBuckets"
+    sid = "MakeThePackagesBucket"
     actions = [
       "s3:CreateBucket",
       "s3:DeleteBucket",
@@ -158,14 +163,14 @@ data "aws_iam_policy_document" "write" {
       "s3:PutEncryptionConfiguration",
       "s3:PutLifecycleConfiguration",
     ]
-    resources = local.lake_buckets
+    resources = [local.code_bucket]
   }
 
   # Packages only: an apply has no way to an object of the lake.
   statement {
     sid       = "PutPackages"
     actions   = ["s3:DeleteObject", "s3:DeleteObjectVersion", "s3:ListBucketVersions", "s3:PutObject", "s3:PutObjectTagging"]
-    resources = [local.lake_buckets[2], "${local.lake_buckets[2]}/*"]
+    resources = [local.code_bucket, "${local.code_bucket}/*"]
   }
 
   statement {
@@ -177,16 +182,18 @@ data "aws_iam_policy_document" "write" {
       "cloudwatch:PutMetricAlarm",
       "cloudwatch:TagResource",
       "cloudwatch:UntagResource",
+      "lambda:CreateAlias",
       "lambda:CreateFunction",
+      "lambda:DeleteAlias",
       "lambda:DeleteFunction",
+      "lambda:PublishVersion",
       "lambda:TagResource",
       "lambda:UntagResource",
+      "lambda:UpdateAlias",
       "lambda:UpdateFunctionCode",
       "lambda:UpdateFunctionConfiguration",
       "logs:CreateLogGroup",
       "logs:DeleteLogGroup",
-      "logs:DeleteMetricFilter",
-      "logs:PutMetricFilter",
       "logs:PutRetentionPolicy",
       "logs:TagResource",
       "logs:UntagResource",
@@ -229,17 +236,26 @@ data "aws_iam_policy_document" "write" {
     resources = ["${local.named.topic}:*"]
   }
 
+  # Only with the boundary: whatever a role is given here, it may do no more than that allows.
   statement {
-    sid = "MakeThePipelinesRoles"
+    sid       = "MakeBoundedRoles"
+    actions   = ["iam:CreateRole", "iam:DeleteRolePolicy", "iam:PutRolePolicy"]
+    resources = local.pipeline_roles
+
+    condition {
+      test     = "StringEquals"
+      variable = "iam:PermissionsBoundary"
+      values   = [aws_iam_policy.boundary.arn]
+    }
+  }
+
+  statement {
+    sid = "KeepThePipelinesRoles"
     actions = [
-      "iam:CreateRole",
       "iam:DeleteRole",
-      "iam:DeleteRolePolicy",
       "iam:ListInstanceProfilesForRole",
-      "iam:PutRolePolicy",
       "iam:TagRole",
       "iam:UntagRole",
-      "iam:UpdateAssumeRolePolicy",
       "iam:UpdateRole",
       "iam:UpdateRoleDescription",
     ]
@@ -277,22 +293,50 @@ data "aws_iam_policy_document" "write" {
 
 data "aws_iam_policy_document" "network" {
   #checkov:skip=CKV_AWS_111:A network's rules and endpoints have no name before they are made
-  # With a VPC only. What is made there gets its name from AWS; what is changed or removed has to have the project's tag.
+  # With a VPC only. What is made there gets its name from AWS, and has to get the project's tag; what is changed or removed has
+  # to have it. Others' subnets and route tables are only named in what is made.
   statement {
-    sid = "MakeTheNetworksParts"
-    actions = [
-      "ec2:AuthorizeSecurityGroupEgress",
-      "ec2:AuthorizeSecurityGroupIngress",
-      "ec2:CreateSecurityGroup",
-      "ec2:CreateTags",
-      "ec2:CreateVpcEndpoint",
-    ]
-    resources = [for kind in ["route-table", "security-group", "security-group-rule", "subnet", "vpc", "vpc-endpoint"] : "arn:${local.partition}:ec2:${local.here}:${kind}/*"]
+    sid       = "MakeTheNetworksParts"
+    actions   = ["ec2:CreateSecurityGroup", "ec2:CreateVpcEndpoint"]
+    resources = [for kind in ["security-group", "vpc-endpoint"] : "arn:${local.partition}:ec2:${local.here}:${kind}/*"]
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:RequestTag/project"
+      values   = [local.name]
+    }
+  }
+
+  statement {
+    sid       = "NameWhereTheyAre"
+    actions   = ["ec2:CreateSecurityGroup", "ec2:CreateVpcEndpoint"]
+    resources = [for kind in ["route-table", "subnet", "vpc"] : "arn:${local.partition}:ec2:${local.here}:${kind}/*"]
+  }
+
+  statement {
+    sid       = "TagWhatIsMade"
+    actions   = ["ec2:CreateTags"]
+    resources = [for kind in ["security-group", "security-group-rule", "vpc-endpoint"] : "arn:${local.partition}:ec2:${local.here}:${kind}/*"]
+
+    condition {
+      test     = "StringEquals"
+      variable = "ec2:CreateAction"
+      values   = ["AuthorizeSecurityGroupEgress", "AuthorizeSecurityGroupIngress", "CreateSecurityGroup", "CreateVpcEndpoint"]
+    }
+  }
+
+  statement {
+    sid       = "MakeRules"
+    actions   = ["ec2:AuthorizeSecurityGroupEgress", "ec2:AuthorizeSecurityGroupIngress"]
+    resources = ["arn:${local.partition}:ec2:${local.here}:security-group-rule/*"]
   }
 
   statement {
     sid = "ChangeTheNetworksParts"
     actions = [
+      "ec2:AuthorizeSecurityGroupEgress",
+      "ec2:AuthorizeSecurityGroupIngress",
+      "ec2:CreateVpcEndpoint",
       "ec2:DeleteSecurityGroup",
       "ec2:DeleteVpcEndpoints",
       "ec2:ModifySecurityGroupRules",

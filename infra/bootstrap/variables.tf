@@ -42,3 +42,14 @@ variable "environment" {
     error_message = "environment must be the name of a GitHub environment."
   }
 }
+
+variable "secret_arns" {
+  description = "Secrets that are there already and that the pipeline reads, as `databases` in ../variables.tf names them."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for arn in var.secret_arns : can(regex("^arn:[a-z-]+:secretsmanager:", arn))])
+    error_message = "secret_arns must be ARNs of secrets (arn:aws:secretsmanager:…)."
+  }
+}

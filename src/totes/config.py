@@ -116,7 +116,9 @@ class SourceSettings(Section):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    url: SourceUrl = Field(description="A PostgreSQL URL, or `secretsmanager:NAME`.")
+    url: SourceUrl = Field(
+        description="A PostgreSQL URL, or `secretsmanager:NAME`, with parameters after a `?`."
+    )
     schema_: str = Field("public", alias="schema", description="The schema whose tables are captured.")
     capture: Literal["query", "log"] = Field(
         "query",

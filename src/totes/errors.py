@@ -107,6 +107,12 @@ class StoreError(TotesError):
     retryable = True
 
 
+class StoreRefused(StoreError):
+    """The folder or bucket denies access, or there is no such bucket: trying again does not help."""
+
+    retryable = False
+
+
 class LakeDamaged(TotesError):
     """An object of the lake is missing or does not match its manifest; it is not used."""
 

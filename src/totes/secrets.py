@@ -1,34 +1,51 @@
-"""Settings whose value is in AWS Secrets Manager, written as `secretsmanager:NAME`."""
+"""Settings whose value is in AWS Secrets Manager, written as `secretsmanager:NAME` or `secretsmanager:NAME?parameter=value&…`.
+
+A secret is a URL, or a JSON object: as written by hand for totes (`PG_USER`, …), or as RDS and the rotation of Secrets Manager
+write it (`username`, …). Parameters are libpq's; those behind the name come first, for a secret that others write.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlencode
 
 from totes.errors import ConfigurationError, SecretUnavailable
 from totes.redaction import register_secret, register_secrets_of_text
 from totes.urls import server_fault
 
 PREFIX = "secretsmanager:"
-_PARTS = ("PG_USER", "PG_PASSWORD", "PG_HOST", "PG_PORT", "PG_DATABASE")
+# The parts of a URL by libpq's names, each with the names that it can have in a secret.
+_PARTS = {
+    "user": ("PG_USER", "username"),
+    "password": ("PG_PASSWORD", "password"),
+    "host": ("PG_HOST", "host"),
+    "port": ("PG_PORT", "port"),
+    "dbname": ("PG_DATABASE", "dbname"),
+}
+_NAMES = " or ".join(", ".join(names[number] for names in _PARTS.values()) for number in (0, 1))
+# Other parameters of a connection that a secret or a setting may have; a secret may have more keys, which say nothing about it.
+_PARAMETERS = re.compile(
+    r"ssl[a-z]+|channel_binding|connect_timeout|gssencmode|options|target_session_attrs|keepalives.*"
+)
+_ENGINES = ("postgres", "postgresql", "aurora-postgresql")
 
 
 def resolve_secret(value: str, setting: str) -> str:
     """Returns `value` itself, or the URL in the secret that it names.
 
     Args:
-        value: a URL, or `secretsmanager:NAME`; the secret is a URL, or JSON with PG_USER, PG_PASSWORD, PG_HOST,
-            PG_PORT and PG_DATABASE.
+        value: a URL, or `secretsmanager:NAME`, which may be followed by `?` and parameters.
         setting: the setting's name, for the message.
 
     Raises:
-        ConfigurationError: the secret cannot be fetched, or is neither.
+        ConfigurationError: the secret cannot be fetched, or is neither a URL nor JSON with what a URL needs.
         SecretUnavailable: its service does not answer, or throttles requests.
     """
     if not value.startswith(PREFIX):
         return value
-    secret_name = value.removeprefix(PREFIX)
+    secret_name, _, query = value.removeprefix(PREFIX).partition("?")
+    parameters = _parameters(query, setting)
     try:
         import boto3
         from botocore.config import Config
@@ -55,8 +72,11 @@ def resolve_secret(value: str, setting: str) -> str:
             hint="Check its name, the region (AWS_DEFAULT_REGION) and that secretsmanager:GetSecretValue is allowed",
         ) from error
     register_secrets_of_text(secret)
-    known = re.match("(postgresql|postgres|duckdb)://", secret)
-    url = secret if known else _url_from_parts(secret, setting, secret_name)
+    if re.match("(postgresql|postgres|duckdb)://", secret):
+        given = urlencode(parameters, quote_via=quote)
+        url: str = secret + (("&" if "?" in secret else "?") + given if given else "")
+    else:
+        url = _url_from_parts(secret, parameters, setting, secret_name)
     register_secret(url)
     if fault := server_fault(url):
         raise ConfigurationError(f"{setting}: the secret {secret_name}: {fault}")
@@ -73,12 +93,44 @@ def _passes(error: Exception) -> bool:
     return status >= 500 or "Throttl" in error.response.get("Error", {}).get("Code", "")
 
 
-def _url_from_parts(secret: str, setting: str, secret_name: str) -> str:
+def _parameters(query: str, setting: str) -> dict[str, str]:
+    """The parameters behind a secret's name."""
+    parameters = dict(parse_qsl(query, keep_blank_values=True))
+    known = _PARTS.keys() - {"password"}
+    for name in parameters:
+        if name not in known and not _PARAMETERS.fullmatch(name):
+            raise ConfigurationError(
+                f"{setting}: {name} is not a parameter that can follow the name of a secret",
+                hint=f"Write {', '.join(sorted(known))}, sslmode, sslrootcert or another of libpq's for TLS",
+            )
+    return parameters
+
+
+def _url_from_parts(secret: str, parameters: dict[str, str], setting: str, secret_name: str) -> str:
     try:
-        parts = json.loads(secret)
-        user, password, host, port, database = (quote(str(parts[part]), safe="") for part in _PARTS)
-    except (ValueError, KeyError, TypeError):
+        found = {str(name): str(part) for name, part in dict(json.loads(secret)).items()}
+    except (ValueError, TypeError):
+        found = {}
+    if (engine := found.get("engine", _ENGINES[0])) not in _ENGINES:
         raise ConfigurationError(
-            f"{setting}: the secret {secret_name} is neither a URL nor JSON with {', '.join(_PARTS)}"
-        ) from None
-    return f"postgresql://{user}:{password}@{host}:{port}/{database}"
+            f"{setting}: the secret {secret_name} is of a database with the engine {engine}",
+            hint="Name the secret of a PostgreSQL database",
+        )
+    parts = {
+        part: next((found[name] for name in names if name in found), "") for part, names in _PARTS.items()
+    }
+    parts = {"port": "5432"} | {part: value for part, value in parts.items() if value} | parameters
+    missing = [part for part in _PARTS if part not in parts]
+    if {"user", "password"} & set(missing):
+        raise ConfigurationError(
+            f"{setting}: the secret {secret_name} is neither a URL nor JSON with {_NAMES}"
+        )
+    if missing:
+        raise ConfigurationError(
+            f"{setting}: the secret {secret_name} has no {' and no '.join(missing)}",
+            hint=f"Add it behind the name: {PREFIX}{secret_name}?{missing[0]}=…",
+        )
+    others = {name: value for name, value in (found | parameters).items() if _PARAMETERS.fullmatch(name)}
+    user, password, host, port, database = (quote(parts[part], safe="") for part in _PARTS)
+    query = f"?{urlencode(others, quote_via=quote)}" if others else ""
+    return f"postgresql://{user}:{password}@{host}:{port}/{database}{query}"

@@ -127,7 +127,7 @@ def story(
     told = Story(functions, warehouse)
     calls = told.calls
     try:
-        ingest, load = functions.runtime("ingest"), functions.runtime("load")
+        ingest = functions.runtime("ingest")
         calls["killed"] = ingest.invoke({}, seconds_max=0.02)
         (ingest.tmp / "totes-left").mkdir()
         calls["ingest"] = functions.call("ingest", execution="first")
@@ -139,9 +139,7 @@ def story(
         source.execute(*CHANGES)
         calls["ingest changes"] = functions.call("ingest", execution="second")
         calls["process changes"] = functions.call("process", execution="second")
-        calls["load"] = functions.call(
-            "load", execution="second", captured_at=told.result("ingest changes")["captured_at"]
-        )
+        calls["load"] = functions.call("load", execution="second")
         for stage in STAGES:
             calls[f"{stage} nothing"] = functions.runtime(stage).invoke(None)
         for _ in range(3):
@@ -150,10 +148,8 @@ def story(
         functions.runtime("process").renew()
         for stage in ("process", "load"):
             for number in (1, 2, 3):
-                event = {"captured_at": "2026-01-01T00:00:00"}
-                calls[f"{stage} {number}"] = functions.runtime(stage).invoke(event, told_seconds=0.01)
-        calls["wrong event"] = load.invoke({"captured_at": "yesterday"})
-        calls["load after a failure"] = load.invoke({"captured_at": "2026-01-01", "failed": " process"})
+                calls[f"{stage} {number}"] = functions.runtime(stage).invoke({}, told_seconds=0.01)
+        calls["wrong event"] = functions.runtime("watch", ALERT_TOPIC_ARN="none").invoke({"failures": {}})
         source.execute("ALTER TABLE note DROP CONSTRAINT note_pkey", LATER)
         calls["refused"] = ingest.invoke({"execution": "last"})
         calls["after refusal"] = functions.call("process")
@@ -183,7 +179,8 @@ def test_a_result_tells_the_batch_and_what_changed(story: Story) -> None:
         "order": {"upserts": 1, "deletes": 1},
     }
     processed = story.result("process changes")
-    assert (processed["batch"], processed["quarantined"], processed["more"]) == (2, 0, False)
+    assert (processed["batch"], processed["newest"]) == (2, 2)
+    assert (processed["quarantined"], processed["more"]) == (0, False)
     assert processed["tables"] == {"dim_customer": {"written": 1}, "fact_order": {"written": 2, "deleted": 1}}
     loaded = story.result("load")
     assert loaded["batch"] == 2
@@ -221,11 +218,16 @@ def test_a_call_that_is_killed_leaves_nothing_in_the_way(story: Story) -> None:
     assert (ingest.tmp / "totes" / "ingestion.duckdb").is_file()
 
 
-def test_a_table_that_cannot_be_captured_is_an_error_and_the_others_are_captured(story: Story) -> None:
+def test_a_table_that_cannot_be_captured_is_part_of_the_result_and_the_others_are_captured(
+    story: Story,
+) -> None:
     refused = story.calls["refused"]
-    assert refused.error_type == "TablesLeftOut"
-    assert "note" in refused.error_message
-    assert [line["execution"] for line in refused.log if line["level"] == "ERROR"] == ["last"]
+    assert refused.result["batch"] == 6
+    failure = refused.result["failure"]
+    assert failure["tables"] == ["note"]
+    assert "note" in failure["what"]
+    [line] = [line for line in refused.log if line["level"] == "ERROR"]
+    assert (line["execution"], line["exception_name"]) == ("last", "TablesLeftOut")
     assert story.result("after refusal")["batch"] == 6
 
 
@@ -243,7 +245,7 @@ def test_every_line_of_the_log_is_a_document_of_one_shape(story: Story) -> None:
         assert len({line["function_request_id"] for line in call.log}) == 1
         for line in call.log:
             assert list(line)[:5] == ["level", "location", "message", "timestamp", "service"]
-            assert line["stage"] in STAGES
+            assert line["stage"] in (*STAGES, "watch")
             assert line["service"] == "totes-tests"
     [captured, *_] = story.calls["ingest"].log
     assert captured["message"] == "captured"
@@ -268,18 +270,9 @@ def test_metrics_have_the_stage_as_their_only_dimension(story: Story) -> None:
         expected = dict(names)
         if call == "process changes":
             expected["Quarantined"] = "Count"
-        if call == "load":
-            expected["FreshnessSeconds"] = "Seconds"
         assert units == expected
         assert set(document) == {"_aws", "stage", *expected}
         assert (document["Batches"], document["Rows"]) == ([batches], [rows])
-    assert 0 < story.calls["load"].metrics[0]["FreshnessSeconds"][0] < 600
-
-
-def test_freshness_is_measured_when_all_is_loaded(story: Story) -> None:
-    measured = ["FreshnessSeconds" in story.calls[f"load {number}"].metrics[0] for number in (1, 2, 3)]
-    assert measured == [False, False, True]
-    assert "FreshnessSeconds" not in story.calls["load after a failure"].metrics[0]
 
 
 def test_nothing_is_written_beside_the_zip(story: Story, lambda_zip: Path) -> None:

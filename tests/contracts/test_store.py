@@ -17,7 +17,7 @@ import pytest
 from obstore.store import LocalStore, S3Store
 
 from tests.conftest import Bucket
-from totes.errors import ConfigurationError, LakeDamaged, StoreError
+from totes.errors import ConfigurationError, LakeDamaged, StoreError, StoreRefused
 from totes.lake.layout import folder_name, new_object_path
 from totes.lake.manifest import StoredObject
 from totes.lake.store import ObjectExists, Store
@@ -228,7 +228,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 
 def test_a_bucket_that_is_not_there_is_named(s3: Bucket, tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="s3://no-such-bucket/lake"):
+    with pytest.raises(StoreRefused, match="s3://no-such-bucket/lake"):
         list(Store.open("s3://no-such-bucket/lake", tmp_path).list(""))
 
 
@@ -238,8 +238,9 @@ def test_a_bucket_that_refuses_is_named_without_the_secret(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-the-secret")
     store = Store.open(s3.url("store"), tmp_path)
     for call in (lambda: list(store.list("")), lambda: store.put_new("a", b""), lambda: store.read("a")):
-        with pytest.raises(StoreError, match=s3.url("store")) as caught:
+        with pytest.raises(StoreRefused, match=s3.url("store")) as caught:
             call()
+        assert not caught.value.retryable
         assert "not-the-secret" not in str(caught.value)
 
 

@@ -1,4 +1,4 @@
-# One stage as a function: its log, its role, the code, and what tells that something is wrong with it.
+# One function: its log, its role, the code, and the alias of the version that is called.
 
 locals {
   name = "${var.name}-${var.stage}"
@@ -27,6 +27,8 @@ resource "aws_iam_role" "function" {
   name               = local.name
   description        = "What the ${var.stage} stage may do"
   assume_role_policy = data.aws_iam_policy_document.trust.json
+
+  permissions_boundary = var.boundary_arn
 }
 
 # Lambda names the streams of a log, so a name can stand for the log only.
@@ -48,6 +50,25 @@ resource "aws_iam_role_policy" "data" {
   name   = "data"
   role   = aws_iam_role.function.id
   policy = var.policy
+}
+
+# What is encrypted with the key is read and written by S3 and Secrets Manager in the role's name.
+data "aws_iam_policy_document" "key" {
+  count = var.kms_key_arn == null ? 0 : 1
+
+  statement {
+    sid       = "UseTheKey"
+    actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
+    resources = [var.kms_key_arn]
+  }
+}
+
+resource "aws_iam_role_policy" "key" {
+  count = var.kms_key_arn == null ? 0 : 1
+
+  name   = "key"
+  role   = aws_iam_role.function.id
+  policy = data.aws_iam_policy_document.key[0].json
 }
 
 resource "aws_iam_role_policy" "network" {
@@ -75,6 +96,9 @@ resource "aws_lambda_function" "stage" {
   architectures = [var.package.architecture]
   handler       = "totes.aws.handlers.${var.stage}"
 
+  # Each change is a version of its own, so that `make rollback` has one to go back to.
+  publish = true
+
   memory_size = var.memory_megabytes
   timeout     = var.timeout_seconds
 
@@ -83,14 +107,14 @@ resource "aws_lambda_function" "stage" {
   }
 
   environment {
-    variables = merge(var.environment, {
+    variables = merge({
       POWERTOOLS_LOG_LEVEL         = "INFO"
       POWERTOOLS_METRICS_NAMESPACE = var.metric_namespace
       POWERTOOLS_SERVICE_NAME      = local.name
       TOTES_LAKE__CACHE            = "/tmp/totes"
       # The engine's buffers; Python, the drivers and rows on their way need the rest.
       TOTES_LAKE__MEMORY = "${floor(var.memory_megabytes * 0.4)}MB"
-    })
+    }, var.environment)
   }
 
   dynamic "vpc_config" {
@@ -102,5 +126,13 @@ resource "aws_lambda_function" "stage" {
     }
   }
 
-  depends_on = [aws_iam_role_policy.log, aws_iam_role_policy.data, aws_iam_role_policy.network]
+  depends_on = [aws_iam_role_policy.log, aws_iam_role_policy.data, aws_iam_role_policy.key, aws_iam_role_policy.network]
+}
+
+# The newest version, from each apply on; `make rollback` points it at the one before.
+resource "aws_lambda_alias" "live" {
+  name             = "live"
+  description      = "The version that the state machine calls"
+  function_name    = aws_lambda_function.stage.function_name
+  function_version = aws_lambda_function.stage.version
 }

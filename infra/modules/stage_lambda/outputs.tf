@@ -1,8 +1,8 @@
 # What the root wires together.
 
-output "function_arn" {
-  description = "The function's ARN."
-  value       = aws_lambda_function.stage.arn
+output "live_arn" {
+  description = "The ARN of the alias `live`: the version that is called."
+  value       = aws_lambda_alias.live.arn
 }
 
 output "function_name" {
@@ -20,7 +20,12 @@ output "log_group_name" {
   value       = aws_cloudwatch_log_group.function.name
 }
 
-output "alarm_arns" {
-  description = "The ARNs of the stage's alarms."
-  value       = [aws_cloudwatch_metric_alarm.errors.arn, aws_cloudwatch_metric_alarm.duration.arn]
+output "variables" {
+  description = "The function's environment."
+  value       = aws_lambda_function.stage.environment[0].variables
+}
+
+output "boundary_arn" {
+  description = "The policy that bounds the function's role."
+  value       = aws_iam_role.function.permissions_boundary
 }

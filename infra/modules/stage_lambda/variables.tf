@@ -1,12 +1,12 @@
 # What one stage differs from another in, and what the three share.
 
 variable "stage" {
-  description = "The stage: ingest, process or load. Also the name of its handler."
+  description = "The stage: ingest, process or load; or watch. Also the name of its handler."
   type        = string
 
   validation {
-    condition     = contains(["ingest", "process", "load"], var.stage)
-    error_message = "stage must be ingest, process or load."
+    condition     = contains(["ingest", "process", "load", "watch"], var.stage)
+    error_message = "stage must be ingest, process, load or watch."
   }
 }
 
@@ -74,7 +74,12 @@ variable "log_retention_days" {
   type        = number
 }
 
-variable "alarm_topic_arn" {
-  description = "The topic that alarms go to."
+variable "kms_key_arn" {
+  description = "The key that the lake and the secrets are encrypted with; null for keys of AWS's own."
+  type        = string
+}
+
+variable "boundary_arn" {
+  description = "The policy that bounds what the function's role may do; null for none."
   type        = string
 }

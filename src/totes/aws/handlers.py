@@ -1,45 +1,38 @@
-"""The Lambda handlers: one function per stage, each a few lines over the same stages that the command runs.
+"""The Lambda handlers: one function per stage, each a few lines over the same stages that the command runs, and the watch.
 
-The event is `{"execution": name, "captured_at": time}`, both optional; the result is in `report.py`. An error is raised,
-never returned: Step Functions decides by its class.
+The event of a stage is `{"execution": name}`, optional; that of the watch has what the stages returned. The result is in
+`report.py`. An error is raised, never returned: Step Functions decides by its class whether to retry. Only what concerns some
+tables, while the others were done, is part of the result.
 """
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from typing import Any
 
 from totes.aws.invocation import Context, invoked
 from totes.aws.report import Report, added_up
-from totes.log import logger
-
-_log = logger(stage="ingest")
 
 
 def ingest(event: dict[str, Any] | None, context: Context) -> dict[str, Any]:
-    """Captures what is new at the source as one batch. An error about a table is raised after the others are captured."""
+    """Captures what is new at the source as one batch."""
     with invoked("ingest", event, context) as call:
         done = call.pipeline.ingest(deadline=call.deadline)
         tables = {name: {"upserts": c.upserts, "deletes": c.deletes} for name, c in done.changes.items()}
         rows = sum(sum(counts.values()) for counts in tables.values())
         batches = 0 if done.batch is None else 1
-        result = call.end(
-            Report(done.batch, batches, added_up([tables]), rows, done.more, captured_at=done.read_at)
-        )
+        report = Report(done.batch, batches, added_up([tables]), rows, done.more, captured_at=done.read_at)
+        result = call.end(report, done.failure)
         if done.slot:
             from totes.monitoring.retained_log import problem_of
 
-            problem = problem_of(done.slot)
-            if problem:  # the alarm on the stage's errors reports it
-                _log.error(problem[0], next_step=problem[1])
-        # While there is more, the other tables' remaining rows come first: an error would end the calls.
-        if done.failure and not done.more:
-            raise done.failure
+            result["log"] = problem_of(done.slot)
         return result
 
 
 def process(event: dict[str, Any] | None, context: Context) -> dict[str, Any]:
-    """Turns ingested batches into rows of the star schema. An error about a model is raised after the others are computed."""
+    """Turns ingested batches into rows of the star schema."""
     with invoked("process", event, context) as call:
         done = call.pipeline.process(deadline=call.deadline)
         tables = added_up(
@@ -53,11 +46,10 @@ def process(event: dict[str, Any] | None, context: Context) -> dict[str, Any]:
             sum(counts.get(kind, 0) for counts in tables.values()) for kind in ("written", "quarantined")
         )
         newest = max(done.batches, default=None)
-        report = Report(newest, len(done.batches), tables, rows, done.more, quarantined=quarantined)
-        result = call.end(report)
-        if done.failure and not done.more:
-            raise done.failure
-        return result
+        report = Report(
+            newest, len(done.batches), tables, rows, done.more, newest=done.batch, quarantined=quarantined
+        )
+        return call.end(report, done.failure)
 
 
 def load(event: dict[str, Any] | None, context: Context) -> dict[str, Any]:
@@ -66,6 +58,13 @@ def load(event: dict[str, Any] | None, context: Context) -> dict[str, Any]:
         done = call.pipeline.load(deadline=call.deadline)
         tables = sum(map(Counter, done.batches.values()), Counter[str]())
         newest = max(done.batches, default=None)
-        fresh_as_of = None if done.more else call.captured_at
-        report = Report(newest, len(done.batches), tables, tables.total(), done.more, fresh_as_of=fresh_as_of)
-        return call.end(report)
+        return call.end(Report(newest, len(done.batches), tables, tables.total(), done.more))
+
+
+def watch(event: dict[str, Any] | None, context: Context) -> dict[str, Any]:
+    """Sends alerts about what began or ended with an execution, and checks the lake."""
+    from totes.aws.watch import Execution, watched
+
+    with invoked("watch", event, context) as call:
+        execution = Execution.of(event or {})
+        return watched(call.pipeline, execution, os.environ["ALERT_TOPIC_ARN"], call.deadline)

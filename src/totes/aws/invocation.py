@@ -9,17 +9,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 from totes import engine
 from totes.aws import logs
-from totes.aws.report import Report, in_utc
+from totes.aws.report import TABLES_MAX, TEXT_CHARACTERS_MAX, Report
 from totes.config import load_settings
 from totes.deadline import Deadline
-from totes.errors import ConfigurationError, TotesError
+from totes.errors import TotesError
 from totes.log import logger
 from totes.messages import message
 from totes.pipeline import Pipeline
@@ -48,15 +47,27 @@ class Invocation:
     stage: str
     pipeline: Pipeline
     deadline: Deadline
-    captured_at: datetime | None
 
-    def end(self, report: Report) -> dict[str, Any]:
-        """Writes what the call did to the log and as metrics, and returns its result."""
+    def end(self, report: Report, failure: TotesError | None = None) -> dict[str, Any]:
+        """Writes what the call did to the log and as metrics, and returns its result.
+
+        While there is more, the other tables' remaining rows come first: a failure of some tables is part of the last call's
+        result.
+        """
         seconds = time.monotonic() - self.deadline.began
         report.measure(self.stage, seconds)
         result = report.as_json(seconds)
+        if failure and not report.more:
+            _log.error(str(failure), exception_name=type(failure).__name__, retryable=failure.retryable)
+            result["failure"] = {
+                "what": redact(failure.what)[:TEXT_CHARACTERS_MAX],
+                "hint": failure.hint and redact(failure.hint)[:TEXT_CHARACTERS_MAX],
+                "tables": sorted(failure.tables)[:TABLES_MAX],
+            }
         _log.info(
-            "done", **{name: value for name, value in result.items() if name != "tables"}, rows=report.rows
+            "done",
+            **{name: value for name, value in result.items() if name not in ("tables", "failure")},
+            rows=report.rows,
         )
         return result
 
@@ -79,9 +90,7 @@ def invoked(stage: str, event: dict[str, Any] | None, context: Context) -> Itera
     )
     try:
         with engine.faults():
-            # If an earlier stage failed, what was captured may not have arrived here: the freshness is not known.
-            captured_at = None if given.get("failed") else _moment(given.get("captured_at"))
-            yield Invocation(stage, _pipeline(), deadline, captured_at)
+            yield Invocation(stage, _pipeline(), deadline)
     except Exception as error:
         retryable = isinstance(error, TotesError) and error.retryable
         _log.exception(message(error), exception_name=type(error).__name__, retryable=retryable)
@@ -113,19 +122,6 @@ def _environment() -> None:
 @lru_cache(maxsize=1)
 def _pipeline() -> Pipeline:
     return Pipeline(load_settings(None))
-
-
-def _moment(value: object) -> datetime | None:
-    """When this call's rows were read from the source, as reported by `ingest`."""
-    if value is None:
-        return None
-    try:
-        return in_utc(datetime.fromisoformat(str(value)))
-    except ValueError:
-        raise ConfigurationError(
-            "captured_at of the event is not a time in ISO 8601",
-            hint="Pass the value that ingest returned, or leave it out",
-        ) from None
 
 
 def _masked(error: Exception) -> Exception:

@@ -13,6 +13,7 @@ from aws_lambda_powertools.metrics import EphemeralMetrics
 
 # The state of Step Functions has 256 KiB at most, for the results of all stages together.
 TABLES_MAX = 200
+TEXT_CHARACTERS_MAX = 8_000
 Counts = dict[str, int]
 
 
@@ -21,9 +22,8 @@ class Report:
     """What a call did.
 
     `batch` is the newest batch that it committed, None if there was none, and `batches` how many it committed. `tables` has
-    the changes by table. `rows` is how many rows it wrote for the next stage. `captured_at` is when the source was read, in
-    UTC, and `fresh_as_of` the time up to which everything from the source is loaded. `quarantined` is None for stages without
-    quarantine.
+    the changes by table. `rows` is how many rows it wrote for the next stage, `newest` the newest batch, whoever committed it,
+    and `captured_at` when the source was read, in UTC. `quarantined` is None for stages without quarantine.
     """
 
     batch: int | None
@@ -31,8 +31,8 @@ class Report:
     tables: Mapping[str, int | Counts] = field(default_factory=dict)
     rows: int = 0
     more: bool = False
+    newest: int | None = None
     captured_at: datetime | None = None
-    fresh_as_of: datetime | None = None
     quarantined: int | None = None
 
     def as_json(self, seconds: float) -> dict[str, Any]:
@@ -48,26 +48,38 @@ class Report:
             document["tables_not_named"] = len(self.tables) - TABLES_MAX
         if self.captured_at:
             document["captured_at"] = in_utc(self.captured_at).isoformat()
+        if self.newest is not None:
+            document["newest"] = self.newest
         if self.quarantined is not None:
             document["quarantined"] = self.quarantined
         return document
 
     def measure(self, stage: str, seconds: float) -> None:
         """Writes the metrics of a call, with the stage as their only dimension."""
-        # Without a service, which Powertools would add as a dimension: an alarm has to name all dimensions.
-        namespace = os.environ.get("POWERTOOLS_METRICS_NAMESPACE") or "totes"
-        metrics = EphemeralMetrics(namespace=namespace, service="")
-        metrics.add_dimension("stage", stage)
+        metrics = _metrics(stage)
         metrics.add_metric("Batches", "Count", self.batches)
         metrics.add_metric("Rows", "Count", self.rows)
         metrics.add_metric("DurationSeconds", "Seconds", round(seconds, 3))
         if self.quarantined is not None:
             metrics.add_metric("Quarantined", "Count", self.quarantined)
-        if self.fresh_as_of:
-            # The source's clock may be a little ahead of this one.
-            lag = max(0.0, (datetime.now(UTC) - self.fresh_as_of).total_seconds())
-            metrics.add_metric("FreshnessSeconds", "Seconds", round(lag, 3))
         metrics.flush_metrics()
+
+
+def measure_freshness(fresh_as_of: datetime) -> None:
+    """Writes the metric of the warehouse's freshness: it has everything that the source had at a time in UTC."""
+    metrics = _metrics("watch")
+    # The source's clock may be a little ahead of this one.
+    lag = max(0.0, (datetime.now(UTC) - fresh_as_of).total_seconds())
+    metrics.add_metric("FreshnessSeconds", "Seconds", round(lag, 3))
+    metrics.flush_metrics()
+
+
+def _metrics(stage: str) -> EphemeralMetrics:
+    # Without a service, which Powertools would add as a dimension: an alarm has to name all dimensions.
+    namespace = os.environ.get("POWERTOOLS_METRICS_NAMESPACE") or "totes"
+    metrics = EphemeralMetrics(namespace=namespace, service="")
+    metrics.add_dimension("stage", stage)
+    return metrics
 
 
 def added_up(batches: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, Counts]:

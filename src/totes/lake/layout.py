@@ -9,6 +9,7 @@ from uuid import uuid4
 BATCH_DIGITS = 12
 MANIFESTS = "batches"
 CHECKPOINTS = "checkpoints"
+HEALTH = "health"  # a pipeline's health, where its runners share no folder; not data
 PROBE = ".doctor/put-if-absent"  # not data; no table's folder begins with a dot
 _UNSAFE = re.compile(r'[\x00-\x1f/\\%*?\[\]"<>|:#]|^\.')
 
@@ -27,6 +28,11 @@ def manifest_batch(path: str) -> int | None:
     """The batch whose manifest is at `path`, or None if no manifest is."""
     match = re.fullmatch(rf"{MANIFESTS}/(\d{{{BATCH_DIGITS}}})\.json", path)
     return int(match.group(1)) if match else None
+
+
+def health_path(number: int) -> str:
+    """`health/000000000007.json`: the seventh record of a pipeline's health."""
+    return f"{HEALTH}/{number:0{BATCH_DIGITS}d}.json"
 
 
 def checkpoints_folder(stage: str) -> str:

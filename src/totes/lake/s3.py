@@ -42,6 +42,8 @@ class S3:
         self._storage = S3Store(
             bucket,
             prefix=prefix or None,
+            # A bucket with Object Lock takes no object without one.
+            config={"checksum_algorithm": "SHA256"},
             client_options={
                 "allow_http": os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"),
                 "timeout": _REQUEST_TIMEOUT,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from totes.engine import is_pattern
-from totes.errors import ConfigurationError, LakeDamaged, StoreError
+from totes.errors import ConfigurationError, LakeDamaged, StoreError, StoreRefused
 from totes.failpoint import reach
 from totes.lake.folder import Folder, digest
 from totes.lake.manifest import StoredObject
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # Far beyond any real document: it is enough for 5,000 tables of 80 columns, or 200,000 objects.
 DOCUMENT_BYTES_MAX = 64 << 20
+_REFUSED = re.compile(r"status code: 40[13]\b|NoSuchBucket")
 
 
 class ObjectExists(Exception):
@@ -93,7 +94,7 @@ class Store:
                 hint = "Check the free space there"
             elif self._folder and isinstance(error, OSError) and error.errno in NOT_ALLOWED:
                 reason, hint = obstacle(self._folder / path, error)
-            raise StoreError(f"writing {self.location(path)} failed: {reason}", hint=hint) from error
+            raise _failure(f"writing {self.location(path)} failed: {reason}", error, hint) from error
 
     def settle(self, paths: Iterable[str]) -> None:
         """Makes objects durable: they survive a power failure."""
@@ -135,14 +136,14 @@ class Store:
                 hint="Restore it from a backup; it was not read",
             ) from error
         except self._storage.failures as error:
-            raise StoreError(f"reading {self.location(path)} failed: {_first_line(error)}") from error
+            raise _failure(f"reading {self.location(path)} failed: {_first_line(error)}", error) from error
 
     def list(self, prefix: str, after: str | None = None) -> Iterator[str]:
         """The paths that begin with `prefix` and sort after `after`, in no particular order."""
         try:
             yield from self._storage.list(prefix, after)
         except self._storage.failures as error:
-            raise StoreError(f"listing {self.location(prefix)} failed: {_first_line(error)}") from error
+            raise _failure(f"listing {self.location(prefix)} failed: {_first_line(error)}", error) from error
 
     def is_empty(self) -> bool:
         """Whether there are no objects."""
@@ -171,7 +172,9 @@ class Store:
         except FileNotFoundError:
             return False
         except self._storage.failures as error:
-            raise StoreError(f"reading {self.location(entry.path)} failed: {_first_line(error)}") from error
+            raise _failure(
+                f"reading {self.location(entry.path)} failed: {_first_line(error)}", error
+            ) from error
         self._compare(entry, *found)
         return True
 
@@ -209,7 +212,9 @@ class Store:
                 hint="Check the free space there, or set TMPDIR to another folder",
             ) from error
         except self._storage.failures as error:
-            raise StoreError(f"reading {self.location(entry.path)} failed: {_first_line(error)}") from error
+            raise _failure(
+                f"reading {self.location(entry.path)} failed: {_first_line(error)}", error
+            ) from error
 
     def location(self, path: str) -> str:
         """Where an object is, for a person."""
@@ -236,6 +241,14 @@ def _bucket_of(url: str) -> tuple[str, str]:
             hint="Write s3://bucket/prefix, and set credentials and endpoint in the environment (AWS_…)",
         )
     return bucket, prefix.strip("/")
+
+
+def _failure(what: str, error: BaseException, hint: str | None = None) -> StoreError:
+    """The error of a failed request: another class if asking again is of no use."""
+    if _REFUSED.search(str(error)):
+        step = "Check that the bucket exists, and what it and these credentials allow: docs/how-to/s3-lake.md"
+        return StoreRefused(what, hint=step)
+    return StoreError(what, hint=hint)
 
 
 def _first_line(error: BaseException) -> str:

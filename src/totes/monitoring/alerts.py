@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from totes.log import logger
 from totes.monitoring.delivery import deliver
 from totes.monitoring.health import (
     FRESHNESS,
+    LAKE,
     LOG,
     Change,
     Health,
@@ -37,6 +38,7 @@ _KINDS_LISTED_MAX = 20
 # Of subjects that are no stages: when an incident begins, and when it is over.
 _TITLES = {
     FRESHNESS: ("is not fresh", "is fresh again"),
+    LAKE: ("the lake was changed", "the lake is as it was"),
     LOG: ("the source retains too much log", "the source retains less log again"),
 }
 _TURN_SECONDS_MAX = 60.0
@@ -60,18 +62,30 @@ def watch(settings: Settings, cycle: Cycle) -> None:
 def _watch(settings: Settings, cycle: Cycle) -> None:
     file, now = health_file(settings), utc_now()
     before = _recall(file)
-    health, changes = before.after(cycle, now, settings.alerts.freshness, _others(settings, cycle))
+    health = with_alerts(settings, before, cycle, now, settings.alerts.freshness, _others(settings, cycle))
+    _remember(file, health)
+    if health.unsent:
+        deliver(settings, health, partial(_remember, file))
+
+
+def with_alerts(
+    settings: Settings,
+    before: Health,
+    cycle: Cycle,
+    now: datetime,
+    freshness: timedelta,
+    others: Mapping[str, Problem | None],
+) -> Health:
+    """The health after a cycle that ended now; the alerts to send about it are among `unsent`."""
+    health, changes = before.after(cycle, now, freshness, others)
     kinds = new_kinds(settings, health.quarantine_reported, cycle)
     messages = [write_message(settings.project.name, change, now) for change in changes]
     if kinds.kinds:
         title, body = describe_kinds(settings.project.name, kinds)
         messages.append(Message(subject="quarantine", title=title, body=body, at=now))
-    health = health.model_copy(
+    return health.model_copy(
         update={"quarantine_reported": kinds.batch, "unsent": (*health.unsent, *messages)}
     )
-    _remember(file, health)
-    if health.unsent:
-        deliver(settings, health, partial(_remember, file))
 
 
 def _others(settings: Settings, cycle: Cycle) -> dict[str, Problem | None]:

@@ -7,8 +7,9 @@ message is recorded at once, so that a crash repeats one message at most.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import partial
 from hashlib import sha256
 
 from totes.config import Settings
@@ -31,13 +32,20 @@ def deliver(settings: Settings, health: Health, remember: Callable[[Health], Non
         health: the health, with the unsent messages, which is on disk already.
         remember: stores the health, after each accepted message.
     """
-    receivers = {_identity(url.get_secret_value()): url.get_secret_value() for url in settings.alerts.urls}
+    urls = [url.get_secret_value() for url in settings.alerts.urls]
+    deliver_to({_identity(url): partial(_sent, url) for url in urls}, health, remember)
+
+
+def deliver_to(
+    receivers: Mapping[str, Callable[[str, str], bool]], health: Health, remember: Callable[[Health], None]
+) -> None:
+    """Sends the unsent messages to receivers, each a function of title and text that returns whether it was accepted."""
     messages = list(health.unsent)
-    for receiver, url in receivers.items():
+    for receiver, sent in receivers.items():
         for number, message in enumerate(messages):
             if receiver in message.delivered_to:
                 continue
-            if not _deliver(url, message):
+            if not sent(message.title, message.body + _late(message)):
                 break  # later messages wait, to stay in order
             messages[number] = message.model_copy(update={"delivered_to": (*message.delivered_to, receiver)})
             reach("alert.sent")
@@ -67,21 +75,22 @@ def send(url: str, title: str, body: str) -> bool:
     )
 
 
-def _deliver(url: str, message: Message) -> bool:
-    late = (
-        f"\nThis message is from {message.at:%Y-%m-%d %H:%M:%S} UTC and could not be sent earlier."
-        if utc_now() - message.at > _LATE
-        else ""
-    )
+def _late(message: Message) -> str:
+    if utc_now() - message.at <= _LATE:
+        return ""
+    return f"\nThis message is from {message.at:%Y-%m-%d %H:%M:%S} UTC and could not be sent earlier."
+
+
+def _sent(url: str, title: str, body: str) -> bool:
     fault = None
     try:
-        if send(url, message.title, message.body + late):
+        if send(url, title, body):
             return True
     except Exception as error:  # in a service's plugin: a broken receiver does not stop the others
         fault = f"{type(error).__name__}: {error}"
     _log.error(
         "an alert could not be sent, and is sent after a later cycle; check alerts.urls",
-        title=message.title,
+        title=title,
         receiver=f"{url.partition(':')[0]}:…",
         error=fault,
     )

@@ -19,7 +19,7 @@ from totes.errors import StoreError
 from totes.failpoint import reach
 from totes.redaction import redact, without_secrets
 
-FRESHNESS, LOG = "freshness", "log"
+FRESHNESS, LAKE, LOG = "freshness", "lake", "log"
 # What is wrong, and the next step.
 Problem = tuple[str, str]
 _WHOLE = frozenset({""})
@@ -69,8 +69,8 @@ class Health(BaseModel):
 
     `fresh_at` is the last time at which the warehouse now has everything that was in the source then; before there is one,
     it is when the pipeline was first run. `captured_at` and `processed_at` are the same for the two stores, for stages that
-    run on their own. `incidents` are the open ones: by stage, `freshness`, or `log`, if the source retains too much
-    of its log. Alerts have been written about everything in
+    run on their own. `incidents` are the open ones: by stage, `freshness`, `lake`, if it was changed by somebody, or
+    `log`, if the source retains too much of its log. Alerts have been written about everything in
     quarantine up to the batch `quarantine_reported`. `unsent` are alerts that some receiver has not accepted yet, oldest first.
     """
 
@@ -117,7 +117,7 @@ class Health(BaseModel):
         seen |= {subject: (*problem, _WHOLE) for subject, problem in others.items() if problem}
         looked_at = {FRESHNESS, *cycle.seconds, *others}
         incidents, changes = {}, []
-        for subject in (*STAGES, LOG, FRESHNESS):
+        for subject in (*STAGES, LOG, FRESHNESS, LAKE):
             open_before = self.incidents.get(subject)
             if subject in seen:
                 what, next_step, tables = seen[subject]

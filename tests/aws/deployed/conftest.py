@@ -40,15 +40,7 @@ def deploying(
     """All that infra/ makes, under way."""
     if shutil.which("terraform") is None:
         pytest.skip("there is no terraform on the PATH: nothing of infra/ was applied")
-    folder = tmp_path_factory.mktemp("terraform")
-    try:
-        made = Deployment.prepared(INFRA, folder / "infra", cloud.environment)
-    except TerraformFailed as error:
-        if "Failed to query available provider packages" in str(error) or "Failed to install provider" in str(
-            error
-        ):
-            pytest.skip("the provider hashicorp/aws cannot be had: nothing of infra/ was applied")
-        raise
+    made = prepared(cloud, tmp_path_factory.mktemp("terraform"))
     made.begin(
         package=str(lambda_zip),
         python_version="{}.{}".format(*min(sys.version_info[:2], _PYTHON_MAX)),
@@ -58,6 +50,18 @@ def deploying(
     )
     yield made
     made.remove()
+
+
+def prepared(cloud: Cloud, folder: Path, root: Path = INFRA) -> Deployment:
+    """A copy of a root that can be applied; skips the test where no provider can be had."""
+    try:
+        return Deployment.prepared(root, folder / "infra", cloud.environment)
+    except TerraformFailed as error:
+        if "Failed to query available provider packages" in str(error) or "Failed to install provider" in str(
+            error
+        ):
+            pytest.skip("the provider hashicorp/aws cannot be had: nothing of infra/ was applied")
+        raise
 
 
 @pytest.fixture(scope="session")
@@ -140,7 +144,14 @@ def pipeline(cloud: Cloud, deploying: Deployment) -> Pipeline:
         cloud.functions[stage] = (
             result(captured_at="2026-01-02T03:04:05+00:00") if stage == "ingest" else result()
         )
+    cloud.functions["watch"] = watched
     return Pipeline(cloud)
+
+
+def watched(event: dict[str, Any]) -> dict[str, Any]:
+    """What the watch gives, without what it does."""
+    partly = [stage for stage, done in event["results"].items() if done and done.get("failure")]
+    return {"failed": " ".join([*event["failures"], *partly]), "incidents": []}
 
 
 def is_there(cloud: Cloud) -> bool:

@@ -7,6 +7,7 @@ from tests.aws.deployed.cloud import ACCOUNT, REGION
 PROJECT = "terrifictotes"
 NAME = f"totes-{PROJECT}"
 STAGES = ("ingest", "process", "load")
+FUNCTIONS = (*STAGES, "watch")
 BUCKETS = {store: f"{NAME}-{store}-{ACCOUNT}" for store in ("ingestion", "processed", "code")}
 SECRETS = {database: f"totes/{PROJECT}/{database}" for database in ("source", "warehouse")}
 

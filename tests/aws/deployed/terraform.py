@@ -15,7 +15,6 @@ from typing import Any
 ROOT = Path(__file__).parents[3]
 INFRA = ROOT / "infra"
 
-# The lake's buckets refuse to go while there is something in them, and here something is.
 _OVERRIDES = """\
 terraform {
   backend "local" {}
@@ -27,11 +26,6 @@ provider "aws" {
   skip_metadata_api_check     = true
   skip_region_validation      = true
   max_retries                 = 1
-}
-"""
-_EMPTIED = """
-resource "aws_s3_bucket" "lake" {
-  force_destroy = true
 }
 """
 
@@ -51,7 +45,7 @@ class Deployment:
 
     @classmethod
     def prepared(
-        cls, root: Path, folder: Path, environment: Mapping[str, str], overrides: str = _OVERRIDES + _EMPTIED
+        cls, root: Path, folder: Path, environment: Mapping[str, str], overrides: str = _OVERRIDES
     ) -> Deployment:
         """Copies the root and initialises it.
 
@@ -83,6 +77,12 @@ class Deployment:
                 env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
 
+    def apply_only(self, *addresses: str, **variables: Any) -> None:
+        """Makes what has these addresses, and what they need."""
+        (self.folder / "terraform.tfvars.json").write_text(json.dumps(variables), encoding="utf-8")
+        targets = [f"-target={address}" for address in addresses]
+        self.run("apply", "-auto-approve", "-input=false", *targets)
+
     @property
     def begun(self) -> bool:
         """Whether it is being made or was made, and nothing has failed so far."""
@@ -101,11 +101,18 @@ class Deployment:
             raise TerraformFailed(log[max(log.find("Error:"), 0) :][:4000])
 
     def remove(self) -> None:
-        """Destroys everything, once."""
+        """Removes everything but the lake, once, when all of it is made."""
         if not self._removed:
             self.finish()
-            self.run("destroy", "-auto-approve", "-input=false")
+            self.destroy()
             self._removed = True
+
+    def destroy(self) -> None:
+        """Removes everything but the lake, as `make remove` does."""
+        environment = self.environment | {"TERRAFORM": f"terraform -chdir={self.folder}"}
+        leave = [str(ROOT / "infra" / "leave_lake")]
+        subprocess.run(leave, env=environment, check=True, capture_output=True, timeout=300)
+        self.run("destroy", "-auto-approve", "-input=false")
 
     def changes(self) -> dict[str, Any]:
         """What another apply would change, by address: nothing, as it should be."""

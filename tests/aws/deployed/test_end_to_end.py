@@ -8,17 +8,19 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.aws.deployed.cloud import Cloud, FunctionFailed
+from tests.aws.deployed.cloud import REGION, Cloud, FunctionFailed
 from tests.aws.deployed.conftest import Pipeline
-from tests.aws.deployed.names import BUCKETS, NAME, SECRETS, STAGES, TOPIC
+from tests.aws.deployed.names import BUCKETS, FUNCTIONS, NAME, SECRETS, STAGES, TOPIC
 from tests.aws.deployed.terraform import Deployment
 from tests.aws.runtime import Outcome, Runtime
 from tests.conftest import Command, Database
+from totes.lake.manifest import IngestionManifest
 
 
 class Outcomes(list[Outcome]):
@@ -39,7 +41,7 @@ def outcomes(cloud: Cloud, pipeline: Pipeline, tmp_path: Path, lambda_folder: Pa
     [package] = cloud.client("s3").list_objects_v2(Bucket=BUCKETS["code"])["Contents"]
     zip_file = tmp_path / package["Key"]
     cloud.client("s3").download_file(BUCKETS["code"], package["Key"], str(zip_file))
-    for stage in STAGES:
+    for stage in FUNCTIONS:
         name = f"{NAME}-{stage}"
         function = client.get_function_configuration(FunctionName=name)
         role = cloud.assume(function["Role"].rpartition("/")[2])
@@ -90,7 +92,7 @@ def watched(cloud: Cloud) -> set[tuple[str, str, str]]:
             json.dumps({d["Name"]: d["Value"] for d in alarm["Dimensions"]}),
         )
         for alarm in cloud.client("cloudwatch").describe_alarms()["MetricAlarms"]
-        if alarm["Namespace"].startswith("Totes/") and not alarm["MetricName"].endswith("Errors")
+        if alarm["Namespace"].startswith("Totes/")
     }
 
 
@@ -180,7 +182,7 @@ def test_rows_arrive_and_so_do_changes(
     assert told("backup", str(tmp_path / "backup"))["processed"]["batch"] == 12
 
 
-def test_the_warehouse_may_be_away_and_no_secret_is_told(
+def test_an_incident_is_reported_once_and_its_end_once_and_no_secret_is_told(
     cloud: Cloud,
     pipeline: Pipeline,
     outcomes: Outcomes,
@@ -189,22 +191,109 @@ def test_the_warehouse_may_be_away_and_no_secret_is_told(
 ) -> None:
     secret = "opensesame4711"
     put_secrets(cloud, source=totesys.url, warehouse=f"postgresql://totes:{secret}@127.0.0.1:1/warehouse")
-    execution = pipeline.start()
-    ended = pipeline.wait(execution)
-    assert (ended["status"], ended["error"]) == ("FAILED", "StageFailed")
-    assert ended["cause"] == "These stages failed: load. The topic has what they said."
-    assert len(cloud.pauses) == 4  # tried, and tried again
-    subject, message = cloud.notifications(TOPIC)[-1]
-    assert subject == "totes terrifictotes: the load stage failed"
-    assert "WarehouseError" in message
+    before = len(cloud.notifications(TOPIC))
+    for number in range(3):
+        cloud.pauses.clear()
+        execution = pipeline.start()
+        ended = pipeline.wait(execution)
+        assert (ended["status"], ended["error"]) == ("FAILED", "StageFailed")
+        assert ended["cause"].startswith("Failed: load.")
+        assert len(cloud.pauses) == 4  # tried, and tried again
+        [(subject, message)] = cloud.notifications(TOPIC)[before:]
+        assert subject == "[totes] terrifictotes: load fails"
+        assert "127.0.0.1" in message
+        assert f"Next step: Open the execution: https://{REGION}.console" in message
+        watch = outcomes[-1]
+        assert watch.result == {"failed": "load", "incidents": ["load"]}
+        assert watch.metrics == [], number  # nothing was brought up to date
     history = cloud.client("stepfunctions").get_execution_history(executionArn=execution, maxResults=1000)
     printed = "".join(line for outcome in outcomes for line in outcome.lines)
     assert secret not in message + printed + json.dumps(history["events"], default=str)
-    # What the alarm for the stage's errors counts: a line for each of the five calls.
-    lines = [line for outcome in outcomes for line in outcome.log if line.get("level") == "ERROR"]
-    ours = [line for line in lines if line.get("execution") == execution.rpartition(":")[2]]
-    assert len(ours) == 5, lines
 
     put_secrets(cloud, warehouse=database.url)
-    assert pipeline.run()["status"] == "SUCCEEDED"
+    for _ in range(2):
+        assert pipeline.run()["status"] == "SUCCEEDED"
+        _, (subject, message) = cloud.notifications(TOPIC)[before:]
+        assert subject == "[totes] terrifictotes: load works again"
+        assert "was seen 3 times" in message
     assert database.execute("SELECT count(*) FROM fact_sales_order") == [(200,)]
+    # One an execution, and for each alert two: it was accepted, and nothing is left to send.
+    records = cloud.client("s3").list_objects_v2(Bucket=BUCKETS["processed"], Prefix="health/")["Contents"]
+    assert [record["Key"] for record in records] == [f"health/{n:012d}.json" for n in range(1, 10)]
+
+
+def test_attempts_that_a_retry_healed_alarm_nobody(
+    cloud: Cloud, pipeline: Pipeline, outcomes: Outcomes, totesys: Database, database: Database
+) -> None:
+    put_secrets(cloud, source=totesys.url, warehouse="postgresql://totes@127.0.0.1:1/warehouse")
+    before, load = len(cloud.notifications(TOPIC)), cloud.functions["load"]
+
+    def once_away(event: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return load(event)
+        finally:
+            put_secrets(cloud, warehouse=database.url)
+
+    cloud.functions["load"] = once_away
+    assert pipeline.run()["status"] == "SUCCEEDED"
+    assert len(cloud.pauses) == 1
+    assert cloud.notifications(TOPIC)[before:] == []
+
+
+def test_a_forged_manifest_is_noticed_by_the_next_execution_or_the_next_daily_check(
+    cloud: Cloud, pipeline: Pipeline, outcomes: Outcomes, totesys: Database, database: Database
+) -> None:
+    put_secrets(cloud, source=totesys.url, warehouse=database.url)
+    assert pipeline.run()["status"] == "SUCCEEDED"
+    for units in (1, 2):
+        totesys.execute(
+            f"UPDATE sales_order SET units_sold = {units}, last_updated = now() WHERE sales_order_id = 1"
+        )
+        assert pipeline.run()["status"] == "SUCCEEDED"
+    before = len(cloud.notifications(TOPIC))
+
+    def told() -> list[str]:
+        return [subject for subject, _ in cloud.notifications(TOPIC)[before:]]
+
+    for batch, noticed in ((3, "at once"), (1, "by the check")):
+        original = forge(cloud, batch)
+        if noticed == "by the check":
+            assert pipeline.run()["status"] == "SUCCEEDED"
+            a_day_later(cloud)
+        for _ in range(2):
+            ended = pipeline.run()
+            assert ended["status"] == "FAILED"
+            assert "lake." in ended["cause"]  # warm functions that have read the original fail too
+        assert told()[-1] == "[totes] terrifictotes: the lake was changed"
+        assert f"batches/{batch:012d}.json" in cloud.notifications(TOPIC)[-1][1]
+        forge(cloud, batch, original)
+        assert pipeline.run()["status"] == "SUCCEEDED"
+        assert told()[-1] == "[totes] terrifictotes: the lake is as it was"
+    for title in ("the lake was changed", "the lake is as it was"):
+        assert told().count(f"[totes] terrifictotes: {title}") == 2
+
+
+def forge(cloud: Cloud, batch: int, content: bytes | None = None) -> bytes:
+    """Replaces a manifest of the ingestion lake, as an administrator can; returns the one that was there."""
+    where = {"Bucket": BUCKETS["ingestion"], "Key": f"batches/{batch:012d}.json"}
+    s3 = cloud.client("s3")
+    original: bytes = s3.get_object(**where)["Body"].read()
+    if content is None:
+        manifest = IngestionManifest.of_content(original)
+        forged = manifest.model_copy(update={"finished_at": manifest.finished_at + timedelta(seconds=1)})
+        forged._stored = None
+        content = forged.content()
+        assert IngestionManifest.of_content(content).is_intact()
+    s3.delete_object(**where)
+    s3.put_object(**where, Body=content, IfNoneMatch="*")
+    return original
+
+
+def a_day_later(cloud: Cloud) -> None:
+    """Has the watch's newest record say that the last check of all manifests is a day old."""
+    s3, bucket = cloud.client("s3"), BUCKETS["processed"]
+    newest = s3.list_objects_v2(Bucket=bucket, Prefix="health/")["Contents"][-1]["Key"]
+    record = json.loads(s3.get_object(Bucket=bucket, Key=newest)["Body"].read())
+    record["searched_at"] = (datetime.now(UTC) - timedelta(days=1)).isoformat()
+    s3.delete_object(Bucket=bucket, Key=newest)
+    s3.put_object(Bucket=bucket, Key=newest, Body=json.dumps(record).encode(), IfNoneMatch="*")

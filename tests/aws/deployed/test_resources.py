@@ -1,6 +1,6 @@
 """What is in the account after an apply, read back from it.
 
-Moto keeps schedules, alarms, metric filters and lifecycle rules, and does nothing about them: that they are as they should
+Moto keeps schedules, alarms and lifecycle rules, and does nothing about them: that they are as they should
 be is asserted here, that AWS acts on them is not executed.
 """
 
@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import tomllib
-from typing import Any
 
 from tests.aws.deployed.cloud import Cloud
-from tests.aws.deployed.names import BUCKETS, MACHINE, NAME, QUEUE, SECRETS, STAGES, TOPIC, role
+from tests.aws.deployed.names import BUCKETS, FUNCTIONS, MACHINE, NAME, QUEUE, SECRETS, TOPIC, role
 from tests.aws.deployed.terraform import Deployment
 from totes import errors
 from totes.config import Settings
@@ -33,52 +32,37 @@ def test_the_state_machine_is_started_every_fifteen_minutes(cloud: Cloud, deploy
     assert target["DeadLetterConfig"]["Arn"] == QUEUE
 
 
-def test_an_alarm_for_each_thing_that_can_be_wrong(cloud: Cloud, deployment: Deployment) -> None:
-    machine = {"StateMachineArn": MACHINE}
-    own, functions = "Totes/terrifictotes", "AWS/Lambda"
-    # Name: namespace, metric, dimensions, statistic, limit, what silence means.
-    expected: dict[str, tuple[Any, ...]] = {
-        "freshness": (own, "FreshnessSeconds", {"stage": "load"}, "Maximum", 1800, "breaching"),
-        "quarantine": (own, "Quarantined", {"stage": "process"}, "Sum", 0, "notBreaching"),
-        "executions-failed": ("AWS/States", "ExecutionsFailed", machine, "Sum", 0, "notBreaching"),
-        "executions-timed-out": ("AWS/States", "ExecutionsTimedOut", machine, "Sum", 0, "notBreaching"),
-        "executions-aborted": ("AWS/States", "ExecutionsAborted", machine, "Sum", 0, "notBreaching"),
-        "unstarted": (
-            "AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": f"{NAME}-unstarted"}, "Maximum", 0, "notBreaching",
-        ),
-        **{f"{stage}-errors": (own, f"{stage.title()}Errors", {}, "Sum", 0, "notBreaching") for stage in STAGES},
-        **{
-            f"{stage}-duration": (functions, "Duration", {"FunctionName": f"{NAME}-{stage}"}, "Maximum", 855_000, "notBreaching")
-            for stage in STAGES
-        },
-    }  # fmt: skip
-    alarms = cloud.client("cloudwatch").describe_alarms()["MetricAlarms"]
-    assert {
-        alarm["AlarmName"].removeprefix(f"{NAME}-"): (
-            alarm["Namespace"], alarm["MetricName"], {pair["Name"]: pair["Value"] for pair in alarm["Dimensions"]},
-            alarm["Statistic"], alarm["Threshold"], alarm["TreatMissingData"],
-        )
-        for alarm in alarms
-    } == expected  # fmt: skip
-    assert {alarm["ComparisonOperator"] for alarm in alarms} == {"GreaterThanThreshold"}
-    assert {tuple(alarm["AlarmActions"]) for alarm in alarms} == {(TOPIC,)}
-    freshness = next(alarm for alarm in alarms if alarm["AlarmName"] == f"{NAME}-freshness")
-    assert freshness["Period"] * freshness["EvaluationPeriods"] == 30 * 60
+def test_one_alarm_for_what_the_watch_cannot_report(cloud: Cloud, deployment: Deployment) -> None:
+    [alarm] = cloud.client("cloudwatch").describe_alarms()["MetricAlarms"]
+    assert alarm["AlarmName"] == f"{NAME}-freshness"
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("Totes/terrifictotes", "FreshnessSeconds")
+    assert alarm["Dimensions"] == [{"Name": "stage", "Value": "watch"}]
+    assert (alarm["Statistic"], alarm["ComparisonOperator"], alarm["Threshold"]) == (
+        "Maximum",
+        "GreaterThanThreshold",
+        1800,
+    )
+    assert alarm["TreatMissingData"] == "breaching"
+    assert alarm["Period"] * alarm["EvaluationPeriods"] == 30 * 60
+    assert alarm["AlarmActions"] == alarm["OKActions"] == [TOPIC]
+    assert cloud.client("logs").describe_metric_filters()["metricFilters"] == []
 
 
-def test_each_stage_counts_its_errors(cloud: Cloud, deployment: Deployment) -> None:
-    filters = cloud.client("logs").describe_metric_filters()["metricFilters"]
-    pattern = '{ ($.level = "ERROR") || ($.level = "CRITICAL") }'
-    assert {
-        (found["logGroupName"], found["filterPattern"], found["metricTransformations"][0]["metricName"])
-        for found in filters
-    } == {(f"/aws/lambda/{NAME}-{stage}", pattern, f"{stage.title()}Errors") for stage in STAGES}
+def test_the_state_machine_calls_the_live_version_of_each_function(
+    cloud: Cloud, deployment: Deployment
+) -> None:
+    described = cloud.client("stepfunctions").describe_state_machine(stateMachineArn=MACHINE)
+    states = json.loads(described["definition"])["States"]
+    for name in FUNCTIONS:
+        alias = cloud.client("lambda").get_alias(FunctionName=f"{NAME}-{name}", Name="live")
+        assert states[name.title()]["Parameters"]["FunctionName"] == alias["AliasArn"]
+        assert alias["FunctionVersion"] == "1"
 
 
 def test_logs_are_kept_for_as_long_as_was_said(cloud: Cloud, deployment: Deployment) -> None:
     groups = cloud.client("logs").describe_log_groups()["logGroups"]
     assert {group["logGroupName"]: group["retentionInDays"] for group in groups} == {
-        **{f"/aws/lambda/{NAME}-{stage}": 90 for stage in STAGES},
+        **{f"/aws/lambda/{NAME}-{name}": 90 for name in FUNCTIONS},
         f"/aws/vendedlogs/states/{NAME}": 90,
     }
 
@@ -105,12 +89,13 @@ def test_buckets_keep_what_they_are_given(cloud: Cloud, deployment: Deployment) 
         assert tags == {"project": NAME, "managed_by": "terraform", "team": "data"}
 
 
-def test_only_checkpoints_leave_the_lake(cloud: Cloud, deployment: Deployment) -> None:
+def test_only_checkpoints_and_health_leave_the_lake(cloud: Cloud, deployment: Deployment) -> None:
     for store in ("ingestion", "processed"):
         rules = cloud.client("s3").get_bucket_lifecycle_configuration(Bucket=BUCKETS[store])["Rules"]
         leaving = [rule for rule in rules if "Days" in rule.get("Expiration", {})]
         assert [(rule["Filter"]["Prefix"], rule["Expiration"]["Days"]) for rule in leaving] == [
-            ("checkpoints/", 7)
+            ("checkpoints/", 7),
+            ("health/", 7),
         ]
         [versions] = [rule for rule in rules if rule["ID"] == "versions"]
         assert versions["NoncurrentVersionExpiration"]["NoncurrentDays"] == 30
@@ -121,7 +106,7 @@ def test_each_function_is_configured_by_settings_that_totes_takes(
     cloud: Cloud, deployment: Deployment
 ) -> None:
     client = cloud.client("lambda")
-    for stage, memory in (("ingest", 2048), ("process", 3072), ("load", 2048)):
+    for stage, memory in (("ingest", 2048), ("process", 3072), ("load", 2048), ("watch", 1024)):
         function = client.get_function_configuration(FunctionName=f"{NAME}-{stage}")
         assert function["Handler"] == f"totes.aws.handlers.{stage}"
         assert (function["MemorySize"], function["Timeout"]) == (memory, 900)
@@ -138,7 +123,7 @@ def test_the_outputs_say_what_there_is(deployment: Deployment) -> None:
     outputs = deployment.outputs
     assert outputs["buckets"] == BUCKETS
     assert outputs["secrets"] == SECRETS
-    assert outputs["functions"] == {stage: f"{NAME}-{stage}" for stage in STAGES}
+    assert outputs["functions"] == {name: f"{NAME}-{name}" for name in FUNCTIONS}
     assert (outputs["state_machine_arn"], outputs["topic_arn"]) == (MACHINE, TOPIC)
     assert set(outputs["links"]) == {"alarms", "dashboard", "executions", "logs"}
     assert all(f"--secret-id {name} " in outputs["next_steps"] for name in SECRETS.values())
@@ -158,7 +143,7 @@ def test_exactly_what_totes_calls_transient_is_retried(cloud: Cloud, deployment:
         for name, kind in vars(errors).items()
         if isinstance(kind, type) and issubclass(kind, errors.TotesError) and kind.retryable
     }
-    for stage in STAGES:
+    for stage in FUNCTIONS:
         ours, *_ = states[stage.title()]["Retry"]
         assert set(ours["ErrorEquals"]) == transient
         assert ours["JitterStrategy"] == "FULL"
@@ -177,4 +162,4 @@ def test_the_dashboard_shows_metrics_that_the_pipeline_has(cloud: Cloud, deploym
         if metric[0] == "Totes/terrifictotes"
     }
     assert shown == {"FreshnessSeconds", "Rows", "Batches", "DurationSeconds", "Quarantined"}
-    assert len(next(w for w in body["widgets"] if w["type"] == "alarm")["properties"]["alarms"]) == 12
+    assert len(next(w for w in body["widgets"] if w["type"] == "alarm")["properties"]["alarms"]) == 1

@@ -11,11 +11,11 @@ from tests.aws.deployed.cloud import ACCOUNT, Cloud
 from tests.aws.deployed.conftest import bucket_policy, role_policies
 from tests.aws.deployed.names import (
     BUCKETS,
+    FUNCTIONS,
     MACHINE,
     NAME,
     QUEUE,
     SECRETS,
-    STAGES,
     TOPIC,
     arn,
     bucket,
@@ -26,19 +26,21 @@ from tests.aws.deployed.policies import Request, decide
 from tests.aws.deployed.terraform import Deployment
 
 OBJECT = "batches/000000000001.json"
+ROWS = "staff/date=2026-01-01/1"
 
 # Everything that somebody in the pipeline needs, and things that nobody does.
 WISHES = {
     "list the ingestion lake": ("s3:ListBucket", bucket("ingestion")),
-    "read the ingestion lake": ("s3:GetObject", bucket("ingestion", OBJECT)),
-    "add rows to the ingestion lake": ("s3:PutObject", bucket("ingestion", "staff/date=2026-01-01/1.jsonl.zst")),
+    "read the ingestion lake": ("s3:GetObject", bucket("ingestion", ROWS)),
+    "add rows to the ingestion lake": ("s3:PutObject", bucket("ingestion", ROWS)),
     "add a batch to the ingestion lake": ("s3:PutObject", bucket("ingestion", OBJECT)),
     "list the processed lake": ("s3:ListBucket", bucket("processed")),
-    "read the processed lake": ("s3:GetObject", bucket("processed", OBJECT)),
+    "read the processed lake": ("s3:GetObject", bucket("processed", ROWS)),
     "add to the processed lake": ("s3:PutObject", bucket("processed", OBJECT)),
     "know the source": ("secretsmanager:GetSecretValue", "source"),
     "know the warehouse": ("secretsmanager:GetSecretValue", "warehouse"),
-    "run a stage": ("lambda:InvokeFunction", function("ingest")),
+    "run a stage": ("lambda:InvokeFunction", function("ingest") + ":live"),
+    "run another version of a stage": ("lambda:InvokeFunction", function("ingest") + ":1"),
     "publish": ("sns:Publish", TOPIC),
     "see executions": ("states:ListExecutions", MACHINE),
     "start an execution": ("states:StartExecution", MACHINE),
@@ -46,6 +48,10 @@ WISHES = {
     "write the log of ingest": ("logs:PutLogEvents", arn("logs", f"log-group:/aws/lambda/{NAME}-ingest:log-stream:x")),
     "write the log of process": ("logs:PutLogEvents", arn("logs", f"log-group:/aws/lambda/{NAME}-process:log-stream:x")),
     "write the log of load": ("logs:PutLogEvents", arn("logs", f"log-group:/aws/lambda/{NAME}-load:log-stream:x")),
+    "write the log of watch": ("logs:PutLogEvents", arn("logs", f"log-group:/aws/lambda/{NAME}-watch:log-stream:x")),
+    "read the manifests": ("s3:GetObject", bucket("ingestion", OBJECT)),
+    "read the processed manifests": ("s3:GetObject", bucket("processed", OBJECT)),
+    "record health": ("s3:PutObject", bucket("processed", "health/000000000001.json")),
     # Nobody:
     "delete from the lake": ("s3:DeleteObject", bucket("ingestion", OBJECT)),
     "delete versions": ("s3:DeleteObjectVersion", bucket("processed", OBJECT)),
@@ -63,16 +69,22 @@ WISHES = {
 MAY = {
     "ingest": {
         "list the ingestion lake", "read the ingestion lake", "add rows to the ingestion lake",
-        "add a batch to the ingestion lake", "know the source", "write the log of ingest",
+        "add a batch to the ingestion lake", "know the source", "write the log of ingest", "read the manifests",
     },
     "process": {
         "list the ingestion lake", "read the ingestion lake", "list the processed lake", "read the processed lake",
         "add to the processed lake", "add a batch to the ingestion lake", "write the log of process",
+        "read the manifests", "read the processed manifests", "record health",
     },
     "load": {
         "list the processed lake", "read the processed lake", "know the warehouse", "write the log of load",
+        "read the processed manifests",
     },
-    "pipeline": {"run a stage", "publish", "see executions"},
+    "watch": {
+        "list the ingestion lake", "list the processed lake", "read the manifests", "read the processed manifests",
+        "record health", "publish", "write the log of watch",
+    },
+    "pipeline": {"run a stage", "see executions"},
     "schedule": {"start an execution", "keep what was not started"},
 }  # fmt: skip
 
@@ -119,7 +131,7 @@ def test_no_policy_has_a_wildcard_where_a_name_can_stand(cloud: Cloud, deploymen
 @pytest.mark.parametrize(
     ("role", "service", "resource"),
     [
-        *((stage, "lambda.amazonaws.com", None) for stage in STAGES),
+        *((name, "lambda.amazonaws.com", None) for name in FUNCTIONS),
         ("pipeline", "states.amazonaws.com", MACHINE),
         ("schedule", "scheduler.amazonaws.com", arn("scheduler", f"schedule-group/{NAME}")),
     ],
@@ -172,6 +184,7 @@ def test_with_iam_enforced_each_stage_reaches_its_own_and_no_more(
                  {"Bucket": BUCKETS["ingestion"], **new, "Key": f"batches/tried-{role}"}),
                 ("list the processed lake", s3.list_objects_v2, {"Bucket": BUCKETS["processed"]}),
                 ("add to the processed lake", s3.put_object, {"Bucket": BUCKETS["processed"], **new}),
+                ("record health", s3.put_object, {"Bucket": BUCKETS["processed"], **new, "Key": f"health/tried-{role}"}),
                 ("replace the code", s3.put_object, {"Bucket": BUCKETS["code"], **new}),
                 ("delete from the lake", s3.delete_object, {"Bucket": BUCKETS["ingestion"], "Key": "tried/ingest"}),
                 ("know the source", secrets.get_secret_value, {"SecretId": SECRETS["source"]}),
