@@ -122,6 +122,7 @@ def test_nothing_changes_for_others_in_the_vpc(neighbours: Neighbours, root: Dep
     assert rule["referenced_security_group_id"] == neighbours.security_group
 
 
+@pytest.mark.sweep  # the provider waits for three minutes until a database is made and gone
 def test_a_warehouse_that_is_made_has_a_secret_that_totes_reads(
     cloud: Cloud, neighbours: Neighbours, root: Deployment
 ) -> None:
