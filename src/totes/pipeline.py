@@ -17,7 +17,8 @@ from totes.config import Settings
 from totes.cycle import Cycle
 from totes.deadline import NEVER, Deadline
 from totes.errors import StoreError, TotesError, WarehouseRefused
-from totes.lake.journal import ingestion_journal, processed_journal
+from totes.lake.journal import Journal, ingestion_journal, processed_journal
+from totes.lake.manifest import IngestionManifest, ProcessedManifest
 from totes.lake.store import Store, folder_of
 from totes.lake.workspace import Workspace
 from totes.log import logger
@@ -64,6 +65,16 @@ class Pipeline:
     def processed_store(self) -> Store:
         """The processed lake."""
         return Store.open(self.settings.lake.processed, self.settings.base, "lake.processed")
+
+    @cached_property
+    def ingestion_journal(self) -> Journal[IngestionManifest]:
+        """The manifests of the ingestion lake."""
+        return ingestion_journal(self.ingestion_store)
+
+    @cached_property
+    def processed_journal(self) -> Journal[ProcessedManifest]:
+        """The manifests of the processed lake."""
+        return processed_journal(self.processed_store)
 
     @property
     def lake_folders(self) -> tuple[Path, ...]:
@@ -124,7 +135,7 @@ class Pipeline:
         return Ingestion(
             self.settings.source_url(),
             self.settings.source,
-            self.ingestion_store,
+            self.ingestion_journal,
             workspace,
             self.project.source_tables,
             self.settings.lake.compression,
@@ -157,13 +168,12 @@ class Pipeline:
         from totes.processing.choice import without_loss
         from totes.processing.stage import process
 
-        ingested = ingestion_journal(self.ingestion_store)
-        small = without_loss(self.project, ingested, self.settings.project.apply_rows)
+        small = without_loss(self.project, self.ingestion_journal, self.settings.project.apply_rows)
         with nullcontext(workspace) if workspace else self.workspace() as shared:
             return process(
                 self.project,
-                self.ingestion_store,
-                self.processed_store,
+                self.ingestion_journal,
+                self.processed_journal,
                 shared,
                 choose=choose or small,
                 deadline=deadline,
@@ -173,7 +183,7 @@ class Pipeline:
         """How the models differ from the star, by model; empty before the first batch."""
         from totes.processing.definitions import pending_changes
 
-        return pending_changes(self.project, processed_journal(self.processed_store))
+        return pending_changes(self.project, self.processed_journal, self.processed_journal.newest())
 
     def apply(self) -> tuple[Processed, Loaded]:
         """Applies all changes of models to the star and the warehouse, whether the source has anything new or not."""
@@ -189,13 +199,15 @@ class Pipeline:
         """
         from totes.warehouse.stage import Loaded, load
 
-        newest, now = processed_journal(self.processed_store).last(), self._warehouse_state()
+        newest, now = self.processed_journal.last(), self._warehouse_state()
         state, at = self._settled
         settled = at if state is not None and state == now and at <= newest else None
         if settled == newest:
             return Loaded(newest)
         with self.warehouse() as warehouse:
-            loaded = load(self.processed_store, warehouse, self.project.models, at=settled, deadline=deadline)
+            loaded = load(
+                self.processed_journal, warehouse, self.project.models, at=settled, deadline=deadline
+            )
         self._settled = warehouse.state, loaded.batch
         return loaded
 
@@ -228,7 +240,7 @@ class Pipeline:
                 raise WarehouseRefused(
                     f"that warehouse is at batch {newest.batch} already", hint="Name an empty one"
                 )
-            return load(self.processed_store, warehouse, self.project.models, last_wanted=last)
+            return load(self.processed_journal, warehouse, self.project.models, last_wanted=last)
 
     def replay_table(self, table: str) -> Rebuilt:
         """Rebuilds one table of the warehouse from the lake, for a table that is missing or has missing or wrong rows.
@@ -239,7 +251,7 @@ class Pipeline:
         from totes.warehouse.stage import rebuild
 
         with self.warehouse() as warehouse:
-            return rebuild(self.processed_store, warehouse, table, self.project.models)
+            return rebuild(self.processed_journal, warehouse, table, self.project.models)
 
     def run(self, only: str | None = None, *, always: bool = False) -> Cycle:
         """Runs all stages, or one. A failed stage does not prevent the others from doing their work.
@@ -286,7 +298,7 @@ class Pipeline:
         """The error if the built-in models are used with another source."""
         if not self.project.is_built_in:
             return None
-        newest = ingestion_journal(self.ingestion_store).newest()
+        newest = self.ingestion_journal.newest()
         try:
             tables = newest.tables if newest else self._source_tables()
         except TotesError:  # the source cannot be read, which is reported already
@@ -321,14 +333,14 @@ class Pipeline:
 
         url, schema = self.settings.warehouse_url(), self.settings.warehouse.schema_
         chosen = dialect_of(f"{dialect}:///warehouse" if dialect else url)
-        newest = ingestion_journal(self.ingestion_store).newest()
+        newest = self.ingestion_journal.newest()
         tables = (
             newest.tables
             if newest
             else describe_source(self.settings.source_url(), self.settings.source, self.project.source_tables)
         )
         keys = {query.model.name: query.key for query in bind(self.project, tables)}
-        before = processed_journal(self.processed_store).newest()
+        before = self.processed_journal.newest()
         return statements(
             warehouse_tables(self.project.models, keys),
             schema_of(f"{chosen}:///w", schema),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from tests.lake.counted import counted
 from totes.errors import BatchConflict, LakeDamaged
 from totes.lake.journal import Journal
 from totes.lake.layout import manifest_path
@@ -102,3 +104,36 @@ def test_a_missing_manifest_among_later_ones_is_named(journal: Journal[Manifest]
     assert journal.last() == 3
     with pytest.raises(LakeDamaged, match=r"batches/000000000002\.json is missing"):
         journal.read(2)
+
+
+def test_who_knows_a_batch_lists_nothing_before_it(
+    place: str, store: Store, journal: Journal[Manifest], tmp_path: Path
+) -> None:
+    first = manifest(1)
+    second = manifest(2, first)
+    for one in (first, second, manifest(3, second)):
+        journal.commit(one)
+    other, requests = Store.open(place, tmp_path), Counter[str]()
+    later = Journal(counted(other, requests), Manifest)
+    assert later.continues(2, second.sha256())
+    assert later.last() == 3
+    assert requests == {"get": 3}  # batches 2, 3 and 4
+
+
+def test_a_batch_that_is_another_one_now_is_not_gone_on_from(journal: Journal[Manifest]) -> None:
+    journal.commit(manifest(1))
+    assert not journal.continues(1, manifest(1, finished_at=NOON.replace(hour=13)).sha256())
+    assert not journal.continues(2, manifest(1).sha256())
+
+
+def test_a_lost_manifest_is_not_written_anew_below_a_later_one(
+    journal: Journal[Manifest], place: str, tmp_path: Path
+) -> None:
+    first = manifest(1)
+    journal.commit(first)
+    journal.commit(manifest(3))
+    behind = Journal(Store.open(place, tmp_path), Manifest)
+    assert behind.continues(1, first.sha256())
+    assert behind.last() == 1
+    with pytest.raises(LakeDamaged, match=r"batches/000000000002\.json is missing"):
+        behind.commit(manifest(2, first))

@@ -90,20 +90,20 @@ class Lake:
 
     def __init__(self, folder: Path) -> None:
         self.store = Store.open(str(folder / "processed"), folder)
+        self.journal = processed_journal(self.store)
         self._since: dict[str, int] = {}
         self._surrogates: dict[str, int] = {}
 
     def add(self, tables: dict[str, Table]) -> ProcessedManifest:
         """Adds a batch. A table of the batch before that is not named here was dropped."""
-        journal = processed_journal(self.store)
-        batch = journal.last() + 1
-        before = journal.newest()
+        batch = self.journal.last() + 1
+        before = self.journal.newest()
         models = {name: self._changes(name, table, batch) for name, table in tables.items()}
         manifest = ProcessedManifest(
             batch=batch, previous_sha256=before.sha256() if before else None, started_at=BEGAN, finished_at=BEGAN,
             ingestion_sha256="", read_at=BEGAN + timedelta(days=batch), calendar_years=(), models=models,
         )  # fmt: skip
-        journal.commit(manifest)
+        self.journal.commit(manifest)
         return manifest
 
     def _changes(self, name: str, table: Table, batch: int) -> ModelChanges:

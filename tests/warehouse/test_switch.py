@@ -66,12 +66,12 @@ class Star:
         if tables is not None:
             self.lake.add(tables)
         with self.opened() as warehouse:
-            load(self.lake.store, warehouse)
+            load(self.lake.journal, warehouse)
 
     def rebuild(self, table: str) -> None:
         """Makes a table again out of the lake."""
         with self.opened() as warehouse:
-            rebuild(self.lake.store, warehouse, table)
+            rebuild(self.lake.journal, warehouse, table)
 
     def rows(self, sql: str, url: str | None = None) -> list[tuple[Any, ...]]:
         """The rows of a query."""
@@ -100,7 +100,7 @@ class Star:
             if schema:
                 self._beside.execute(f"CREATE SCHEMA {schema}")
             with self.opened(url, schema) as warehouse:
-                load(self.lake.store, warehouse)
+                load(self.lake.journal, warehouse)
             assert self.contents(url, schema) == here
             if schema:
                 self._beside.execute(f"DROP SCHEMA {schema} CASCADE")

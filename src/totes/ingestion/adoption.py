@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from totes.errors import SourceRefused, TablesLeftOut
 from totes.ingestion.identity import adopting
 from totes.ingestion.stage import Ingestion
-from totes.lake.journal import ingestion_journal
 from totes.lake.manifest import IngestionManifest
 
 
@@ -49,10 +48,10 @@ def adopt(ingestion: Ingestion, *, dry_run: bool) -> Adoption:
         StoreError: the lake cannot be read or written.
         LakeDamaged: an object of the lake is missing or wrong.
     """
-    journal = ingestion_journal(ingestion.store)
+    journal = ingestion.journal
     if not journal.last():
         raise SourceRefused(
-            f"there is no history to continue: {ingestion.store.url} has no batch",
+            f"there is no history to continue: {journal.store.url} has no batch",
             hint="totes run starts one",
         )
     ingestion = replace(ingestion, always=True, follow=adopting)

@@ -31,7 +31,7 @@ from totes.ingestion.packets import PacketWriter
 from totes.ingestion.reading import TableReader
 from totes.ingestion.source import Snapshot, open_snapshot
 from totes.lake.cache import Cache
-from totes.lake.journal import Journal, ingestion_journal
+from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest, TableChanges
 from totes.lake.store import Store
 from totes.lake.workspace import Workspace
@@ -76,7 +76,7 @@ class Ingestion:
     Args:
         url: the source's PostgreSQL URL.
         source: which schema, tables and keys.
-        store: the ingestion lake.
+        journal: the ingestion lake's manifests.
         workspace: where the stage works; it hands the batch's rows off to the next stage.
         needed: the tables that models read; it is a failure if one cannot be captured.
         compression: zstd, gzip or none.
@@ -89,7 +89,7 @@ class Ingestion:
 
     url: str
     source: SourceSettings
-    store: Store
+    journal: Journal[IngestionManifest]
     workspace: Workspace
     needed: frozenset[str]
     compression: str
@@ -137,49 +137,45 @@ class Ingestion:
             RunnerAtWork: another runner is reading the source for this lake.
             SourceBusy: the batch has to start over.
         """
-        journal = ingestion_journal(self.store)
-        with Cache.open(self.workspace, "ingestion", journal) as cache:
-            known = KnownRows(cache, journal)
+        with Cache.open(self.workspace, "ingestion", self.journal) as cache:
+            known = KnownRows(cache, self.journal)
             started = datetime.now(UTC)
             if not known.catch_up(self.deadline):
                 cache.store_checkpoint()
                 return Ingested(None, started, captured=cache.batch, more=True)
             if self.source.capture == "query":
-                return self._by_query(cache, known, journal, started)
+                return self._by_query(cache, known, started)
             try:
-                done = self._by_log(cache, known, journal, started)
+                done = self._by_log(cache, known, started)
                 if done and self.inspect:
-                    done = self._inspected(cache, known, journal, started, self.inspect) or done
+                    done = self._inspected(cache, known, started, self.inspect) or done
             except BatchConflict:
                 return None
             cache.store_checkpoint()
             return done
 
-    def _by_log(
-        self, cache: Cache, known: KnownRows, journal: Journal[IngestionManifest], started: datetime
-    ) -> Ingested | None:
+    def _by_log(self, cache: Cache, known: KnownRows, started: datetime) -> Ingested | None:
         """Captures a batch from the log, and tables by query where that has to come next."""
-        with open_log(self.url, self.source, _turn(self.store)) as session:
+        with open_log(self.url, self.source, _turn(self.journal.store)) as session:
             reach("ingest.log.opened")
-            captured = self._from_log(session, cache, known, journal, started)
+            captured = self._from_log(session, cache, known, started)
             slot = session.slot()
         if captured.comparison is None or (captured.manifest and self.deadline.half_over()):
             return replace(self._ingested(captured, cache), slot=slot)
-        done = self._by_query(cache, known, journal, started, captured)
+        done = self._by_query(cache, known, started, captured)
         return replace(done.following(captured.manifest, captured.changes), slot=slot) if done else None
 
     def _inspected(
         self,
         cache: Cache,
         known: KnownRows,
-        journal: Journal[IngestionManifest],
         started: datetime,
         inspect: Callable[[Snapshot], None],
     ) -> Ingested | None:
         """Captures from the log all that a snapshot sees, inspects that, and returns the batch, if there is one."""
-        opened = open_snapshot(self.url, self.source, self.needed, _turn(self.store))
+        opened = open_snapshot(self.url, self.source, self.needed, _turn(self.journal.store))
         with opened as snapshot, open_log(self.url, self.source, None) as session:
-            captured = self._from_log(session, cache, known, journal, started, snapshot)
+            captured = self._from_log(session, cache, known, started, snapshot)
             if captured.comparison or captured.more:
                 raise SourceBusy(
                     "there is more to capture before the source is inspected", hint="Run it again"
@@ -192,21 +188,20 @@ class Ingestion:
         session: LogSession,
         cache: Cache,
         known: KnownRows,
-        journal: Journal[IngestionManifest],
         started: datetime,
         at: Snapshot | None = None,
     ) -> Captured:
-        if not cache.batch and journal.last():
+        if not cache.batch and self.journal.last():
             raise BatchConflict("another runner has captured the first batch")
-        previous = journal.read(cache.batch) if cache.batch else None
+        previous = self.journal.read(cache.batch) if cache.batch else None
         return LogCapture(
             session,
             self.source,
-            self.store,
+            self.journal.store,
             self.workspace,
             cache,
             known,
-            journal,
+            self.journal,
             self.needed,
             self.compression,
             self.follow,
@@ -229,21 +224,20 @@ class Ingestion:
         self,
         cache: Cache,
         known: KnownRows,
-        journal: Journal[IngestionManifest],
         started: datetime,
         log: Captured | None = None,
     ) -> Ingested | None:
         """Captures a batch by query, from which capture from the log continues if there is a `log`."""
         seam = SeamOfLog(log, self.source.slot) if log else None
         report("connecting to the source")
-        opened = open_snapshot(self.url, self.source, self.needed, _turn(self.store))
+        opened = open_snapshot(self.url, self.source, self.needed, _turn(self.journal.store))
         with opened as snapshot, TableReader(snapshot, self.workspace) as reader:
             reach("ingest.opened")
-            if not cache.batch and journal.last():
+            if not cache.batch and self.journal.last():
                 return None  # another runner has captured the first batch meanwhile: do not read everything again
-            previous = journal.read(cache.batch) if cache.batch else None
+            previous = self.journal.read(cache.batch) if cache.batch else None
             carried = seam.limit(snapshot, previous) if seam else {}
-            with self._capture(snapshot, reader, known, journal, previous, carried=carried) as capture:
+            with self._capture(snapshot, reader, known, previous, carried=carried) as capture:
                 capture.find()
                 if not self.inspect or log:
                     snapshot.end()
@@ -255,7 +249,7 @@ class Ingestion:
                     manifest = seam.recorded(manifest, snapshot)
             if manifest:
                 try:
-                    journal.commit(manifest)
+                    self.journal.commit(manifest)
                 except BatchConflict:
                     reader.drop_all()
                     _log.info(
@@ -285,15 +279,14 @@ class Ingestion:
 
         The lake must have a batch. Nothing is written to it.
         """
-        journal = ingestion_journal(self.store)
-        with Cache.open(self.workspace, "ingestion", journal) as cache:
-            known = KnownRows(cache, journal)
+        with Cache.open(self.workspace, "ingestion", self.journal) as cache:
+            known = KnownRows(cache, self.journal)
             known.catch_up(NEVER)
-            previous, started = journal.read(cache.batch), datetime.now(UTC)
+            previous, started = self.journal.read(cache.batch), datetime.now(UTC)
             with (
                 open_snapshot(self.url, self.source, self.needed) as snapshot,
                 TableReader(snapshot, self.workspace) as reader,
-                self._capture(snapshot, reader, known, journal, previous, dry=True) as capture,
+                self._capture(snapshot, reader, known, previous, dry=True) as capture,
             ):
                 capture.find()
                 snapshot.end()
@@ -307,7 +300,6 @@ class Ingestion:
         snapshot: Snapshot,
         reader: TableReader,
         known: KnownRows,
-        journal: Journal[IngestionManifest],
         previous: IngestionManifest | None,
         *,
         dry: bool = False,
@@ -324,7 +316,9 @@ class Ingestion:
                 )
         position = advance_clock(previous.position if previous else None, snapshot.position)
         last = previous.batch if previous else 0
-        with PacketWriter(self.workspace, self.store, last + 1, position.read_at, self.compression) as writer:
+        with PacketWriter(
+            self.workspace, self.journal.store, last + 1, position.read_at, self.compression
+        ) as writer:
             yield Capture(
                 snapshot,
                 known,
@@ -335,7 +329,7 @@ class Ingestion:
                 self.compression,
                 Allowance(self.deadline, self.workspace.folder),
                 follows,
-                CapturedContent(journal, self.workspace, last),
+                CapturedContent(self.journal, self.workspace, last),
                 dry=dry,
                 carried=carried,
             )
@@ -343,7 +337,7 @@ class Ingestion:
     def _leave(self) -> Ingested:
         """Returns without reading the source, since another runner does; the result is the newest batch of the lake."""
         _log.info("another runner is capturing the source for this lake; leaving it to that one")
-        newest = ingestion_journal(self.store).newest()
+        newest = self.journal.newest()
         read_at = newest.position.read_at if newest else datetime.now(UTC)
         return Ingested(None, read_at, captured=newest.batch if newest else 0)
 

@@ -232,11 +232,14 @@ class Cache:
         if batch == 0:
             self._rebuild()
             return True
-        last = self._journal.last()
-        if batch <= last and self._journal.read(batch).sha256() == digest:
+        if self._journal.continues(batch, digest):
             if store != self._journal.store.url:  # the lake was moved
                 self.engine.execute("UPDATE totes_position SET store = ?", [self._journal.store.url])
             return True
+        self._journal.forget()
+        last = self._journal.last()
+        if batch <= last:
+            self._journal.read(batch)
         if store != self._journal.store.url:
             return False
         if last == 0 and self._journal.store.is_empty():

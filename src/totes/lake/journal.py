@@ -2,62 +2,100 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import OrderedDict
+from itertools import pairwise
+from threading import Lock
 from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
 from totes.errors import BatchConflict, LakeDamaged, SourceRefused
 from totes.failpoint import reach
-from totes.lake.layout import manifest_batch, manifest_path
+from totes.lake.layout import MANIFESTS, manifest_batch, manifest_path
 from totes.lake.manifest import IngestionManifest, Manifest, ModelChanges, ProcessedManifest
 from totes.lake.store import DOCUMENT_BYTES_MAX, ObjectExists, Store
 
 M = TypeVar("M", bound=Manifest)
 
+# How many manifests stay in memory: the newest, the one before, and those in which tables began.
+_RECENT_MAX = 8
+
 
 class Journal(Generic[M]):
-    """The manifests of one store."""
+    """The manifests of one store, for as long as a process works with it; any number of threads may read."""
 
     def __init__(self, store: Store, kind: type[M]) -> None:
         self.store = store
         self._kind = kind
         self._last = 0
-        self._ahead: tuple[int, M] | None = None
-        self._digests: dict[int, tuple[str, str | None]] = {}  # of a manifest, and its previous_sha256
+        self._recent: OrderedDict[int, M] = OrderedDict()
+        self._turn = Lock()
 
     def last(self) -> int:
         """The number of the newest committed batch, 0 before the first.
 
-        The first call lists the manifests; later calls only look for the next number.
+        If nothing is known of the store, its manifests are listed. Otherwise only the next number is looked for.
         """
         if self._last == 0:
-            listed = {batch for path in self.store.list("batches/") if (batch := manifest_batch(path))}
-            missing = set(range(1, max(listed, default=0) + 1)) - listed
-            # A listing may miss a manifest that is written at the same time.
-            for path in (
-                path for batch in sorted(missing) if self.store.read(path := manifest_path(batch)) is None
-            ):
-                place = self.store.location(path)
-                raise LakeDamaged(
-                    f"{place} is missing, though later batches are there", hint="Restore it from a backup"
-                )
-            self._last = max(listed, default=0)
-        while self.store.read(manifest_path(self._last + 1)) is not None:
+            self._last = self._listed()
+        while self._is_there(self._last + 1):
             self._last += 1
         return self._last
 
+    def continues(self, batch: int, sha256: str) -> bool:
+        """Whether the store still has the manifest that somebody read earlier; if so, nothing before it is listed."""
+        content = self.store.read(manifest_path(batch))
+        if content is None or hashlib.sha256(content).hexdigest() != sha256:
+            return False
+        self._last = max(self._last, batch)
+        return True
+
+    def forget(self) -> None:
+        """Forgets what is known of the store, which may have been altered."""
+        with self._turn:
+            self._last = 0
+            self._recent.clear()
+
+    def _listed(self) -> int:
+        listed = {batch for path in self.store.list(f"{MANIFESTS}/") if (batch := manifest_batch(path))}
+        missing = set(range(1, max(listed, default=0) + 1)) - listed
+        # A listing may miss a manifest that is written at the same time.
+        for batch in (batch for batch in sorted(missing) if not self._is_there(batch)):
+            raise self._missing(batch)
+        return max(listed, default=0)
+
+    def _is_there(self, batch: int) -> bool:
+        return self.store.read(manifest_path(batch)) is not None
+
+    def _missing(self, batch: int) -> LakeDamaged:
+        place = self.store.location(manifest_path(batch))
+        return LakeDamaged(
+            f"{place} is missing, though later batches are there", hint="Restore it from a backup"
+        )
+
     def read(self, batch: int) -> M:
-        """The manifest of a committed batch.
+        """The manifest of a committed batch; a few that were read recently are in memory.
 
         Raises:
             LakeDamaged: it is missing, or is not a manifest of this store.
         """
+        with self._turn:
+            if manifest := self._recent.get(batch):
+                self._recent.move_to_end(batch)
+                return manifest
+        manifest = self._stored(batch)
+        with self._turn:
+            self._recent[batch] = manifest
+            while len(self._recent) > _RECENT_MAX:
+                self._recent.popitem(last=False)
+        return manifest
+
+    def _stored(self, batch: int) -> M:
         place = self.store.location(manifest_path(batch))
         content = self.store.read(manifest_path(batch))
         if content is None:
-            raise LakeDamaged(
-                f"{place} is missing, though later batches are there", hint="Restore it from a backup"
-            )
+            raise self._missing(batch)
         if not content.strip(b"\0") and self.store.read(manifest_path(batch + 1)) is None:
             raise LakeDamaged(
                 f"{place} is empty: the machine stopped before its content was on the disk",
@@ -78,7 +116,6 @@ class Journal(Generic[M]):
                 f"{place} is not what was written: its content does not match the digest in it",
                 hint="Restore it from a backup; its batch was not used",
             )
-        self._digests[batch] = manifest.sha256(), manifest.previous_sha256
         return manifest
 
     def confirmed(self, batch: int) -> M:
@@ -89,15 +126,16 @@ class Journal(Generic[M]):
         Raises:
             LakeDamaged: as `read`, for the manifest and the next one; or one of the chain was replaced.
         """
-        number, manifest = self._ahead or (0, None)
-        if manifest is None or number != batch:
-            manifest = self.read(batch)
-        self._ahead = (batch + 1, self.read(batch + 1)) if batch < self._last else None
-        for earlier in (batch - 1, batch):
-            before, after = self._digests.get(earlier), self._digests.get(earlier + 1)
-            if before and after and after[1] != before[0]:
+        manifest = self.read(batch)
+        neighbours = (
+            self._recent.get(batch - 1),
+            manifest,
+            self.read(batch + 1) if batch < self._last else None,
+        )
+        for before, after in pairwise(neighbours):
+            if before and after and after.previous_sha256 != before.sha256():
                 raise LakeDamaged(
-                    f"{self.store.location(manifest_path(earlier))} is not the manifest that batch {earlier + 1}"
+                    f"{self.store.location(manifest_path(after.batch - 1))} is not the manifest that batch {after.batch}"
                     " follows: one of the two was replaced",
                     hint="Restore both from a backup; their batches were not used",
                 )
@@ -113,6 +151,7 @@ class Journal(Generic[M]):
 
         Raises:
             BatchConflict: another runner has committed this number; the objects of this one are not data.
+            LakeDamaged: a later batch is there.
         """
         path = manifest_path(manifest.batch)
         if len(manifest.content()) > DOCUMENT_BYTES_MAX:
@@ -120,6 +159,8 @@ class Journal(Generic[M]):
                 f"the manifest of batch {manifest.batch} would have {len(manifest.content())} bytes, more than can be read",
                 hint="Spread the source's tables over several lakes with source.tables",
             )
+        if self._is_there(manifest.batch + 1) and not self._is_there(manifest.batch):
+            raise self._missing(manifest.batch)
         self.store.settle(entry.path for entry in manifest.named_objects())
         reach("journal.commit.before")
         try:

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from totes.errors import ConfigurationError, TotesError
-from totes.lake.journal import ingestion_journal, processed_journal
 from totes.lake.manifest import IngestionManifest, ProcessedManifest
 from totes.pipeline import Pipeline
 from totes.star.declaration import LEDGER
@@ -98,8 +97,8 @@ class Batches:
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
         self._turn = threading.Lock()
-        self._ingested = ingestion_journal(pipeline.ingestion_store)
-        self._processed = processed_journal(pipeline.processed_store)
+        self._ingested = pipeline.ingestion_journal
+        self._processed = pipeline.processed_journal
         self._known: OrderedDict[int, Batch] = OrderedDict()
 
     def read(self, count: int, last: int | None = None) -> BatchList:

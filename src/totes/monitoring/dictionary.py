@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from totes.errors import ModelError
-from totes.lake.journal import ingestion_journal
 from totes.lake.manifest import IngestionManifest
 from totes.pipeline import Pipeline
 from totes.processing.bound.binding import relations_at
@@ -82,7 +81,7 @@ def read_dictionary(pipeline: Pipeline) -> Dictionary:
     """
     return describe(
         pipeline.project,
-        ingestion_journal(pipeline.ingestion_store).newest(),
+        pipeline.ingestion_journal.newest(),
         dialect_of(pipeline.settings.warehouse_url()),
     )
 

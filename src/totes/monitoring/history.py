@@ -8,7 +8,7 @@ from typing import Any
 
 from totes import engine
 from totes.errors import CommandFailed
-from totes.lake.journal import Journal, ingestion_journal, processed_journal
+from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest, OutputColumn, ProcessedManifest
 from totes.lake.packets import LSN, SEQ, TURN_OF_LSN, PacketReader
 from totes.monitoring.origin import Origin, find_rows, matches
@@ -57,8 +57,8 @@ def read_history(pipeline: Pipeline, table: str, key: list[str]) -> list[Version
         NoSuchRow: there is no such row.
     """
     row = find_row(pipeline, table, key)
-    processed = processed_journal(pipeline.processed_store)
-    ingested = ingestion_journal(pipeline.ingestion_store)
+    processed = pipeline.processed_journal
+    ingested = pipeline.ingestion_journal
     model, newest = pipeline.project.model(table), ingested.newest()
     if model is None:
         assert newest is not None
@@ -82,8 +82,8 @@ def read_quarantined_row(pipeline: Pipeline, table: str, key: list[str]) -> list
     Args and errors are those of `read_history`.
     """
     row = find_row(pipeline, table, key)
-    newest = processed_journal(pipeline.processed_store).newest()
-    captured = ingestion_journal(pipeline.ingestion_store).newest()
+    newest = pipeline.processed_journal.newest()
+    captured = pipeline.ingestion_journal.newest()
     if newest is None or captured is None or not row.source_values:
         return []
     tables = [

@@ -18,7 +18,6 @@ from typing import Any
 
 from totes import engine
 from totes.errors import CommandFailed, TotesError
-from totes.lake.journal import processed_journal
 from totes.lake.manifest import OutputColumn, ProcessedManifest, StoredObject
 from totes.pipeline import Pipeline
 from totes.star.recorded import recorded_model
@@ -59,7 +58,7 @@ class Past:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
-        self._journal = processed_journal(pipeline.processed_store)
+        self._journal = pipeline.processed_journal
         self._turn = threading.Lock()
         self._read = 0
         self._changes: dict[str, list[tuple[int, tuple[StoredObject, ...], tuple[StoredObject, ...]]]] = {}

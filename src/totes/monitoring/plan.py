@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from totes.errors import ModelFailed, TotesError
-from totes.lake.journal import Journal, ingestion_journal, processed_journal
+from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest, ProcessedManifest
 from totes.pipeline import Pipeline
 from totes.processing.bound.binding import bind_models, relations_at
@@ -98,10 +98,10 @@ def plan(pipeline: Pipeline) -> Plan:
     """
     project = pipeline.project
     ingested, processed = (
-        ingestion_journal(pipeline.ingestion_store),
-        processed_journal(pipeline.processed_store),
+        pipeline.ingestion_journal,
+        pipeline.processed_journal,
     )
-    changes, newest = pending_changes(project, processed), ingested.newest()
+    changes, newest = pending_changes(project, processed, processed.newest()), ingested.newest()
     if not changes or newest is None:
         return Plan({})
     costs = rebuild_costs(project, ingested, changes)

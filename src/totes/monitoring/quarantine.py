@@ -12,7 +12,7 @@ from typing import Any
 from totes import engine
 from totes.cycle import Cycle
 from totes.errors import ConfigurationError
-from totes.lake.journal import Journal, processed_journal
+from totes.lake.journal import Journal
 from totes.lake.manifest import ProblemKind, ProcessedManifest
 from totes.pipeline import Pipeline
 
@@ -112,7 +112,7 @@ def read_quarantine(
         LakeDamaged: a manifest or object is missing or wrong.
     """
     _check(pipeline, tables)
-    journal = processed_journal(pipeline.processed_store)
+    journal = pipeline.processed_journal
     newest = journal.newest()
     if newest is None:
         return Quarantine(0)
@@ -144,7 +144,7 @@ def retry(pipeline: Pipeline, tables: tuple[str, ...] = ()) -> Retry:
         LakeDamaged: a manifest is missing or wrong.
     """
     _check(pipeline, tables)
-    journal = processed_journal(pipeline.processed_store)
+    journal = pipeline.processed_journal
     before = journal.newest()
     tried = _open(before, tables) if before else {}
     if before is None or not tried:

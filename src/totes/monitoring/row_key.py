@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from totes import engine
 from totes.errors import CommandFailed, ConfigurationError, ModelFailed
-from totes.lake.journal import ingestion_journal, processed_journal
 from totes.lake.manifest import IngestionManifest
 from totes.pipeline import Pipeline
 from totes.processing.bound.binding import bind_models, relations_at
@@ -52,7 +51,7 @@ def find_row(pipeline: Pipeline, table: str, given: list[str]) -> RowKey:
         ConfigurationError: there is no such table, or this cannot be a key of it.
         CommandFailed: nothing is captured and processed yet.
     """
-    model, captured = pipeline.project.model(table), ingestion_journal(pipeline.ingestion_store).newest()
+    model, captured = pipeline.project.model(table), pipeline.ingestion_journal.newest()
     if model is None and (captured is None or table not in captured.tables):
         names = [m.name for m in pipeline.project.models] + list(captured.tables if captured else ())
         near = difflib.get_close_matches(table, names, n=1)
@@ -60,7 +59,7 @@ def find_row(pipeline: Pipeline, table: str, given: list[str]) -> RowKey:
             f"there is no table {table}",
             hint=f"Did you mean {near[0]}?" if near else f"The tables are {', '.join(names)}",
         )
-    processed = processed_journal(pipeline.processed_store).newest()
+    processed = pipeline.processed_journal.newest()
     if captured is None or (model is not None and (processed is None or table not in processed.models)):
         raise CommandFailed("nothing has been captured and processed yet", hint="Run `totes run` first")
     if model is None:

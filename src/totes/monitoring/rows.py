@@ -11,7 +11,6 @@ from typing import Any
 
 from totes import engine
 from totes.errors import CommandFailed, ConfigurationError
-from totes.lake.journal import processed_journal
 from totes.lake.manifest import OutputColumn
 from totes.monitoring.batches import SECONDS_MAX
 from totes.monitoring.past import Past
@@ -102,7 +101,7 @@ def read_rows(pipeline: Pipeline, table: str, wanted: RowsWanted, past: Past | N
             return _page(
                 table, found.columns, found.key, found.relation, "true", wanted, found.ask, found.batch
             )
-    newest = processed_journal(pipeline.processed_store).newest()
+    newest = pipeline.processed_journal.newest()
     if newest is None or table not in newest.models:
         raise CommandFailed(f"{table} has not been processed yet", hint="Run `totes run` first")
     with pipeline.warehouse(read_only=True) as warehouse:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from totes.errors import TotesError
-from totes.lake.journal import Journal, M, ingestion_journal, processed_journal
+from totes.lake.journal import Journal, M
 from totes.monitoring.health import FRESHNESS, LOG, Health, Incident, health_file, read_health, utc_now
 from totes.pipeline import Pipeline
 
@@ -87,8 +87,8 @@ class Status:
 def read_status(pipeline: Pipeline) -> Status:
     """Reads the status of all stages; a stage that cannot be reached is reported as such, and does not hide the others."""
     health = read_health(health_file(pipeline.settings))
-    ingested, no_ingested = _newest(lambda: ingestion_journal(pipeline.ingestion_store))
-    processed, no_processed = _newest(lambda: processed_journal(pipeline.processed_store))
+    ingested, no_ingested = _newest(lambda: pipeline.ingestion_journal)
+    processed, no_processed = _newest(lambda: pipeline.processed_journal)
     behind = (ingested.batch if ingested else 0) - (processed.batch if processed else 0)
     stages = {
         "ingest": StageStatus(

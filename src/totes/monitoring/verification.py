@@ -16,7 +16,6 @@ import duckdb
 
 from totes import engine
 from totes.errors import BatchConflict, ConfigurationError, EngineFault
-from totes.lake.journal import processed_journal
 from totes.lake.manifest import ProcessedManifest, TableChanges
 from totes.messages import message
 from totes.monitoring.comparison import (
@@ -131,7 +130,7 @@ class _Verification:
         self._progress("processing and loading what is new")
         pipeline.process()
         pipeline.load()
-        batch, journal = captured.captured, processed_journal(pipeline.processed_store)
+        batch, journal = captured.captured, pipeline.processed_journal
         if journal.last() != batch:
             return None
         newest = journal.newest()

@@ -38,17 +38,18 @@ def previous_models(
     return previous
 
 
-def pending_changes(project: Project, processed: Journal[ProcessedManifest]) -> dict[str, ModelChange]:
+def pending_changes(
+    project: Project, processed: Journal[ProcessedManifest], newest: ProcessedManifest | None
+) -> dict[str, ModelChange]:
     """How the models differ from the star as its newest batch has it; nothing before the first batch."""
-    newest = processed.newest()
     if newest is None:
         return {}
     return changes_of(project, newest.models, previous_models(project, processed, newest.models))
 
 
-def known_failures(project: Project, processed: Journal[ProcessedManifest]) -> dict[str, ModelFailed]:
+def known_failures(project: Project, newest: ProcessedManifest | None) -> dict[str, ModelFailed]:
     """The models, as they are, that the newest batch could not compute; without another batch they would fail again."""
-    newest, content = processed.newest(), project.reference_content()
+    content = project.reference_content()
     failures = newest.failures if newest else {}
     return {
         model.name: ModelFailed(failures[model.name].reason, model=model.name)

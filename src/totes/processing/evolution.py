@@ -72,7 +72,7 @@ class Evolution:
 
     def is_wanted(self) -> bool:
         """Whether there are changes to be made, by what is known of the newest batch; another runner may have made them."""
-        pending = pending_changes(self._project, self._processed)
+        pending = pending_changes(self._project, self._processed, self._processed.newest())
         return bool(closed(self._project, pending, self._choose(pending) - self.failed.keys()))
 
     def prepare(self, manifest: IngestionManifest, previous: ProcessedManifest | None) -> StarBatch:

@@ -10,9 +10,8 @@ from datetime import UTC, datetime
 from totes.deadline import NEVER, Deadline
 from totes.errors import BatchConflict, LakesApart, ModelFailed
 from totes.lake.cache import Cache
-from totes.lake.journal import Journal, ingestion_journal, processed_journal
+from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest, ModelChanges, ProcessedManifest
-from totes.lake.store import Store
 from totes.lake.workspace import Workspace
 from totes.log import logger
 from totes.processing.choice import Choice, closed, everything
@@ -43,8 +42,8 @@ class Processed:
 
 def process(
     project: Project,
-    ingestion: Store,
-    processed: Store,
+    source: Journal[IngestionManifest],
+    target: Journal[ProcessedManifest],
     workspace: Workspace,
     *,
     choose: Choice = everything,
@@ -57,8 +56,8 @@ def process(
 
     Args:
         project: the models.
-        ingestion: the ingestion lake.
-        processed: the processed lake.
+        source: the ingestion lake's manifests.
+        target: the processed lake's manifests.
         workspace: where the stage works; rows that were handed off in it are not read from the lake again.
         choose: which changes of models are made, if need be with a batch in which nothing else is; the other tables go on as
             they were defined.
@@ -70,14 +69,15 @@ def process(
         LakeDamaged: an object is not the one in its manifest.
         LakesApart: the lakes do not belong together.
     """
-    source, target = ingestion_journal(ingestion), processed_journal(processed)
     done: dict[int, dict[str, ModelChanges]] = {}
-    if target.last() >= source.last():
-        _check_same_lake(source, target)
-        pending, failures = pending_changes(project, target), known_failures(project, target)
+    newest, last = target.newest(), source.last()
+    if (newest.batch if newest else 0) >= last:
+        _check_same_lake(newest, source, last)
+        pending, failures = pending_changes(project, target, newest), known_failures(project, newest)
         if not closed(project, pending, choose(pending) - failures.keys()):
-            return Processed(target.last(), pending=pending, failure=ModelFailed.of(failures))
+            return Processed(last, pending=pending, failure=ModelFailed.of(failures))
         _follow_by_nothing(source)
+        last = source.last()
     joined = {name for model in project.models if model.joins for name in model.relations}
     with (
         Cache.open(workspace, "processing", target) as opened,
@@ -85,7 +85,7 @@ def process(
         ExitStack() as rebuilds,
     ):
         evolution = Evolution(project, state, source, target, workspace, choose, rebuilds)
-        last, overtaken = source.last(), False
+        overtaken = False
         while True:
             state.refresh()
             caught_up = opened.advance(state.apply_batch, deadline)
@@ -100,7 +100,7 @@ def process(
                     opened.batch,
                     done,
                     more=more,
-                    pending=pending_changes(project, target),
+                    pending=pending_changes(project, target, target.newest()),
                     failure=ModelFailed.of(evolution.failed),
                 )
             report(f"processing batch {batch}", len(done), last - batch + 1 + len(done), "batches")
@@ -168,16 +168,19 @@ def _process_batch(
     return committed
 
 
-def _check_same_lake(source: Journal[IngestionManifest], target: Journal[ProcessedManifest]) -> None:
+def _check_same_lake(
+    processed: ProcessedManifest | None, source: Journal[IngestionManifest], last: int
+) -> None:
     """Makes sure that the newest processed batch was made from the ingestion batch that now has its number."""
-    ingested, processed = source.last(), target.last()
-    if processed > ingested:
+    if processed is None:
+        return
+    if processed.batch > last:
         raise LakesApart(
-            f"the processed lake is at batch {processed}, the ingestion lake only at {ingested}",
+            f"the processed lake is at batch {processed.batch}, the ingestion lake only at {last}",
             hint="Point lake.processed at the place that belongs to lake.ingestion, or at a new one",
         )
-    if processed and target.read(processed).ingestion_sha256 != source.read(processed).sha256():
-        raise _apart(processed)
+    if processed.ingestion_sha256 != source.read(processed.batch).sha256():
+        raise _apart(processed.batch)
 
 
 def _apart(batch: int) -> LakesApart:

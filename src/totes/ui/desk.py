@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from totes.config import Settings
-from totes.lake.journal import ingestion_journal, processed_journal
 from totes.monitoring.batches import Batches
 from totes.monitoring.past import Past
 from totes.monitoring.quarantine import Retry
@@ -80,9 +79,7 @@ class Desk:
 
     @cached_property
     def _journals(self) -> tuple[Any, Any]:
-        return ingestion_journal(self.pipeline.ingestion_store), processed_journal(
-            self.pipeline.processed_store
-        )
+        return self.pipeline.ingestion_journal, self.pipeline.processed_journal
 
     def once(self, name: str, make: Callable[[], T]) -> T:
         """What is made of the lake and the models, and need not be made again before one of them has changed."""

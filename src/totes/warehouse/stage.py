@@ -10,7 +10,7 @@ from typing import NamedTuple
 from totes.deadline import NEVER, Deadline
 from totes.display import count
 from totes.errors import ConfigurationError, WarehouseRefused
-from totes.lake.journal import Journal, processed_journal, table_entries
+from totes.lake.journal import Journal, table_entries
 from totes.lake.manifest import ModelChanges, ProcessedManifest
 from totes.lake.store import Store
 from totes.log import logger
@@ -53,7 +53,7 @@ class Rebuilt(NamedTuple):
 
 
 def load(
-    processed: Store,
+    journal: Journal[ProcessedManifest],
     warehouse: Warehouse,
     described: Iterable[Model] = (),
     *,
@@ -67,7 +67,7 @@ def load(
     the rows. A warehouse that was away for long catches up by itself. What a table is, each batch's manifest says.
 
     Args:
-        processed: the processed lake.
+        journal: the processed lake's manifests.
         warehouse: the warehouse.
         described: the models whose descriptions tables and columns get, be there a new batch or not.
         at: the batch that the warehouse is at, where it is known that there is nothing else to be done.
@@ -79,7 +79,6 @@ def load(
         WarehouseRefused: the warehouse holds batches of another lake, or may not be written.
         StoreError, LakeDamaged: as they say.
     """
-    journal = processed_journal(processed)
     last = journal.last()
     last_wanted = last if last_wanted is None else min(last, last_wanted)
     if at is None:
@@ -92,7 +91,7 @@ def load(
         report(f"loading batch {batch}", len(done), last_wanted - batch + 1 + len(done), "batches")
         began = time.perf_counter()
         manifest = journal.confirmed(batch)
-        rows = _load_batch(processed, warehouse, manifest, before, described)
+        rows = _load_batch(journal.store, warehouse, manifest, before, described)
         before = manifest
         if (
             rows is None
@@ -129,13 +128,15 @@ def _checked(
     return newest.batch
 
 
-def rebuild(processed: Store, warehouse: Warehouse, table: str, described: Iterable[Model] = ()) -> Rebuilt:
+def rebuild(
+    journal: Journal[ProcessedManifest], warehouse: Warehouse, table: str, described: Iterable[Model] = ()
+) -> Rebuilt:
     """Makes one table of the warehouse again out of the lake, as it was after the newest batch that is loaded.
 
     Idempotent, and safe beside a load: either comes after the other. No other table is written to.
 
     Args:
-        processed: the processed lake.
+        journal: the processed lake's manifests.
         warehouse: the warehouse.
         table: the table, which may be gone.
         described: the models whose descriptions the table and its columns get.
@@ -144,7 +145,6 @@ def rebuild(processed: Store, warehouse: Warehouse, table: str, described: Itera
         ConfigurationError: the newest loaded batch has no such table.
         WarehouseError, WarehouseRefused, StoreError, LakeDamaged: as they say; the table is as it was.
     """
-    journal = processed_journal(processed)
     while True:
         newest = warehouse.newest()
         check_same_lake(journal, journal.last(), newest)
@@ -159,7 +159,7 @@ def rebuild(processed: Store, warehouse: Warehouse, table: str, described: Itera
         parts = table_entries(journal, table, newest.batch)
         rows = [(entry, batch) for batch, changes in parts for entry in changes.objects]
         removed = [(entry, batch) for batch, changes in parts for entry in changes.removed]
-        with processed.local([entry for entry, _ in (*rows, *removed)]) as files:
+        with journal.store.local([entry for entry, _ in (*rows, *removed)]) as files:
             batches = dict(zip(files, (batch for _, batch in (*rows, *removed)), strict=True))
             load_ = TableLoad(
                 tables[table],

@@ -136,7 +136,7 @@ def _check_together(
 
 def _check_models(area: Area, project: Project, processed: Journal[ProcessedManifest]) -> None:
     """Reports models that differ from the star: they wait for a run or for `totes apply`."""
-    changes = pending_changes(project, processed)
+    changes = pending_changes(project, processed, processed.newest())
     for name, change in changes.items():
         lost = f", and loses {', '.join(change.loses)}" if change.loses else ""
         area.warn(

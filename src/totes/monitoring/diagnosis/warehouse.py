@@ -13,7 +13,6 @@ from psycopg.conninfo import conninfo_to_dict
 from totes import engine
 from totes.display import count
 from totes.errors import TotesError
-from totes.lake.journal import processed_journal
 from totes.monitoring.diagnosis.check import Area, some
 from totes.monitoring.diagnosis.settings import existing, known_url
 from totes.pipeline import Pipeline
@@ -267,7 +266,7 @@ def _loaded(place: _Place, pipeline: Pipeline) -> frozenset[str]:
     """The tables that batches were loaded into, if the warehouse is of this lake."""
     with suppress(TotesError):  # another lake's, or not readable: the check of the ledger reports it
         newest = place.warehouse.newest()
-        journal = processed_journal(pipeline.processed_store)
+        journal = pipeline.processed_journal
         check_same_lake(journal, journal.last(), newest)
         return frozenset(journal.read(newest.batch).models) if newest else frozenset()
     return frozenset()
@@ -338,7 +337,7 @@ def _check_ledger(place: _Place, pipeline: Pipeline) -> None:
     if newest is None:
         place.area.ok("ledger", "nothing is loaded yet")
         return
-    journal = processed_journal(pipeline.processed_store)
+    journal = pipeline.processed_journal
     last = journal.last()
     check_same_lake(journal, last, newest)
     place.area.ok(
