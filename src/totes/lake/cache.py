@@ -274,6 +274,7 @@ class Cache:
 
     def _rebuild(self) -> None:
         """Restores the newest usable checkpoint, or else empties the cache, without releasing the file's lock."""
+        self._journal.forget()  # with the cache, the lake may have been replaced too
         for checkpoint in (
             checkpoints(self._journal.store, self._stage) if self._workspace.checkpoints else ()
         ):

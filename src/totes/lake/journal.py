@@ -142,8 +142,11 @@ class Journal(Generic[M]):
         return manifest
 
     def newest(self) -> M | None:
-        """The newest manifest, or None before the first batch."""
+        """The newest manifest, or None before the first batch; it is read again, since the lake may have been replaced."""
         last = self.last()
+        if last and (known := self._recent.get(last)) and not self.continues(last, known.sha256()):
+            self.forget()
+            last = self.last()
         return self.read(last) if last else None
 
     def commit(self, manifest: M) -> None:
