@@ -18,9 +18,10 @@ import duckdb
 from benchmarks.measurement import BenchmarkFailed
 from benchmarks.workbench import Source
 from totes.config import Settings
+from totes.lake.document import StoredObject
 from totes.lake.journal import ingestion_journal, processed_journal
 from totes.lake.layout import manifest_path, new_object_path
-from totes.lake.manifest import IngestionManifest, Manifest, ProcessedManifest, StoredObject
+from totes.lake.manifest import IngestionManifest, Manifest, ProcessedManifest
 from totes.pipeline import Pipeline
 
 ORDERS = 500

@@ -18,8 +18,8 @@ from obstore.store import LocalStore, S3Store
 
 from tests.conftest import Bucket
 from totes.errors import ConfigurationError, LakeDamaged, StoreError, StoreRefused
+from totes.lake.document import StoredObject
 from totes.lake.layout import folder_name, new_object_path
-from totes.lake.manifest import StoredObject
 from totes.lake.store import ObjectExists, Store
 
 NOON = datetime(2024, 11, 26, 12, tzinfo=UTC)

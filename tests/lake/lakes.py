@@ -9,16 +9,10 @@ from typing import Any
 
 from tests.conftest import Database, run_cleanly
 from totes.config import Settings
+from totes.lake.document import StoredObject
 from totes.lake.journal import ingestion_journal, processed_journal
 from totes.lake.layout import manifest_path
-from totes.lake.manifest import (
-    IngestionManifest,
-    ModelChanges,
-    Position,
-    ProcessedManifest,
-    StoredObject,
-    TableChanges,
-)
+from totes.lake.manifest import IngestionManifest, ModelChanges, Position, ProcessedManifest, TableChanges
 from totes.lake.store import Store
 from totes.pipeline import Pipeline
 

@@ -18,8 +18,8 @@ from totes import engine
 from totes.deadline import Deadline
 from totes.lake import cache as cache_module
 from totes.lake import checkpoint as checkpoint_module
+from totes.lake.document import StoredObject
 from totes.lake.layout import checkpoint_batch
-from totes.lake.manifest import StoredObject
 from totes.lake.store import Store
 from totes.monitoring.verification import verify
 from totes.pipeline import Pipeline
@@ -334,7 +334,9 @@ def test_where_checkpoints_are_off_those_that_are_there_are_not_opened(
         monkeypatch.setattr(
             Store,
             method,
-            lambda store, path, original=original: (read.append(path), original(store, path))[1],
+            lambda store, path, *after, original=original: (read.append(path), original(store, path, *after))[
+                1
+            ],
         )
     lose_cache(off)
     make_batches(database, off, 1)

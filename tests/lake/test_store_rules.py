@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from totes.errors import ConfigurationError
-from totes.lake.manifest import StoredObject
+from totes.lake.document import StoredObject
 from totes.lake.s3 import _REFUSAL
 from totes.lake.store import Store
 

@@ -8,9 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from totes.lake.document import StoredObject
 from totes.lake.journal import ingestion_journal
 from totes.lake.layout import new_object_path
-from totes.lake.manifest import IngestionManifest, StoredObject, TableChanges
+from totes.lake.manifest import IngestionManifest, TableChanges
 from totes.lake.store import Store
 
 

@@ -23,7 +23,7 @@ from totes.cli.history import show_history
 from totes.cli.run import show_cycle
 from totes.cli.session import console
 from totes.errors import CommandFailed, ConfigurationError, LakeDamaged, SourceRefused, WarehouseRefused
-from totes.lake.manifest import StoredObject
+from totes.lake.document import StoredObject
 from totes.monitoring.history import read_history
 from totes.monitoring.timeline import steps_of
 from totes.monitoring.verification import verify

@@ -16,8 +16,8 @@ import pytest
 from tests.conftest import Database, run_cleanly
 from totes.errors import LakeDamaged, TotesError
 from totes.lake import store as store_module
+from totes.lake.document import StoredObject
 from totes.lake.journal import Journal, ingestion_journal, processed_journal
-from totes.lake.manifest import StoredObject
 from totes.lake.store import Store
 from totes.pipeline import Pipeline
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from totes import engine, scratch
+from totes.lake.document import StoredObject
 from totes.lake.journal import processed_journal
 from totes.lake.layout import new_object_path
-from totes.lake.manifest import ModelChanges, OutputColumn, ProcessedManifest, StoredObject
+from totes.lake.manifest import ModelChanges, OutputColumn, ProcessedManifest
 from totes.lake.store import Store
 from totes.star.recorded import recorded_model
 

@@ -96,22 +96,20 @@ class CapturedContent:
     def _packets_of(self, table: str) -> list[Packets]:
         if self._packets is None:
             found = defaultdict(list)
-            for batch in range(1, self._batch + 1):
-                manifest = self._journal.read(batch)
+            for manifest in self._journal.manifests(1, self._batch):
                 for name, changes in manifest.tables.items():
                     if changes.objects:
-                        found[name].append(Packets(batch, manifest.compression, changes))
+                        found[name].append(Packets(manifest.batch, manifest.compression, changes))
             self._packets = found
         return self._packets.get(table, [])
 
 
 def captured_packets(journal: Journal[IngestionManifest], table: str, batch: int) -> Iterator[Packets]:
     """The packets of a table up to a batch, the newest first."""
-    for number in range(batch, 0, -1):
-        manifest = journal.read(number)
-        changes = manifest.tables.get(table)
-        if changes and changes.objects:
-            yield Packets(number, manifest.compression, changes)
+    for manifest in journal.newest_first(batch, [table]):
+        changes = manifest.tables[table]
+        if changes.objects:
+            yield Packets(manifest.batch, manifest.compression, changes)
 
 
 def in_order() -> str:

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from totes.ingestion.catalog import SourceTable
 from totes.ingestion.reading import Rows
-from totes.lake.manifest import IngestionManifest, LeftOut, ResumePoint, StoredObject
+from totes.lake.document import StoredObject
+from totes.lake.manifest import IngestionManifest, LeftOut, ResumePoint
 
 
 class CapturePlan(NamedTuple):

@@ -19,8 +19,8 @@ from totes.ingestion.capture import MARK, changed_at_expression, key_column, pos
 from totes.ingestion.catalog import SourceTable, TableColumn
 from totes.ingestion.known import key_list, key_names
 from totes.ingestion.reading import Rows, union
+from totes.lake.document import StoredObject
 from totes.lake.layout import new_object_path
-from totes.lake.manifest import StoredObject
 from totes.lake.packets import SEQ, TURN
 from totes.lake.store import Store
 from totes.lake.workspace import Handoff, Workspace

@@ -28,7 +28,7 @@ from totes.ingestion.capture import (
 )
 from totes.ingestion.catalog import SourceTable, TableColumn
 from totes.ingestion.source import Piece, Snapshot
-from totes.lake.manifest import StoredObject
+from totes.lake.document import StoredObject
 from totes.lake.workspace import Workspace
 from totes.progress import report
 

@@ -167,7 +167,7 @@ class Cache:
             deadline: when the call should be over.
         """
         last, first = self._journal.last(), self.batch + 1
-        for batch in range(first, last + 1):
+        for batch in self._journal.upcoming(first, last):
             if batch > first and deadline.half_over():
                 _log.info("caught up in part", cache=self._stage, batch=batch - 1, newest=last)
                 return False
@@ -181,12 +181,13 @@ class Cache:
             self.commit(batch, digest)
         return True
 
-    def store_checkpoint(self) -> None:
-        """Stores a checkpoint if one is due. Not for use in a transaction.
+    def store_summaries(self) -> None:
+        """Stores what later runners start from, if it is due: a chapter, and a checkpoint. Not for use in a transaction.
 
         Raises:
             StoreError: it cannot be stored; the batch stays committed.
         """
+        self._journal.write_chapter()
         if not self._workspace.checkpoints:
             return
         [(batch, digest, stored_batch, stored_bytes)] = self.engine.execute(

@@ -16,8 +16,8 @@ from pydantic import ValidationError
 from totes import __version__, engine
 from totes.errors import EngineFault
 from totes.failpoint import reach
+from totes.lake.document import Document, StoredObject
 from totes.lake.layout import checkpoint_batch, checkpoint_place, checkpoints_folder
-from totes.lake.manifest import Document, StoredObject
 from totes.lake.store import Store
 from totes.log import logger
 from totes.scratch import temporary_folder

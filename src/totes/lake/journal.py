@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from itertools import pairwise
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise, takewhile
 from threading import Lock
 from typing import Generic, TypeVar
 
@@ -12,6 +14,8 @@ from pydantic import ValidationError
 
 from totes.errors import BatchConflict, LakeDamaged, SourceRefused
 from totes.failpoint import reach
+from totes.lake.chapter import Sums
+from totes.lake.chapters import CHAPTER_BATCHES, Chapters
 from totes.lake.layout import MANIFESTS, manifest_batch, manifest_path
 from totes.lake.manifest import IngestionManifest, Manifest, ModelChanges, ProcessedManifest
 from totes.lake.store import DOCUMENT_BYTES_MAX, ObjectExists, Store
@@ -20,13 +24,18 @@ M = TypeVar("M", bound=Manifest)
 
 # How many manifests stay in memory: the newest, the one before, and those in which tables began.
 _RECENT_MAX = 8
+_READ_AHEAD = 16
 
 
 class Journal(Generic[M]):
-    """The manifests of one store, for as long as a process works with it; any number of threads may read."""
+    """The manifests of one store, for as long as a process works with it; any number of threads may read.
 
-    def __init__(self, store: Store, kind: type[M]) -> None:
+    `chapter_batches` is how many batches have a chapter.
+    """
+
+    def __init__(self, store: Store, kind: type[M], chapter_batches: int = CHAPTER_BATCHES) -> None:
         self.store = store
+        self.chapters: Chapters[M] = Chapters(store, kind, chapter_batches, self.content)
         self._kind = kind
         self._last = 0
         self._recent: OrderedDict[int, M] = OrderedDict()
@@ -56,14 +65,21 @@ class Journal(Generic[M]):
         with self._turn:
             self._last = 0
             self._recent.clear()
+            self.chapters.forget()
 
     def _listed(self) -> int:
-        listed = {batch for path in self.store.list(f"{MANIFESTS}/") if (batch := manifest_batch(path))}
-        missing = set(range(1, max(listed, default=0) + 1)) - listed
+        """The newest batch, by a listing of the manifests after the newest chapter."""
+        known = self.chapters.last()
+        known = known if known and self._is_there(known) else 0
+        after = manifest_path(known) if known else None
+        listed = {
+            batch for path in self.store.list(f"{MANIFESTS}/", after) if (batch := manifest_batch(path))
+        }
+        missing = set(range(known + 1, max(listed, default=0) + 1)) - listed
         # A listing may miss a manifest that is written at the same time.
         for batch in (batch for batch in sorted(missing) if not self._is_there(batch)):
             raise self._missing(batch)
-        return max(listed, default=0)
+        return max(listed, default=known)
 
     def _is_there(self, batch: int) -> bool:
         return self.store.read(manifest_path(batch)) is not None
@@ -84,6 +100,8 @@ class Journal(Generic[M]):
             if manifest := self._recent.get(batch):
                 self._recent.move_to_end(batch)
                 return manifest
+        if chapter := self.chapters.opened(batch):
+            return chapter.read(batch)
         manifest = self._stored(batch)
         with self._turn:
             self._recent[batch] = manifest
@@ -91,11 +109,19 @@ class Journal(Generic[M]):
                 self._recent.popitem(last=False)
         return manifest
 
-    def _stored(self, batch: int) -> M:
-        place = self.store.location(manifest_path(batch))
+    def content(self, batch: int) -> bytes:
+        """The stored manifest of a committed batch.
+
+        Raises:
+            LakeDamaged: it is missing.
+        """
         content = self.store.read(manifest_path(batch))
         if content is None:
             raise self._missing(batch)
+        return content
+
+    def _stored(self, batch: int) -> M:
+        place, content = self.store.location(manifest_path(batch)), self.content(batch)
         if not content.strip(b"\0") and self.store.read(manifest_path(batch + 1)) is None:
             raise LakeDamaged(
                 f"{place} is empty: the machine stopped before its content was on the disk",
@@ -117,6 +143,88 @@ class Journal(Generic[M]):
                 hint="Restore it from a backup; its batch was not used",
             )
         return manifest
+
+    def manifests(self, first: int, last: int) -> Iterator[M]:
+        """The manifests of the batches from `first` to `last`, in order, those of a whole chapter out of the chapter.
+
+        Raises:
+            LakeDamaged: as `read`.
+        """
+        for part in self.chapters.parts(first, last):
+            chapter = self.chapters.open(part)
+            yield from map(chapter.read, part) if chapter else self._read_ahead(part)
+
+    def newest_first(
+        self, last: int, tables: Iterable[str], *, quarantine: bool = False, skip: bool = False
+    ) -> Iterator[M]:
+        """The manifests up to a batch that changed one of the tables, or its quarantine, the newest first.
+
+        With `skip`, chapters in which none of the tables changed are not read, by the sums of others, which are not proven:
+        for what is shown, and not for what is computed.
+
+        Raises:
+            LakeDamaged: as `read`.
+        """
+        wanted = tuple(tables)
+
+        def concerns(manifest: M) -> bool:
+            entries = (manifest.entries.get(table) for table in wanted)
+            return any(
+                entry.changes_quarantine if quarantine else entry.is_changed for entry in entries if entry
+            )
+
+        while last > 0:
+            part = self.chapters.part(last)
+            chapter = self.chapters.open(part)
+            found = map(chapter.read, reversed(part)) if chapter else self._read_ahead(part[::-1])
+            yield from filter(concerns, found)
+            last = (
+                chapter.newest_before(wanted, quarantine=quarantine) if chapter and skip else part.start - 1
+            )
+
+    def upcoming(self, first: int, last: int) -> Iterator[int]:
+        """The batches from `first` to `last`, for somebody who is about to read them one by one."""
+        for part in self.chapters.parts(first, last):
+            self.chapters.open(part)
+            yield from part
+
+    def sums(self) -> Sums:
+        """Sums over all batches: of the newest chapter, and of the manifests after it."""
+        return self._sums(self.last())
+
+    def _sums(self, last: int) -> Sums:
+        end, sums = self.chapters.part(last + 1).start - 1, Sums()
+        while end:
+            part = self.chapters.part(end)
+            if chapter := self.chapters.open(part):
+                sums = chapter.sums
+                break
+            end = part.start - 1
+        for part in self.chapters.parts(end + 1, last):
+            sums = sums.before_next().plus(self.manifests(part.start, part.stop - 1))
+        return sums
+
+    def _read_ahead(self, batches: range) -> Iterator[M]:
+        """The manifests of batches; some are read ahead, since each read from a remote store takes a while."""
+        with ThreadPoolExecutor(_READ_AHEAD) as readers:
+            for start in range(0, len(batches), _READ_AHEAD):
+                yield from readers.map(self._stored, batches[start : start + _READ_AHEAD])
+
+    def write_chapter(self) -> bool:
+        """Writes the next chapter if all of its batches are committed; returns whether it did.
+
+        Raises:
+            StoreError: the store cannot be read or written.
+            LakeDamaged: one of the manifests is missing or wrong.
+        """
+        if self._last < self.chapters.batches:
+            return False
+        part = self.chapters.next()
+        if part.stop - 1 > self._last:
+            return False
+        contents = [manifest.content() for manifest in self.manifests(part.start, part.stop - 1)]
+        self.chapters.add(part, contents, self._sums(part.stop - 1))
+        return True
 
     def confirmed(self, batch: int) -> M:
         """The manifest of a committed batch, checked against its neighbours by the digests that chain them.
@@ -190,7 +298,12 @@ def processed_journal(store: Store) -> Journal[ProcessedManifest]:
 def table_entries(
     journal: Journal[ProcessedManifest], table: str, last: int
 ) -> list[tuple[int, ModelChanges]]:
-    """A table's entries in the manifests from the batch at which it began up to `last`, which has one; each with its batch."""
+    """A table's changes from the batch at which it began up to `last`, whose manifest has the table; each with its batch."""
     since = journal.read(last).models[table].since or 1
-    found = ((batch, journal.read(batch).models.get(table)) for batch in range(since, last + 1))
-    return [(batch, changes) for batch, changes in found if changes]
+    found = [
+        (manifest.batch, manifest.models[table])
+        for manifest in takewhile(
+            lambda manifest: manifest.batch >= since, journal.newest_first(last, [table])
+        )
+    ]
+    return found[::-1]

@@ -10,6 +10,7 @@ BATCH_DIGITS = 12
 MANIFESTS = "batches"
 CHECKPOINTS = "checkpoints"
 HEALTH = "health"  # a pipeline's health, where its runners share no folder; not data
+CHAPTERS = "chapters"
 PROBE = ".doctor/put-if-absent"  # not data; no table's folder begins with a dot
 _UNSAFE = re.compile(r'[\x00-\x1f/\\%*?\[\]"<>|:#]|^\.')
 
@@ -33,6 +34,17 @@ def manifest_batch(path: str) -> int | None:
 def health_path(number: int) -> str:
     """`health/000000000007.json`: the seventh record of a pipeline's health."""
     return f"{HEALTH}/{number:0{BATCH_DIGITS}d}.json"
+
+
+def chapter_path(last: int) -> str:
+    """`chapters/000000001000.json`: the chapter that ends with a batch. Packets of a table with this name are in date folders."""
+    return f"{CHAPTERS}/{last:0{BATCH_DIGITS}d}.json"
+
+
+def chapter_batch(path: str) -> int | None:
+    """The last batch of the chapter at `path`, or None if none is."""
+    match = re.fullmatch(rf"{CHAPTERS}/(\d{{{BATCH_DIGITS}}})\.json", path)
+    return int(match.group(1)) if match else None
 
 
 def checkpoints_folder(stage: str) -> str:

@@ -3,37 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from totes import __version__
-
-
-class Document(BaseModel):
-    """A frozen part of a manifest; unknown keys are refused, so that a newer format is noticed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-def _within(path: str) -> str:
-    if "\\" in path or any(part in ("", ".", "..") for part in path.split("/")):
-        raise ValueError(f"{path} is not an object of this store")
-    return path
-
-
-class StoredObject(Document):
-    """An object of the store: its rows, counted when it was written, and the bytes and sha256 of the stored file.
-
-    A path that leads out of the store is refused, even in a manifest.
-    """
-
-    path: Annotated[str, AfterValidator(_within)]
-    rows: int
-    bytes: int
-    sha256: str
+from totes.lake.document import Document, StoredObject, objects_in
 
 
 class SourceColumn(Document):
@@ -145,6 +122,13 @@ class TableChanges(Document):
     objects: tuple[StoredObject, ...] = ()
     marks: tuple[StoredObject, ...] = ()
 
+    changes_quarantine: ClassVar[bool] = False
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether the batch changed the table."""
+        return bool(self.objects or self.marks)
+
     @property
     def documents(self) -> tuple[str, ...]:
         """The columns that are JSON documents, in order."""
@@ -211,6 +195,24 @@ class Manifest(Document):
 
     _stored: bytes | None = PrivateAttr(default=None)
 
+    # The key of the tables' entries, and what they are.
+    SECTION: ClassVar[str] = ""
+    ENTRY: ClassVar[type[TableChanges | ModelChanges]]
+
+    @property
+    def entries(self) -> Mapping[str, TableChanges | ModelChanges]:
+        """What the batch did with each table."""
+        return getattr(self, self.SECTION, {})
+
+    @classmethod
+    def of_parts(cls, content: bytes, frame: str, entries: Mapping[str, Any]) -> Self:
+        """A stored manifest whose entries were read before; `frame` is its JSON without them."""
+        manifest = cls.model_validate_json(frame)
+        if entries:
+            manifest = manifest.model_copy(update={cls.SECTION: dict(entries)})
+        manifest._stored = content
+        return manifest
+
     @classmethod
     def of_content(cls, content: bytes) -> Self:
         """Reads a stored manifest; its digest is that of the stored bytes, even if this version writes more keys."""
@@ -234,7 +236,7 @@ class Manifest(Document):
 
     def named_objects(self) -> tuple[StoredObject, ...]:
         """Every object that the manifest names, for whatever purpose, once each."""
-        return tuple({entry.path: entry for entry in _objects_in(self)}.values())
+        return tuple({entry.path: entry for entry in objects_in(self)}.values())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Manifest) and self.content() == other.content()
@@ -247,29 +249,16 @@ class Manifest(Document):
         return hashlib.sha256(self.content()).hexdigest()
 
 
-def _objects_in(part: object) -> Iterator[StoredObject]:
-    if isinstance(part, StoredObject):
-        yield part
-    elif isinstance(part, Document):
-        for _, value in part:
-            yield from _objects_in(value)
-    elif isinstance(part, dict):
-        for value in part.values():
-            yield from _objects_in(value)
-    elif isinstance(part, tuple):
-        for value in part:
-            yield from _objects_in(value)
-
-
 class IngestionManifest(Manifest):
     """A batch of source changes."""
 
+    SECTION, ENTRY = "tables", TableChanges
     store: Literal["ingestion"] = "ingestion"
     schema_name: str
     compression: Literal["zstd", "gzip", "none"]
     position: Position
     tables: dict[str, TableChanges]
-    left_out: dict[str, LeftOut] = {}
+    left_out: dict[str, LeftOut] = Field({})
 
     def followed_by_nothing(self) -> Self:
         """The next batch, with no changes: the source as this one describes it."""
@@ -351,7 +340,7 @@ class ModelChanges(Document):
     surrogate: str | None
     soft_deletes: bool = False
     since: int = 0
-    renamed: dict[str, str] = {}
+    renamed: dict[str, str] = Field({})
     definition: str | None = None
     written: int = 0
     deleted: int = 0
@@ -364,6 +353,16 @@ class ModelChanges(Document):
     quarantine_open: int = 0
     quarantine_kinds: tuple[ProblemKind, ...] = ()
     released: int = 0
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether the batch changed the table, or what is known of it."""
+        return bool(self.objects or self.removed or self.state or self.quarantine)
+
+    @property
+    def changes_quarantine(self) -> bool:
+        """Whether rows entered or left quarantine."""
+        return bool(self.quarantine)
 
     def without_changes(self, **updates: Any) -> Self:
         """The table, without the batch's changes."""
@@ -392,9 +391,10 @@ class Failure(Document):
 class ProcessedManifest(Manifest):
     """A batch of warehouse rows, made from the ingestion batch of the same number."""
 
+    SECTION, ENTRY = "models", ModelChanges
     store: Literal["processed"] = "processed"
     ingestion_sha256: str
     read_at: datetime
     calendar_years: tuple[int, ...]
     models: dict[str, ModelChanges]
-    failures: dict[str, Failure] = {}
+    failures: dict[str, Failure] = Field({})

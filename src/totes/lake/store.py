@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from totes.engine import is_pattern
 from totes.errors import ConfigurationError, LakeDamaged, StoreError, StoreRefused
 from totes.failpoint import reach
+from totes.lake.document import StoredObject
 from totes.lake.folder import Folder, digest
-from totes.lake.manifest import StoredObject
 from totes.lake.storage import TooLarge
 from totes.permissions import NOT_ALLOWED, make_folders, obstacle
 from totes.redaction import redact

@@ -14,9 +14,10 @@ from typing import Generic, TypeVar
 
 from totes.display import count, size
 from totes.errors import BackupRefused, BatchConflict, LakeDamaged, StoreError, TotesError
+from totes.lake.document import StoredObject
 from totes.lake.journal import Journal
 from totes.lake.layout import MANIFESTS, manifest_batch, manifest_path
-from totes.lake.manifest import IngestionManifest, Manifest, ProcessedManifest, StoredObject
+from totes.lake.manifest import IngestionManifest, Manifest, ProcessedManifest
 from totes.lake.store import ObjectExists
 from totes.progress import report
 from totes.redaction import redact
@@ -87,6 +88,8 @@ class StoreCopy(Generic[M]):
                     self._finish(*ahead.popleft(), last)
             while ahead:
                 self._finish(*ahead.popleft(), last)
+        while self.target.write_chapter():
+            pass
         if damage:
             raise damage
 

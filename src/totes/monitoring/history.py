@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from totes import engine
@@ -11,12 +14,12 @@ from totes.errors import CommandFailed
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest, OutputColumn, ProcessedManifest
 from totes.lake.packets import LSN, SEQ, TURN_OF_LSN, PacketReader
-from totes.monitoring.origin import Origin, find_rows, matches
+from totes.monitoring.origin import Origin, find_rows, matches, objects_with
 from totes.monitoring.quarantine import QuarantinedRow, read_quarantine
 from totes.monitoring.row_key import RowKey, find_row, source_of
 from totes.monitoring.version_time import time_of_line
 from totes.pipeline import Pipeline
-from totes.processing.bound.relation import source_relation
+from totes.processing.bound.relation import Relation, source_relation
 from totes.star.column import Column
 from totes.star.model import HISTORY_COLUMNS, IS_DELETED, Model
 from totes.warehouse.connection import schema_of
@@ -59,10 +62,9 @@ def read_history(pipeline: Pipeline, table: str, key: list[str]) -> list[Version
     row = find_row(pipeline, table, key)
     processed = pipeline.processed_journal
     ingested = pipeline.ingestion_journal
-    model, newest = pipeline.project.model(table), ingested.newest()
+    model = pipeline.project.model(table)
     if model is None:
-        assert newest is not None
-        versions = _from_ingestion(pipeline, ingested, newest, table, row)
+        versions = _from_ingestion(pipeline, ingested, table, row)
     else:
         versions = (
             _from_warehouse(pipeline, model, row)
@@ -137,54 +139,76 @@ def _version(names: list[str], row: tuple[Any, ...]) -> Version:
 
 def _from_processed(journal: Journal[ProcessedManifest], row: RowKey, name: str) -> list[Version]:
     """All states of a row of a latest table, each with the columns that the table had then."""
+    wanted = matches(row.columns, row.values)
+    changed = [
+        (manifest.batch, manifest.models[name])
+        for manifest in reversed(list(journal.newest_first(journal.last(), [name], skip=True)))
+        if set(row.columns) <= {column.name for column in manifest.models[name].columns}
+    ]
+    holding: set[str] = set()
+    with closing(engine.connect(None, memory="1GB", reads=journal.store.folders)) as connection:
+
+        def has(files: Sequence[Path]) -> bool:
+            rows = f"SELECT count(*) FROM {engine.parquet(files, alike=False)} WHERE {wanted}"
+            return bool(engine.scalar(connection, rows))
+
+        for kind in ("objects", "removed"):
+            listed = [entry for _, changes in changed for entry in getattr(changes, kind)]
+            holding |= objects_with(journal.store, listed, has)
     versions: list[Version] = []
-    for batch in range(1, journal.last() + 1):
-        changes = journal.read(batch).models.get(name)
-        if changes is None or not set(row.columns) <= {column.name for column in changes.columns}:
-            continue
+    for batch, changes in changed:
         produced = [
             column for column in changes.columns if column.name != IS_DELETED or not changes.soft_deletes
         ]
         written = f"{_exactly(produced)}, {IS_DELETED if changes.soft_deletes else f'false AS {IS_DELETED}'}"
         for objects, select in ((changes.objects, written), (changes.removed, f"*, true AS {IS_DELETED}")):
-            for values in find_rows(journal.store, objects, matches(row.columns, row.values), select):
+            with_it = tuple(entry for entry in objects if entry.path in holding)
+            for values in find_rows(journal.store, with_it, wanted, select):
                 if changes.since != batch or not versions or versions[-1].values != values:
                     versions.append(Version(batch, values, ()))
     return versions
 
 
 def _from_ingestion(
-    pipeline: Pipeline,
-    journal: Journal[IngestionManifest],
-    newest: IngestionManifest,
-    table: str,
-    row: RowKey,
+    pipeline: Pipeline, journal: Journal[IngestionManifest], table: str, row: RowKey
 ) -> list[Version]:
-    versions, connection = [], engine.connect(None, memory="1GB", reads=journal.store.folders)
+    versions: list[Version] = []
     wanted, changed_at = matches(row.columns, row.values), pipeline.settings.source.changed_at
+    changed = reversed(list(journal.newest_first(journal.last(), [table], skip=True)))
+    with closing(engine.connect(None, memory="1GB", reads=journal.store.folders)) as connection:
+        reader = PacketReader(connection)
 
-    def chosen(rows: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-        places = f"coalesce({TURN_OF_LSN}, 0), coalesce({SEQ}, 0)"
-        result = connection.execute(f"SELECT {places}, * FROM ({rows}) WHERE {wanted}")
-        return [column[0] for column in result.description or []], result.fetchall()
+        def chosen(rows: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+            places = f"coalesce({TURN_OF_LSN}, 0), coalesce({SEQ}, 0)"
+            result = connection.execute(f"SELECT {places}, * FROM ({rows}) WHERE {wanted}")
+            return [column[0] for column in result.description or []], result.fetchall()
 
-    for batch in range(1, journal.last() + 1):
-        manifest = journal.read(batch)
-        changes, found = manifest.tables.get(table), []
-        for entry in changes.objects if changes else ():
-            assert changes is not None
-            relation = source_relation(table, changes)
-            with journal.store.local([entry]) as files:
-                names, rows = PacketReader(connection).read(relation, files, manifest.compression, chosen)
-            for *place, values in (
-                (turn, seq, dict(zip(names[2:], each, strict=True))) for turn, seq, *each in rows
-            ):
-                lsn, seq = (values.pop(name.strip('"')) for name in (LSN, SEQ))
-                if manifest.position.log_lsn is not None:
-                    values |= {"_lsn": lsn, "_seq": seq}
-                time = time_of_line(manifest, table, values["_at"], changed_at)
-                version = Version(batch, values, (journal.store.location(entry.path),), time)
-                found.append((place, version))
-        # Upserts and deletes are in objects of their own.
-        versions += [version for _, version in sorted(found, key=lambda each: each[0])]
+        def count(rows: str) -> int:
+            return int(engine.scalar(connection, f"SELECT count(*) FROM ({rows}) WHERE {wanted}"))
+
+        alike = groupby(changed, lambda one: (source_relation(table, one.tables[table]), one.compression))
+        for (relation, compression), group in alike:
+            manifests = list(group)
+
+            def has(files: Sequence[Path], relation: Relation = relation, kind: str = compression) -> bool:
+                return bool(reader.read(relation, files, kind, count))
+
+            listed = [entry for manifest in manifests for entry in manifest.tables[table].objects]
+            holding = objects_with(journal.store, listed, has)
+            for manifest in manifests:
+                found = []
+                for entry in (one for one in manifest.tables[table].objects if one.path in holding):
+                    with journal.store.local([entry]) as files:
+                        names, rows = reader.read(relation, files, compression, chosen)
+                    for *place, values in (
+                        (turn, seq, dict(zip(names[2:], each, strict=True))) for turn, seq, *each in rows
+                    ):
+                        lsn, seq = (values.pop(name.strip('"')) for name in (LSN, SEQ))
+                        if manifest.position.log_lsn is not None:
+                            values |= {"_lsn": lsn, "_seq": seq}
+                        time = time_of_line(manifest, table, values["_at"], changed_at)
+                        places = (journal.store.location(entry.path),)
+                        found.append((place, Version(manifest.batch, values, places, time)))
+                # Upserts and deletes are in objects of their own.
+                versions += [version for _, version in sorted(found, key=lambda each: each[0])]
     return versions

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 
 from totes import engine
+from totes.lake.document import StoredObject
 from totes.lake.journal import Journal
-from totes.lake.manifest import ModelChanges, ProcessedManifest, StoredObject
+from totes.lake.manifest import ModelChanges, ProcessedManifest
 from totes.warehouse.table import WarehouseTable
 
 BATCH = engine.name("~batch")
-_READ_AHEAD = 16
 Progress = Callable[[str], None]
 
 
@@ -72,7 +71,7 @@ class LakeReader:
         rows = 0
         newest = self._journal.read(last).models if last else {}
         begins = {name: changes.since for name, changes in newest.items()}
-        for manifest in self._manifests(last):
+        for manifest in self._journal.manifests(1, last):
             progress(
                 f"reading the processed lake: batch {manifest.batch:,} of {last:,}, {rows:,} rows so far"
             )
@@ -83,12 +82,6 @@ class LakeReader:
                     rows += changes.written
         for table in self._tables:
             self._fold(table)
-
-    def _manifests(self, last: int) -> Iterator[ProcessedManifest]:
-        """The manifests in order; some are read ahead, since each read from a remote store takes a while."""
-        with ThreadPoolExecutor(_READ_AHEAD) as readers:
-            for first in range(1, last + 1, _READ_AHEAD):
-                yield from readers.map(self._journal.read, range(first, min(first + _READ_AHEAD, last + 1)))
 
     def _create(self, table: WarehouseTable) -> None:
         columns = ", ".join(f"{engine.name(c.name)} {c.type}" for c in table.model.output)

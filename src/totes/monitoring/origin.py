@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from totes import engine
 from totes.errors import ModelFailed
+from totes.lake.document import StoredObject
 from totes.lake.journal import Journal
-from totes.lake.manifest import IngestionManifest, ModelChanges, ProcessedManifest, StoredObject
+from totes.lake.manifest import IngestionManifest, ModelChanges, ProcessedManifest
 from totes.lake.packets import PacketReader
 from totes.lake.store import Store
 from totes.monitoring.version_time import RowTime, time_of_version
@@ -19,6 +21,8 @@ from totes.processing.bound.query import BoundQuery
 from totes.processing.bound.relation import source_relation
 from totes.processing.source_rows import own_time
 from totes.star.model import Model
+
+_OBJECTS_AT_ONCE = 256
 
 
 class Origin:
@@ -175,6 +179,24 @@ def find_rows(
         result = connection.execute(f"SELECT {select} FROM {engine.parquet(files)} WHERE {condition}")
         names = [column[0] for column in result.description or []]
         return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+
+def objects_with(
+    store: Store, objects: Sequence[StoredObject], has: Callable[[Sequence[Path]], bool]
+) -> set[str]:
+    """The paths of those objects for which `has` is true; it is asked about many files at once, and then about halves."""
+    found: set[str] = set()
+    for start in range(0, len(objects), _OBJECTS_AT_ONCE):
+        chunk = objects[start : start + _OBJECTS_AT_ONCE]
+        with store.local(chunk) as files:
+            parts = [range(len(chunk))]
+            while parts:
+                part = parts.pop()
+                if has(files[part.start : part.stop]):
+                    middle = len(part) // 2
+                    found |= set() if middle else {chunk[part.start].path}
+                    parts += [part[:middle], part[middle:]] if middle else []
+    return found
 
 
 def matches(columns: tuple[str, ...], key: Iterable[str]) -> str:

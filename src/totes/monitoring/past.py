@@ -10,7 +10,6 @@ import threading
 import time
 from bisect import bisect_right
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,12 +17,12 @@ from typing import Any
 
 from totes import engine
 from totes.errors import CommandFailed, TotesError
-from totes.lake.manifest import OutputColumn, ProcessedManifest, StoredObject
+from totes.lake.document import StoredObject
+from totes.lake.manifest import OutputColumn, ProcessedManifest
 from totes.pipeline import Pipeline
 from totes.star.recorded import recorded_model
 from totes.warehouse.table import TableLoad, WarehouseTable
 
-_READ_AHEAD = 16
 _FILES_MAX = 2000
 _CALL_SECONDS = 3.0
 
@@ -138,18 +137,13 @@ class Past:
     def _catch_up(self, last: int) -> None:
         """Notes what batches changed, up to one of them, for a while."""
         until = time.monotonic() + _CALL_SECONDS
-        with ThreadPoolExecutor(_READ_AHEAD) as readers:
-            while self._read < last:
-                numbers = range(self._read + 1, min(self._read + _READ_AHEAD * 4, last) + 1)
-                for manifest in readers.map(self._journal.read, numbers):
-                    for name, model in manifest.models.items():
-                        if model.objects or model.removed:
-                            self._changes.setdefault(name, []).append(
-                                (manifest.batch, model.objects, model.removed)
-                            )
-                    self._read = manifest.batch
-                if time.monotonic() > until and self._read < last:
-                    raise StillReading(self._read, last)
+        for manifest in self._journal.manifests(self._read + 1, last):
+            for name, model in manifest.models.items():
+                if model.objects or model.removed:
+                    self._changes.setdefault(name, []).append((manifest.batch, model.objects, model.removed))
+            self._read = manifest.batch
+            if time.monotonic() > until and self._read < last:
+                raise StillReading(self._read, last)
 
 
 def _naive(moment: datetime) -> datetime:

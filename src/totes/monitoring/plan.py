@@ -159,15 +159,11 @@ def _seconds_a_row(
     ingested: Journal[IngestionManifest], processed: Journal[ProcessedManifest]
 ) -> float | None:
     """How long processing took per captured row, in the batch with the most rows."""
-    rows = {
-        batch: sum(entry.rows for table in ingested.read(batch).tables.values() for entry in table.objects)
-        for batch in range(1, processed.last() + 1)
-    }
-    largest = max(rows, key=lambda batch: rows[batch], default=0)
-    if not largest or not rows[largest]:
+    sums = ingested.sums()
+    if not 0 < sums.largest <= processed.last():
         return None
-    manifest = processed.read(largest)
-    return (manifest.finished_at - manifest.started_at).total_seconds() / rows[largest]
+    manifest = processed.read(sums.largest)
+    return (manifest.finished_at - manifest.started_at).total_seconds() / sums.largest_rows
 
 
 def _dependents(

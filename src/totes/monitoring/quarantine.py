@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -16,7 +14,6 @@ from totes.lake.journal import Journal
 from totes.lake.manifest import ProblemKind, ProcessedManifest
 from totes.pipeline import Pipeline
 
-_READ_AHEAD = 16
 _ENTRIES = (
     "model VARCHAR, row_key VARCHAR, reason VARCHAR, source_row VARCHAR, batch BIGINT,"
     ' problems STRUCT("column" VARCHAR, kind VARCHAR, "value" VARCHAR)[]'
@@ -124,7 +121,9 @@ def read_quarantine(
         connection.execute(f"CREATE TABLE entries ({_ENTRIES})")
         times: dict[int, datetime] = {}
         found = 0
-        for manifest in _backwards(journal, newest) if wanted else ():
+        for manifest in (
+            journal.newest_first(newest.batch, counted, quarantine=True, skip=True) if wanted else ()
+        ):
             times[manifest.batch] = manifest.finished_at
             found += _take_in(connection, journal, manifest, counted)
             if found >= wanted:
@@ -181,14 +180,6 @@ def _open(manifest: ProcessedManifest, tables: tuple[str, ...]) -> dict[str, int
         for name, changes in manifest.models.items()
         if changes.quarantine_open and (not tables or name in tables)
     }
-
-
-def _backwards(journal: Journal[ProcessedManifest], newest: ProcessedManifest) -> Iterator[ProcessedManifest]:
-    """All manifests from the newest one backwards; some are read ahead, since each read from a remote store takes a while."""
-    yield newest
-    with ThreadPoolExecutor(_READ_AHEAD) as readers:
-        for last in range(newest.batch - 1, 0, -_READ_AHEAD):
-            yield from readers.map(journal.read, range(last, max(last - _READ_AHEAD, 0), -1))
 
 
 def _take_in(

@@ -60,13 +60,9 @@ def rebuild_costs(
         for name, change in changes.items()
     }
     read: dict[str, Cost] = {}
-    for batch in range(1, ingestion.last() + 1) if wanted else ():
-        for name, table in ingestion.read(batch).tables.items():
-            before = read.get(name.lower(), Cost(0, 0))
-            read[name.lower()] = Cost(
-                before.rows + sum(entry.rows for entry in table.objects),
-                before.bytes + sum(entry.bytes for entry in table.objects),
-            )
+    for name, sums in ingestion.sums().tables.items() if wanted else ():
+        before = read.get(name.lower(), Cost(0, 0))
+        read[name.lower()] = Cost(before.rows + sums.rows, before.bytes + sums.bytes)
     costs = {}
     for name, relations in wanted.items():
         parts = [read[table.lower()] for table in relations if table.lower() in read]

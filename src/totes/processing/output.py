@@ -8,8 +8,9 @@ from pathlib import Path
 
 from totes import engine
 from totes.errors import EngineFault
+from totes.lake.document import StoredObject
 from totes.lake.layout import new_object_path
-from totes.lake.manifest import ModelChanges, StoredObject
+from totes.lake.manifest import ModelChanges
 from totes.lake.store import Store
 from totes.processing.bound.query import BoundQuery
 from totes.processing.quarantine import QuarantineChanges

@@ -47,8 +47,11 @@ class SourceRows:
 
         Costs as much as all changes of the table up to there.
         """
-        manifests = [self._journal.read(number) for number in range(1, batch + 1)]
-        changing = [manifest for manifest in manifests if _count(manifest, relation.name)]
+        changing = [
+            manifest
+            for manifest in self._journal.newest_first(batch, [relation.name])
+            if _count(manifest, relation.name)
+        ]
         if len(changing) == 1 and changing[0].position.log_lsn is None:
             rows = self.changes(changing[0], relation)
         else:

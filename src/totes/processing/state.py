@@ -11,15 +11,9 @@ from typing import Any
 
 from totes import engine
 from totes.errors import LakeDamaged
+from totes.lake.document import StoredObject
 from totes.lake.journal import Journal
-from totes.lake.manifest import (
-    IngestionManifest,
-    ModelChanges,
-    OutputColumn,
-    ProblemKind,
-    ProcessedManifest,
-    StoredObject,
-)
+from totes.lake.manifest import IngestionManifest, ModelChanges, OutputColumn, ProblemKind, ProcessedManifest
 from totes.lake.workspace import Workspace
 from totes.processing.bound.problem import STORED_TYPE
 from totes.processing.bound.relation import Relation, source_relation
