@@ -52,6 +52,10 @@ def write(folder: Path, source: Source, batches: int) -> Settings:
     lake = _Lake(Pipeline(settings))
     for batch in range(3, batches):
         lake.add(batch)
+    for journal in (Pipeline(settings).ingestion_journal, Pipeline(settings).processed_journal):
+        journal.last()
+        while journal.write_chapter():
+            pass
     lake.bring_up(settings.cache_folder, folder / "warehouse.duckdb")
     Pipeline(settings).replay_table(_MODEL)
     source.execute(*lake.present())

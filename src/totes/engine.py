@@ -155,15 +155,19 @@ def _pairs(columns: Iterable[str], others: Iterable[str] | None) -> list[tuple[s
     return list(zip(listed, listed if others is None else others, strict=True))
 
 
+# The column with the file of a row; no table has one of that name.
+FILE = "~file"
+
+
 def parquet(files: Iterable[Path], *, alike: bool = True, named: bool = False) -> str:
     """SQL for the rows of local Parquet files; folder names such as `date=…` do not become columns.
 
     Args:
         files: the files.
         alike: whether all have the same columns with the same types.
-        named: whether to add a column `filename`.
+        named: whether to add the column `FILE` with the file of each row.
     """
-    options = ", union_by_name = true" * (not alike) + ", filename = true" * named
+    options = ", union_by_name = true" * (not alike) + f", filename = '{FILE}'" * named
     return f"read_parquet([{_listed(files)}], hive_partitioning = false{options})"
 
 

@@ -11,6 +11,7 @@ from totes.lake.manifest import ModelChanges, ProcessedManifest
 from totes.warehouse.table import WarehouseTable
 
 BATCH = engine.name("~batch")
+_BATCHES_AT_ONCE = 500
 Progress = Callable[[str], None]
 
 
@@ -69,6 +70,7 @@ class LakeReader:
         for table in self._tables:
             self._create(table)
         rows = 0
+        taken: dict[str, list[tuple[int, ModelChanges]]] = {table.name: [] for table in self._tables}
         newest = self._journal.read(last).models if last else {}
         begins = {name: changes.since for name, changes in newest.items()}
         for manifest in self._journal.manifests(1, last):
@@ -77,10 +79,17 @@ class LakeReader:
             )
             for table in self._tables:
                 changes = manifest.models.get(table.name)
-                if changes and manifest.batch >= begins.get(table.name, 0):
-                    self._take(table, changes, manifest.batch)
+                if changes and changes.is_changed and manifest.batch >= begins.get(table.name, 0):
+                    waiting = taken[table.name]
+                    if waiting and (
+                        len(waiting) >= _BATCHES_AT_ONCE or waiting[-1][1].columns != changes.columns
+                    ):
+                        self._take(table, waiting)
+                        waiting.clear()
+                    waiting.append((manifest.batch, changes))
                     rows += changes.written
         for table in self._tables:
+            self._take(table, taken[table.name])
             self._fold(table)
 
     def _create(self, table: WarehouseTable) -> None:
@@ -96,32 +105,41 @@ class LakeReader:
             f"CREATE OR REPLACE TABLE {lake_lineage(table.name)} ({keys}{base}, {BATCH} BIGINT)"
         )
 
-    def _take(self, table: WarehouseTable, changes: ModelChanges, batch: int) -> None:
+    def _take(self, table: WarehouseTable, taken: list[tuple[int, ModelChanges]]) -> None:
+        """Reads what some batches, with the same columns, changed in a table."""
         types = {column.name: column.type for column in table.model.output}
 
         def cast(names: tuple[str, ...]) -> str:
             return ", ".join(f"CAST({engine.name(n)} AS {types[n]}) AS {engine.name(n)}" for n in names)
 
-        numbered = f"{batch}::BIGINT AS {BATCH}"
-        self._insert(lake_rows(table.name), changes.objects, f"{cast(table.columns)}, {numbered}", table)
-        self._insert(_removed(table), changes.removed, f"{cast(table.key)}, {numbered}", table)
-        self._insert(lake_quarantine(table.name), changes.quarantine, "row_key, reason, batch", None)
+        def of(kind: str) -> list[tuple[StoredObject, int]]:
+            return [(entry, batch) for batch, changes in taken for entry in getattr(changes, kind)]
+
+        self._insert(lake_rows(table.name), of("objects"), f"{cast(table.columns)}, {BATCH}", table)
+        self._insert(_removed(table), of("removed"), f"{cast(table.key)}, {BATCH}", table)
+        self._insert(lake_quarantine(table.name), of("quarantine"), "row_key, reason, batch", None)
         if lineage := self._lineage.get(table.name):
             base = ", ".join(f"{engine.name(column)}::VARCHAR AS {engine.name(column)}" for column in lineage)
-            self._insert(
-                lake_lineage(table.name), changes.state, f"{cast(table.key)}, {base}, {numbered}", table
-            )
+            self._insert(lake_lineage(table.name), of("state"), f"{cast(table.key)}, {base}, {BATCH}", table)
 
     def _insert(
-        self, target: str, objects: tuple[StoredObject, ...], selected: str, table: WarehouseTable | None
+        self,
+        target: str,
+        objects: list[tuple[StoredObject, int]],
+        selected: str,
+        table: WarehouseTable | None,
     ) -> None:
         if not objects:
             return
-        condition = self._chosen(table) if table else "true"
-        with self._journal.store.local(list(objects)) as files:
+        condition, file = self._chosen(table) if table else "true", engine.name(engine.FILE)
+        with self._journal.store.local([entry for entry, _ in objects]) as files:
+            numbers = ", ".join(
+                f"({engine.text(str(one))}, {batch}::BIGINT)"
+                for one, (_, batch) in zip(files, objects, strict=True)
+            )
+            rows = f"{engine.parquet(files, named=True)} JOIN (VALUES {numbers}) AS numbered ({file}, {BATCH}) USING ({file})"
             self._bench.execute(
-                f"INSERT INTO {target} BY NAME SELECT * FROM (SELECT {selected} FROM {engine.parquet(files)})"
-                f" WHERE {condition}"
+                f"INSERT INTO {target} BY NAME SELECT * FROM (SELECT {selected} FROM {rows}) WHERE {condition}"
             )
 
     def _fold(self, table: WarehouseTable) -> None:

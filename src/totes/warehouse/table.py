@@ -114,11 +114,11 @@ class TableLoad:
 
     def _numbered(self, files: list[Path]) -> str:
         """The SQL of a relation of files with the batch that each row is of."""
-        numbers = ", ".join(f"({engine.text(str(file))}, {self.batches[file]})" for file in files)
-        named = engine.parquet(files, alike=False, named=True)
+        numbers = ", ".join(f"({engine.text(str(one))}, {self.batches[one]})" for one in files)
+        named, file = engine.parquet(files, alike=False, named=True), engine.name(engine.FILE)
         return (
-            f"(SELECT rows.*, {_BATCH} FROM {named} AS rows"
-            f" JOIN (VALUES {numbers}) AS numbered (filename, {_BATCH}) USING (filename))"
+            f"(SELECT rows.* EXCLUDE ({file}), {_BATCH} FROM {named} AS rows"
+            f" JOIN (VALUES {numbers}) AS numbered ({file}, {_BATCH}) USING ({file}))"
         )
 
 
