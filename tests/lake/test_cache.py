@@ -59,7 +59,8 @@ def learn(cache: Cache, journal: Journal[Manifest]) -> list[int]:
     """Brings a cache up to its journal, and gives the batches that it took in."""
     taken: list[int] = []
 
-    def take(batch: int) -> str:
+    def take(batches: range) -> str:
+        [batch] = batches
         taken.append(batch)
         cache.engine.execute("CREATE TABLE IF NOT EXISTS learnt (batch INTEGER)")
         cache.engine.execute("INSERT INTO learnt VALUES (?)", [batch])
@@ -81,7 +82,7 @@ def test_a_cache_learns_each_batch_once(
 def test_what_fails_on_the_way_is_not_learnt_by_half(
     opened: Callable[..., AbstractContextManager[Cache]], journal: Journal[Manifest]
 ) -> None:
-    def fail(batch: int) -> str:
+    def fail(batches: range) -> str:
         cache.engine.execute("CREATE TABLE half (batch INTEGER)")
         raise RuntimeError
 

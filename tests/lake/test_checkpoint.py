@@ -16,6 +16,7 @@ import pytest
 from tests.conftest import Database, rows_of, run_cleanly
 from totes import engine
 from totes.deadline import Deadline
+from totes.ingestion import known
 from totes.lake import cache as cache_module
 from totes.lake import checkpoint as checkpoint_module
 from totes.lake.document import StoredObject
@@ -244,6 +245,7 @@ def test_a_cache_that_takes_long_to_make_again_is_made_in_several_calls(
     database: Database, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cache_module, "CHECKPOINT_BATCHES", 1000)
+    monkeypatch.setattr(known, "_BATCHES_AT_ONCE", 1)
     make_batches(database, pipeline, 4)
     spoil_checkpoints(pipeline)
     lose_cache(pipeline)

@@ -1,4 +1,4 @@
-"""`verify` reads every batch of the lake, also where there are more than are read ahead at once."""
+"""`verify` reads every batch of the lake, also where there are more than are read at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FACT = "CREATE TABLE fact (record BIGINT PRIMARY KEY, id INTEGER, v INTEGER) AS 
 def test_each_of_many_batches_is_compared(
     database: Database, make_pipeline: Any, write_project: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lake_rows, "_READ_AHEAD", 3)
+    monkeypatch.setattr(lake_rows, "_BATCHES_AT_ONCE", 3)
     database.execute("CREATE TABLE t (id int PRIMARY KEY, v int)", "INSERT INTO t VALUES (1, 1)")
     pipeline: Pipeline = make_pipeline(database.url, project=write_project({"fact": FACT}))
     for batch in range(1, BATCHES + 1):

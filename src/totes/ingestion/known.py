@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from totes import engine
@@ -17,6 +18,7 @@ from totes.lake.manifest import IngestionManifest, Position, TableChanges
 
 _IS_ADDED = "is_added"
 _LOOKED_THROUGH = "looked_through"
+_BATCHES_AT_ONCE, _MARKS_AT_ONCE = 100, 1_000_000
 
 
 class KnownRows:
@@ -30,7 +32,7 @@ class KnownRows:
 
     def catch_up(self, deadline: Deadline) -> bool:
         """Applies the batches that the cache does not have yet; returns False if the time was too short for all of them."""
-        return self._cache.advance(self._apply_batch, deadline)
+        return self._cache.advance(self._apply_batches, deadline, at_once=_BATCHES_AT_ONCE)
 
     def captured(self, table: SourceTable) -> bool:
         """Whether any row of the table was ever captured."""
@@ -177,19 +179,43 @@ class KnownRows:
         """How many rows a relation has."""
         return int(engine.scalar(self._engine, f"SELECT count(*) FROM {relation}"))
 
-    def _apply_batch(self, batch: int) -> str:
-        manifest = self._journal.confirmed(batch)
-        for table, changes in manifest.tables.items():
-            if changes.marks:
-                self._apply_marks(table, changes)
-        return manifest.sha256()
+    def _apply_batches(self, batches: range) -> str:
+        """Applies batches, a table's marks of several of them at once where these are of the same form."""
+        waiting: defaultdict[str, list[tuple[int, TableChanges]]] = defaultdict(list)
+        digest = ""
+        for batch in batches:
+            manifest = self._journal.confirmed(batch)
+            digest = manifest.sha256()
+            for table, changes in manifest.tables.items():
+                if not changes.marks:
+                    continue
+                before = waiting[table]
+                rows = sum(entry.rows for _, one in before for entry in one.marks)
+                if before and (_form(before[-1][1]) != _form(changes) or rows > _MARKS_AT_ONCE):
+                    self._apply_marks(table, before)
+                    before.clear()
+                before.append((batch, changes))
+        for table, of_table in waiting.items():
+            self._apply_marks(table, of_table)
+        return digest
 
-    def _apply_marks(self, table: str, changes: TableChanges) -> None:
-        keys = [key_column(number) for number in range(len(changes.key))]
-        with self._journal.store.local(list(changes.marks)) as files:
-            self._engine.execute(
-                f"CREATE OR REPLACE TEMP TABLE marks AS SELECT * FROM {engine.parquet(files)}"
-            )
+    def _apply_marks(self, table: str, of_batches: list[tuple[int, TableChanges]]) -> None:
+        keys = [key_column(number) for number in range(len(of_batches[0][1].key))]
+        marks = [(entry, batch) for batch, changes in of_batches for entry in changes.marks]
+        with self._journal.store.local([entry for entry, _ in marks]) as files:
+            rows = f"SELECT * FROM {engine.parquet(files)}"
+            if len(of_batches) > 1:
+                file = engine.name(engine.FILE)
+                numbers = ", ".join(
+                    f"({engine.text(str(one))}, {batch})"
+                    for one, (_, batch) in zip(files, marks, strict=True)
+                )
+                rows = (
+                    f"SELECT {engine.names([*keys, MARK])} FROM {engine.parquet(files, named=True)}"
+                    f" JOIN (VALUES {numbers}) AS numbered ({file}, batch) USING ({file})"
+                    f" QUALIFY row_number() OVER (PARTITION BY {engine.names(keys)} ORDER BY batch DESC, {MARK} IS NULL) = 1"
+                )
+            self._engine.execute(f"CREATE OR REPLACE TEMP TABLE marks AS {rows}")
         self._replace(table, keys, f"(SELECT * FROM marks WHERE {MARK} IS NOT NULL)", "marks")
 
     def _replace(self, table: str, keys: list[str], new: str | None, deleted: str | None) -> None:
@@ -215,6 +241,12 @@ class KnownRows:
 
     def _exists(self, table: str) -> bool:
         return engine.case_safe("known", table) in self._tables
+
+
+def _form(changes: TableChanges) -> tuple[object, ...]:
+    """What two batches' marks of a table have in common if they can be applied at once."""
+    types = {column.name: column.raw_type for column in changes.columns}
+    return changes.marked_by, *((part, types[part]) for part in changes.key)
 
 
 def key_names(table: SourceTable) -> list[str]:

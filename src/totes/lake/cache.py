@@ -158,27 +158,29 @@ class Cache:
         """Rolls the transaction back."""
         self.engine.execute("ROLLBACK")
 
-    def advance(self, apply: Callable[[int], str], deadline: Deadline = NEVER) -> bool:
+    def advance(self, apply: Callable[[range], str], deadline: Deadline = NEVER, *, at_once: int = 1) -> bool:
         """Brings the cache to the journal's newest batch; returns False if half of the time to the deadline is up before that.
 
         Args:
-            apply: takes a batch number, applies that batch to the cache's tables, and returns the digest of the
-                batch's manifest.
+            apply: takes batch numbers, applies these batches to the cache's tables, and returns the digest of the
+                last one's manifest.
             deadline: when the call should be over.
+            at_once: how many batches may be applied at once, in one transaction.
         """
         last, first = self._journal.last(), self.batch + 1
-        for batch in self._journal.upcoming(first, last):
-            if batch > first and deadline.half_over():
-                _log.info("caught up in part", cache=self._stage, batch=batch - 1, newest=last)
+        for part in self._journal.upcoming(first, last, at_once):
+            if part.start > first and deadline.half_over():
+                _log.info("caught up in part", cache=self._stage, batch=part.start - 1, newest=last)
                 return False
-            report(f"bringing the {self._stage} cache up to date", batch - first, last - first + 1, "batches")
+            done = part.start - first
+            report(f"bringing the {self._stage} cache up to date", done, last - first + 1, "batches")
             self.begin()
             try:
-                digest = apply(batch)
+                digest = apply(part)
             except BaseException:
                 self.rollback()
                 raise
-            self.commit(batch, digest)
+            self.commit(part.stop - 1, digest)
         return True
 
     def store_summaries(self) -> None:

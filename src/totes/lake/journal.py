@@ -182,11 +182,12 @@ class Journal(Generic[M]):
                 chapter.newest_before(wanted, quarantine=quarantine) if chapter and skip else part.start - 1
             )
 
-    def upcoming(self, first: int, last: int) -> Iterator[int]:
-        """The batches from `first` to `last`, for somebody who is about to read them one by one."""
+    def upcoming(self, first: int, last: int, at_once: int = 1) -> Iterator[range]:
+        """The batches from `first` to `last`, so many at once, for somebody who is about to read each with `read`."""
         for part in self.chapters.parts(first, last):
             self.chapters.open(part)
-            yield from part
+            for start in range(0, len(part), at_once):
+                yield part[start : start + at_once]
 
     def sums(self) -> Sums:
         """Sums over all batches: of the newest chapter, and of the manifests after it."""

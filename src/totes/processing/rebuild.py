@@ -88,7 +88,7 @@ class Rebuild:
         Raises:
             ModelFailed: a model cannot be computed.
         """
-        for number in self._ingestion.upcoming(self.batch + 1, batch):
+        for (number,) in self._ingestion.upcoming(self.batch + 1, batch):
             manifest = self._ingestion.confirmed(number)
             what = count(len(self._project.models), "table")
             report(f"recomputing the history of {what}", number - 1, batch, "batches")

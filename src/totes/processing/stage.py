@@ -88,7 +88,7 @@ def process(
         overtaken = False
         while True:
             state.refresh()
-            caught_up = opened.advance(state.apply_batch, deadline)
+            caught_up = opened.advance(lambda batches: state.apply_batch(batches.start), deadline)
             batch = opened.batch + 1
             if batch > last and overtaken and evolution.is_wanted():
                 _follow_by_nothing(source)

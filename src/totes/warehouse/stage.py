@@ -85,7 +85,7 @@ def load(
         at = _checked(journal, last, last_wanted, warehouse, described)
     before = journal.read(at) if at else None
     done: dict[int, dict[str, int]] = {}
-    for batch in journal.upcoming(at + 1, last_wanted):
+    for (batch,) in journal.upcoming(at + 1, last_wanted):
         if done and deadline.half_over():
             return Loaded(batch - 1, done, more=True)
         report(f"loading batch {batch}", len(done), last_wanted - batch + 1 + len(done), "batches")
