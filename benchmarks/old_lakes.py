@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -60,6 +60,11 @@ class CountedFolder(folder.Folder):
         found = super().list(prefix, after)
         requests["list"] += max(1, math.ceil(len(found) / 1000))
         return found
+
+    def present(self, paths: Sequence[str]) -> set[str]:
+        """See Storage."""
+        requests["list"] += 1
+        return super().present(paths)
 
     def digest(self, path: str) -> tuple[str, int]:
         """See Storage."""

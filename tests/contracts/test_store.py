@@ -123,6 +123,13 @@ def test_a_prefix_is_listed_after_an_object(store: Store) -> None:
     assert list(store.list("nothing/")) == []
 
 
+def test_which_of_some_objects_are_there_is_said(store: Store) -> None:
+    for path in ("batches/1", "batches/2", "batches/3", "batches/5", "other/4"):
+        store.put_new(path, b"")
+    assert store.present(["batches/2", "batches/3", "batches/4"]) == {"batches/2", "batches/3"}
+    assert store.present(["nothing/1"]) == set()
+
+
 def test_more_objects_are_listed_than_one_answer_holds(store: Store) -> None:
     with ThreadPoolExecutor(8) as writers:
         list(writers.map(lambda number: store.put_new(f"many/{number:04d}", b""), range(1100)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from totes.lake.storage import Storage
@@ -37,6 +37,11 @@ class Counted:
         """See Storage."""
         self._requests["list"] += 1
         return self._storage.list(prefix, after)
+
+    def present(self, paths: Sequence[str]) -> set[str]:
+        """See Storage."""
+        self._requests["list"] += 1
+        return self._storage.present(paths)
 
     def digest(self, path: str) -> tuple[str, int]:
         """See Storage."""

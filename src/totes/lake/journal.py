@@ -25,6 +25,7 @@ M = TypeVar("M", bound=Manifest)
 # How many manifests stay in memory: the newest, the one before, and those in which tables began.
 _RECENT_MAX = 8
 _READ_AHEAD = 16
+_AFTER_CHAPTER = 1000
 
 
 class Journal(Generic[M]):
@@ -68,18 +69,28 @@ class Journal(Generic[M]):
             self.chapters.forget()
 
     def _listed(self) -> int:
-        """The newest batch, by a listing of the manifests after the newest chapter."""
+        """The newest batch: of the manifests after the newest chapter, or of all where there is no chapter."""
         known = self.chapters.last()
-        known = known if known and self._is_there(known) else 0
-        after = manifest_path(known) if known else None
-        listed = {
-            batch for path in self.store.list(f"{MANIFESTS}/", after) if (batch := manifest_batch(path))
-        }
-        missing = set(range(known + 1, max(listed, default=0) + 1)) - listed
+        if known and self._is_there(known):
+            while there := self._numbers(
+                self.store.present([manifest_path(known + number) for number in range(1, _AFTER_CHAPTER + 1)])
+            ):
+                known = self._gapless(known, there)
+            return known
+        return self._gapless(0, self._numbers(self.store.list(f"{MANIFESTS}/")))
+
+    def _numbers(self, paths: Iterable[str]) -> set[int]:
+        return {batch for path in paths if (batch := manifest_batch(path))}
+
+    def _gapless(self, known: int, found: set[int]) -> int:
+        """The newest of the batches found, after making sure that none after `known` is missing."""
+        newest = max(found, default=known)
         # A listing may miss a manifest that is written at the same time.
-        for batch in (batch for batch in sorted(missing) if not self._is_there(batch)):
+        for batch in (
+            one for one in range(known + 1, newest) if one not in found and not self._is_there(one)
+        ):
             raise self._missing(batch)
-        return max(listed, default=known)
+        return newest
 
     def _is_there(self, batch: int) -> bool:
         return self.store.read(manifest_path(batch)) is not None

@@ -7,7 +7,7 @@ import mmap
 import os
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -91,6 +91,11 @@ class S3:
                 for entry in page
             ]
         )
+
+    def present(self, paths: Sequence[str]) -> set[str]:
+        """See Storage: a listing of their folder, from before the first path on."""
+        listed = self.list(paths[0].rpartition("/")[0] + "/", paths[0][:-1])
+        return set(paths).intersection(listed)
 
     def digest(self, path: str) -> tuple[str, int]:
         """See Storage."""

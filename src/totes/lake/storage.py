@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -40,6 +40,9 @@ class Storage(Protocol):
 
     def list(self, prefix: str, after: str | None) -> list[str]:
         """The paths that begin with `prefix` and sort after `after`, in no particular order."""
+
+    def present(self, paths: Sequence[str]) -> set[str]:
+        """Those of some paths at which there are objects; sorted ones of one folder, with few objects between and after them."""
 
     def digest(self, path: str) -> tuple[str, int]:
         """An object's sha256 and size; raises FileNotFoundError if there is no such object."""

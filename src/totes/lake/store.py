@@ -145,6 +145,13 @@ class Store:
         except self._storage.failures as error:
             raise _failure(f"listing {self.location(prefix)} failed: {_first_line(error)}", error) from error
 
+    def present(self, paths: Sequence[str]) -> set[str]:
+        """Those of some paths at which there are objects; sorted ones of one folder, with few objects between and after them."""
+        try:
+            return self._storage.present(paths)
+        except self._storage.failures as error:
+            raise StoreError(f"listing {self.location(paths[0])} failed: {_first_line(error)}") from error
+
     def is_empty(self) -> bool:
         """Whether there are no objects."""
         return next(iter(self.list("")), None) is None
