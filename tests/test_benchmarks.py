@@ -15,12 +15,14 @@ from xml.etree import ElementTree
 import duckdb
 import pytest
 
-from benchmarks import digest, process
+from benchmarks import aged_lake, digest, process
 from benchmarks.loading import check_star
 from benchmarks.measurement import Aim, BenchmarkFailed, Measurement
 from benchmarks.workbench import Source
 from tests.conftest import Database
+from totes.monitoring.verification import verify
 from totes.pipeline import Pipeline
+from totes.terrifictotes import demo_source
 
 ROOT = Path(__file__).parents[1]
 ROWS = """
@@ -149,3 +151,12 @@ def test_a_full_load_is_measured_from_end_to_end(tmp_path: Path) -> None:
         assert line["ratio"] == pytest.approx(line["floor"] / line["ours"])
         assert line["ours"] > sum(line["details"][stage] for stage in ("ingest", "process", "load")) * 0.9
     ElementTree.fromstring((tmp_path / "5000-full-load.svg").read_text("utf-8"))
+
+
+def test_an_aged_lake_is_a_true_one(new_database: Callable[..., Database], tmp_path: Path) -> None:
+    database = new_database()
+    demo_source.create(database.url, aged_lake.ORDERS)
+    settings = aged_lake.write(tmp_path, Source(database.url, database.url, database.name), 40)
+    verdict = verify(Pipeline(settings), (), 1.0, lambda _: None)
+    assert (verdict.batch, verdict.equal) == (40, True)
+    assert Pipeline(settings).replay(f"duckdb:///{tmp_path}/replayed.duckdb").batch == 40
