@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from totes import engine
 from totes.config import Settings
@@ -40,13 +40,21 @@ _log = logger()
 T = TypeVar("T")
 
 
+class _Settled(NamedTuple):
+    """A warehouse's state in which everything is as it should be, and the batch that it is at."""
+
+    state: str
+    batch: int
+    manifest_sha256: str
+
+
 class Pipeline:
     """The stages, wired to the places in the settings. Nothing is opened before it is used."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._workspace = Reused(self._open_workspace)
-        self._settled: tuple[str | None, int] = None, 0
+        self._settled: _Settled | None = None
 
     @cached_property
     def project(self) -> Project:
@@ -192,27 +200,31 @@ class Pipeline:
         processed = self.process(choose=everything)
         return processed, self.load()
 
-    def load(self, deadline: Deadline = NEVER) -> Loaded:
+    def load(self, deadline: Deadline = NEVER, *, looked: bool = False) -> Loaded:
         """Loads every processed batch that is not in the warehouse.
 
-        A warehouse in a file that nobody has written since the last call is not looked at again.
+        A warehouse in a file that nobody has written since the last call is not looked at again. `looked` is whether the
+        processed lake was looked at just now; otherwise it is made sure that it is the one that is known.
         """
         from totes.warehouse.stage import Loaded, load
 
-        newest, now = self.processed_journal.last(), self._warehouse_state()
-        state, at = self._settled
-        settled = at if state is not None and state == now and at <= newest else None
-        if settled == newest:
-            return Loaded(newest)
+        journal = self.processed_journal
+        if not looked:
+            journal.newest()
+        last, at = journal.last(), None
+        if self._settled and self._settled.state == state_of(
+            self.settings.warehouse_url(), self.settings.base
+        ):
+            _, batch, digest = self._settled
+            at = batch if batch <= last and journal.read(batch).sha256() == digest else None
+        if at == last:
+            return Loaded(last)
         with self.warehouse() as warehouse:
-            loaded = load(
-                self.processed_journal, warehouse, self.project.models, at=settled, deadline=deadline
-            )
-        self._settled = warehouse.state, loaded.batch
+            loaded = load(journal, warehouse, self.project.models, at=at, deadline=deadline)
+        self._settled = None
+        if warehouse.state and loaded.batch:
+            self._settled = _Settled(warehouse.state, loaded.batch, journal.read(loaded.batch).sha256())
         return loaded
-
-    def _warehouse_state(self) -> str | None:
-        return state_of(self.settings.warehouse_url(), self.settings.base)
 
     def replay(self, url: str, last: int | None = None) -> Loaded:
         """Loads processed batches into the warehouse at a URL, which is empty or has the first batches of this lake.
@@ -292,7 +304,8 @@ class Pipeline:
         if cycle.is_of_another:
             _log.warning("the later stages are not run: the lake belongs to something else")
         elif only in (None, "load"):
-            cycle.loaded = _timed(cycle, "load", self.load)
+            looked = cycle.processed is not None
+            cycle.loaded = _timed(cycle, "load", partial(self.load, looked=looked))
 
     def _mismatch(self) -> TotesError | None:
         """The error if the built-in models are used with another source."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -120,15 +121,19 @@ def read_quarantine(
     with engine.connect(None, memory=memory, reads=reads) as connection:
         connection.execute(f"CREATE TABLE entries ({_ENTRIES})")
         times: dict[int, datetime] = {}
-        found = 0
         for manifest in (
             journal.newest_first(newest.batch, counted, quarantine=True, skip=True) if wanted else ()
         ):
             times[manifest.batch] = manifest.finished_at
-            found += _take_in(connection, journal, manifest, counted)
-            if found >= wanted:
+            if _take_in(connection, journal, manifest, counted) >= wanted:
                 break
-        return Quarantine(newest.batch, counted, kinds, _rows(connection, times, wanted, key))
+
+        def finished_at(batch: int) -> datetime:
+            if batch not in times:  # of a table that was rebuilt since
+                times[batch] = journal.read(batch).finished_at
+            return times[batch]
+
+        return Quarantine(newest.batch, counted, kinds, _rows(connection, finished_at, wanted, key))
 
 
 def retry(pipeline: Pipeline, tables: tuple[str, ...] = ()) -> Retry:
@@ -188,27 +193,24 @@ def _take_in(
     manifest: ProcessedManifest,
     tables: dict[str, int],
 ) -> int:
-    """Adds a batch's quarantine entries of rows without a later entry; returns how many rows it put into quarantine."""
+    """Adds a batch's quarantine entries of rows without a later entry; returns how many rows are known to be in quarantine."""
     objects = [
         entry for name, changes in manifest.models.items() if name in tables for entry in changes.quarantine
     ]
-    if not objects:
-        return 0
-    with journal.store.local(objects) as files:
-        connection.execute(
-            f"INSERT INTO entries BY NAME SELECT * FROM {engine.parquet(files)} AS new"
-            " ANTI JOIN entries USING (model, row_key)"
-        )
-    return int(
-        engine.scalar(
-            connection,
-            f"SELECT count(*) FROM entries WHERE batch = {manifest.batch} AND reason IS NOT NULL",
-        )
-    )
+    if objects:
+        with journal.store.local(objects) as files:
+            connection.execute(
+                f"INSERT INTO entries BY NAME SELECT * FROM {engine.parquet(files)} AS new"
+                " ANTI JOIN entries USING (model, row_key)"
+            )
+    return int(engine.scalar(connection, "SELECT count(*) FROM entries WHERE reason IS NOT NULL"))
 
 
 def _rows(
-    connection: engine.Engine, times: dict[int, datetime], rows_max: int, key: tuple[str, ...] | None
+    connection: engine.Engine,
+    finished_at: Callable[[int], datetime],
+    rows_max: int,
+    key: tuple[str, ...] | None,
 ) -> list[QuarantinedRow]:
     chosen = "reason IS NOT NULL"
     if key is not None:
@@ -224,7 +226,7 @@ def _rows(
             reason,
             tuple(Problem(**problem) for problem in problems or ()),
             batch,
-            times[batch],
+            finished_at(batch),
             json.loads(row) if row else None,
         )
         for table, key, reason, problems, batch, row in result.fetchall()
