@@ -114,7 +114,7 @@ def test_what_lasts_is_named_and_told_and_the_next_run_completes(
         "ingest": StoreError, "process": StoreError, "load": StoreError,
     }  # fmt: skip
     for stage, store in (("ingest", "ingestion"), ("process", "processed"), ("load", "processed")):
-        assert f"{shop.store}/{store}/batches" in str(cycle.failures[stage])
+        assert f"{shop.store}/{store}/" in str(cycle.failures[stage])
         assert "\n" not in str(cycle.failures[stage])
     watch(pipeline.settings, cycle)
     proxy.fault = lambda _method, _path: None

@@ -74,7 +74,7 @@ def back_up(
             made.check(done.faults)
         _copy_both(captured, made)
     except (LakeDamaged, BackupRefused, StoreError) as error:
-        if not check or (error.retryable and not done.faults):
+        if not check or (isinstance(error, StoreError) and not done.faults):
             raise
         done.faults.append(error.what)
     done.faults = list(dict.fromkeys(done.faults))

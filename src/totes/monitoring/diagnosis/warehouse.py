@@ -78,6 +78,7 @@ def check_warehouse(
                 with area.checking("connection", "asking the warehouse"):
                     _check_postgresql(place, settings.source.schema_, source)
             else:
+                warehouse.query("SELECT 1")
                 area.ok("connection", f"{duckdb_file(url, settings.base)} can be opened")
             with area.checking("tables", "looking at the warehouse's tables"):
                 _check_tables(place, pipeline, dialect)
