@@ -28,6 +28,7 @@ def connect(
     reads: Iterable[Path] = (),
     symbol_tables: bool = True,
     read_only: bool = False,
+    log_bytes_max: int | None = None,
 ) -> Engine:
     """Opens a DuckDB database that can access its own file, the given folders, and nothing else.
 
@@ -42,6 +43,7 @@ def connect(
         symbol_tables: whether text in database files is compressed with symbol tables, which makes a file full of text a
             third smaller and takes three times as long.
         read_only: whether the file is opened read-only; any number of processes can do so at the same time.
+        log_bytes_max: how much is committed to the file's log before it goes into the file; by default 16 MB.
 
     Raises:
         duckdb.IOException: another process has the file open, or it cannot be read.
@@ -60,6 +62,8 @@ def connect(
     if scratch is not None or path is None:
         folders.append(scratch or folders[0])
         options["temp_directory"] = str(folders[-1])
+    if log_bytes_max is not None:
+        options["checkpoint_threshold"] = f"{log_bytes_max}B"
     if not symbol_tables:
         options["disabled_compression_methods"] = "dict_fsst,fsst"
     new = path is not None and not path.exists()

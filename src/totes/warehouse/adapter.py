@@ -59,6 +59,16 @@ class Warehouse(Protocol):
             WarehouseRefused: a table, a column or the newest rows of a table are not there any more.
         """
 
+    def resume(self, at: int) -> LoadedBatch | None:
+        """The newest batch of what will be written by `load`, to be asked before it.
+
+        It may be before `at`, the newest loaded batch, where loads do not write what is read: then the batches after it
+        have to be loaded there again. It may be after it where another load has been here, or was killed.
+
+        Args:
+            at: the newest loaded batch, 0 where nothing is loaded.
+        """
+
     def load(self, tables: tuple[WarehouseTable, ...], batch: BatchLoad) -> bool:
         """Loads a batch in one transaction with its row in the ledger, creating what tables are not there.
 

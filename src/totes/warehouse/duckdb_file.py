@@ -46,6 +46,7 @@ class DuckDBWarehouse:
         self._writer = writer
         self._seen = known_state(file)
         self._opened: engine.Engine | None = None
+        self._at = 0  # the batch that the file is at, of which what is written may be behind
 
     @property
     def _engine(self) -> engine.Engine:
@@ -66,14 +67,21 @@ class DuckDBWarehouse:
             return self._writer.published
         return self._seen
 
-    def _prepare(self) -> None:
+    def resume(self, at: int) -> LoadedBatch | None:
+        """See Warehouse: what is written may be what had the file's name before, or what a killed load has left."""
+        self._at = at
+        with _warehouse_errors("reading the ledger"):
+            self._prepare(alike=False)
+        return self.newest()
+
+    def _prepare(self, *, alike: bool = True) -> None:
         """Goes over to the file's shadow, if it is not in use yet."""
         if self._writer and not self._writer.is_open:
-            self._opened = self._writer.open(self._opened)
+            self._opened = self._writer.open(self._opened, alike=alike)
 
-    def _wrote(self) -> None:
+    def _wrote(self, rows: int | None = None) -> None:
         if self._writer:
-            self._writer.wrote()
+            self._writer.wrote(rows)
 
     def newest(self) -> LoadedBatch | None:
         """See Warehouse."""
@@ -107,52 +115,50 @@ class DuckDBWarehouse:
             self._prepare()
             self._engine.execute("BEGIN")
             try:
-                found = Inspection.of(self.rows, self._schema, self.dialect)
-                newest = newest_batch(self.rows, self._schema) if found.has(LEDGER) else None
-                if newest and newest.batch >= batch.batch:
-                    self._engine.execute("ROLLBACK")
-                    return False
-                if (newest.batch if newest else 0) != batch.batch - 1:
-                    raise WarehouseRefused(
-                        f"batch {batch.batch - 1} must be loaded before batch {batch.batch}"
-                    )
-                found.refuse_strangers(tables, batch.loaded)
-                if newest is None:
-                    found.refuse_leftovers(self.rows, tables)
-                found.refuse_strangers(batch.dropped, batch.loaded)
-                created = self._create(tables, found, batch.loaded)
-                if found.has_outdated:
-                    self._engine.execute(f"DROP TABLE {self._name(OUTDATED)}")
-                for table in batch.dropped:
-                    self._drop(table)
-                    self._engine.execute(f"DELETE FROM {self._name(MADE)} WHERE table_name = ?", [table.name])
-                for number, load in enumerate(batch.loads):
-                    report_load(load, sum(one.count for one in batch.loads[:number]), batch.rows)
-                    if load.table.name not in created and (load.whole or load.is_redeclared):
-                        self._switch(load)
-                    self._write(load, fresh=load.whole or load.table.name in created)
-                    reach("duckdb.rows")
-                for load in reversed(batch.loads):
-                    self._remove(load)
-                    reach("duckdb.removed")
-                self._describe(tables)
-                self._engine.execute(
-                    f"INSERT INTO {self._name(LEDGER)} VALUES (?, ?, ?, ?, ?)",
-                    [
-                        batch.batch,
-                        batch.manifest_sha256,
-                        batch.read_at,
-                        datetime.now(UTC).replace(tzinfo=None),
-                        batch.rows,
-                    ],
-                )
+                is_new = self._load(tables, batch)
                 reach("duckdb.commit.before")
                 self._engine.execute("COMMIT")
-                self._wrote()
-                reach("duckdb.commit.after")
             except BaseException:
                 self._roll_back()
                 raise
+            if batch.batch > self._at:
+                self._wrote(batch.rows if is_new and batch.keeps_tables else None)
+            reach("duckdb.commit.after")
+        return is_new
+
+    def _load(self, tables: tuple[WarehouseTable, ...], batch: BatchLoad) -> bool:
+        """What a load does in its transaction; returns False where that has been done, maybe by one that was killed."""
+        found = Inspection.of(self.rows, self._schema, self.dialect)
+        newest = newest_batch(self.rows, self._schema) if found.has(LEDGER) else None
+        if newest and newest.batch >= batch.batch:
+            return False
+        if (newest.batch if newest else 0) != batch.batch - 1:
+            raise WarehouseRefused(f"batch {batch.batch - 1} must be loaded before batch {batch.batch}")
+        found.refuse_strangers(tables, batch.loaded)
+        if newest is None:
+            found.refuse_leftovers(self.rows, tables)
+        found.refuse_strangers(batch.dropped, batch.loaded)
+        created = self._create(tables, found, batch.loaded)
+        if found.has_outdated:
+            self._engine.execute(f"DROP TABLE {self._name(OUTDATED)}")
+        for table in batch.dropped:
+            self._drop(table)
+            self._engine.execute(f"DELETE FROM {self._name(MADE)} WHERE table_name = ?", [table.name])
+        for number, load in enumerate(batch.loads):
+            report_load(load, sum(one.count for one in batch.loads[:number]), batch.rows)
+            if load.table.name not in created and (load.whole or load.is_redeclared):
+                self._switch(load)
+            self._write(load, fresh=load.whole or load.table.name in created)
+            reach("duckdb.rows")
+        for load in reversed(batch.loads):
+            self._remove(load)
+            reach("duckdb.removed")
+        self._describe(tables)
+        loaded_at = datetime.now(UTC).replace(tzinfo=None)
+        self._engine.execute(
+            f"INSERT INTO {self._name(LEDGER)} VALUES (?, ?, ?, ?, ?)",
+            [batch.batch, batch.manifest_sha256, batch.read_at, loaded_at, batch.rows],
+        )
         return True
 
     def rebuild(self, load: TableLoad, batch: int, star: frozenset[str]) -> bool:

@@ -21,6 +21,8 @@ _IN_USE = (
     "Close the program that writes it, or try again when it has ended; the next load takes up what is missing"
 )
 _LOCK_RETRY_SECONDS = 0.1
+# Batches are written into the file together, when it is closed: nobody reads it until then.
+_LOG_MAX = 256 << 20
 # A file that another process is just making is no DuckDB file yet.
 _MAKING_PATIENCE_SECONDS = 1.0
 
@@ -35,8 +37,12 @@ class Writer:
         self._opened = opened
         self._shadow: Shadow | None = None
 
-    def open(self, reading: engine.Engine | None) -> engine.Engine:
+    def open(self, reading: engine.Engine | None, *, alike: bool) -> engine.Engine:
         """The connection to write with, in place of the one to read with, which is closed; called once.
+
+        Args:
+            reading: the connection to read with.
+            alike: whether what is written has to have the file's content; else it may be at a batch before or after it.
 
         Raises:
             WarehouseError: another load or another program writes the file.
@@ -45,22 +51,29 @@ class Writer:
             if reading:
                 reading.close()
             _connect(self._file, self._memory, self._reads, read_only=False).close()
-        self._shadow = self._opened.enter_context(Shadow.of(self._file))
-        connection = engine.connect(self._shadow.path, memory=self._memory, reads=self._reads)
+        shadow = self._shadow = self._opened.enter_context(Shadow.of(self._file, alike=alike))
+        try:
+            connection = self._connect(shadow)
+        except duckdb.Error:  # what a killed load has left may be damaged
+            shadow.copy()
+            connection = self._connect(shadow)
         self._opened.callback(connection.close)
         if reading:
             reading.close()
         return connection
+
+    def _connect(self, shadow: Shadow) -> engine.Engine:
+        return engine.connect(shadow.path, memory=self._memory, reads=self._reads, log_bytes_max=_LOG_MAX)
 
     @property
     def is_open(self) -> bool:
         """Whether the connection to write with is in use."""
         return self._shadow is not None
 
-    def wrote(self) -> None:
-        """Notes that there is something to publish."""
+    def wrote(self, rows: int | None) -> None:
+        """See Shadow."""
         if self._shadow:
-            self._shadow.changed = True
+            self._shadow.wrote(rows)
 
     @property
     def published(self) -> str | None:

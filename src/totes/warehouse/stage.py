@@ -83,9 +83,14 @@ def load(
     last_wanted = last if last_wanted is None else min(last, last_wanted)
     if at is None:
         at = _checked(journal, last, last_wanted, warehouse, described)
-    before = journal.read(at) if at else None
+    first = at + 1
+    if first <= last_wanted:
+        resumed = warehouse.resume(at)
+        check_same_lake(journal, last, resumed)
+        first = min(first, resumed.batch + 1 if resumed else 1)
+    before = journal.read(first - 1) if first > 1 else None
     done: dict[int, dict[str, int]] = {}
-    for (batch,) in journal.upcoming(at + 1, last_wanted):
+    for (batch,) in journal.upcoming(first, last_wanted):
         if done and deadline.half_over():
             return Loaded(batch - 1, done, more=True)
         report(f"loading batch {batch}", len(done), last_wanted - batch + 1 + len(done), "batches")
@@ -93,6 +98,8 @@ def load(
         manifest = journal.confirmed(batch)
         rows = _load_batch(journal.store, warehouse, manifest, before, described)
         before = manifest
+        if batch <= at:
+            continue
         if (
             rows is None
         ):  # it was loaded meanwhile, or by a load that was killed before its file was published

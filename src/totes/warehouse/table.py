@@ -141,6 +141,11 @@ class BatchLoad:
         """How many rows the batch brings."""
         return sum(load.count for load in self.loads)
 
+    @property
+    def keeps_tables(self) -> bool:
+        """Whether every table that was there stays as it is declared."""
+        return not self.dropped and not any(load.is_redeclared for load in self.loads)
+
 
 def report_load(load: TableLoad, rows: int, rows_in_all: int) -> None:
     """Reports that a table is being loaded after so many rows of others; not of a small batch among many."""
