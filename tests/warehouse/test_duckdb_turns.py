@@ -201,7 +201,6 @@ def test_a_load_that_fails_half_way_publishes_nothing_of_before(
         "duckdb.commit.before:2",
         "duckdb.commit.after:2",
         "duckdb.shadow.closed:1",
-        "duckdb.shadow.linked:1",
         "duckdb.shadow.published:1",
     ],
 )

@@ -142,7 +142,6 @@ class Shadow:
                 if self._is_quickly_loaded(found.st_size):
                     with suppress(OSError):  # a file system without links: the next load copies the file
                         os.link(self._file, self._path_of(published))
-                reach("duckdb.shadow.linked")
                 self.path.replace(self._file)
         self.published = published
         reach("duckdb.shadow.published")
