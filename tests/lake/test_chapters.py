@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 
 from tests.lake.counted import counted
+from totes.deadline import Deadline
 from totes.errors import LakeDamaged
+from totes.lake.cache import Cache
 from totes.lake.document import StoredObject
 from totes.lake.journal import Journal
 from totes.lake.layout import chapter_path, manifest_path
 from totes.lake.manifest import IngestionManifest, Position, SourceColumn, TableChanges
 from totes.lake.store import Store
+from totes.lake.workspace import Workspace
 
 NOON = datetime(2024, 11, 26, 12, tzinfo=UTC)
 LENGTH, BATCHES = 4, 11
@@ -166,3 +169,17 @@ def test_manifests_that_do_not_follow_one_another_become_no_chapter(tmp_path: Pa
     (tmp_path / "lake" / manifest_path(2)).write_bytes(changed.content())
     with pytest.raises(LakeDamaged, match="from batch 1 to 4 do not follow one another"):
         journal.write_chapter()
+
+
+def test_a_lake_written_without_chapters_gets_all_of_them_at_once(tmp_path: Path) -> None:
+    journal = lake(tmp_path)
+    journal.last()
+    with (
+        Workspace.open(tmp_path / "cache", "100MB") as workspace,
+        Cache.open(workspace, "s", journal) as cache,
+    ):
+        journal.last()
+        cache.store_summaries(Deadline.after(0.0))  # at least one, however little time there is
+        assert again(tmp_path)[0].chapters.last() == LENGTH
+        cache.store_summaries()
+    assert again(tmp_path)[0].chapters.last() == BATCHES // LENGTH * LENGTH > LENGTH

@@ -141,7 +141,7 @@ class Ingestion:
             known = KnownRows(cache, self.journal)
             started = datetime.now(UTC)
             if not known.catch_up(self.deadline):
-                cache.store_summaries()
+                cache.store_summaries(self.deadline)
                 return Ingested(None, started, captured=cache.batch, more=True)
             if self.source.capture == "query":
                 return self._by_query(cache, known, started)
@@ -151,7 +151,7 @@ class Ingestion:
                     done = self._inspected(cache, known, started, self.inspect) or done
             except BatchConflict:
                 return None
-            cache.store_summaries()
+            cache.store_summaries(self.deadline)
             return done
 
     def _by_log(self, cache: Cache, known: KnownRows, started: datetime) -> Ingested | None:
@@ -264,7 +264,7 @@ class Ingestion:
                 known.note_looked_through(capture.position)
             if self.inspect and not log:
                 self.inspect(snapshot)
-        cache.store_summaries()
+        cache.store_summaries(self.deadline)
         return Ingested(
             manifest.batch if manifest else None,
             capture.position.read_at if manifest else snapshot.position.read_at,

@@ -183,13 +183,16 @@ class Cache:
             self.commit(part.stop - 1, digest)
         return True
 
-    def store_summaries(self) -> None:
-        """Stores what later runners start from, if it is due: a chapter, and a checkpoint. Not for use in a transaction.
+    def store_summaries(self, deadline: Deadline = NEVER) -> None:
+        """Stores what later runners start from, if it is due: chapters, and a checkpoint. Not for use in a transaction.
+
+        Of a lake that was written without chapters these are many: they are written until half of the time is up.
 
         Raises:
             StoreError: it cannot be stored; the batch stays committed.
         """
-        self._journal.write_chapter()
+        while self._journal.write_chapter() and not deadline.half_over():
+            pass
         if not self._workspace.checkpoints:
             return
         [(batch, digest, stored_batch, stored_bytes)] = self.engine.execute(

@@ -19,6 +19,7 @@ from totes.lake.chapters import CHAPTER_BATCHES, Chapters
 from totes.lake.layout import MANIFESTS, manifest_batch, manifest_path
 from totes.lake.manifest import IngestionManifest, Manifest, ModelChanges, ProcessedManifest
 from totes.lake.store import DOCUMENT_BYTES_MAX, ObjectExists, Store
+from totes.progress import report
 
 M = TypeVar("M", bound=Manifest)
 
@@ -234,6 +235,7 @@ class Journal(Generic[M]):
         part = self.chapters.next()
         if part.stop - 1 > self._last:
             return False
+        report("writing the lake's chapters", part.start - 1, self._last // len(part) * len(part), "batches")
         contents = [manifest.content() for manifest in self.manifests(part.start, part.stop - 1)]
         self.chapters.add(part, contents, self._sums(part.stop - 1))
         return True

@@ -95,7 +95,7 @@ def process(
                 last = source.last()
             overtaken, more = False, batch <= last
             if not more or not caught_up or (done and deadline.half_over()):
-                opened.store_summaries()
+                opened.store_summaries(deadline)
                 return Processed(
                     opened.batch,
                     done,
