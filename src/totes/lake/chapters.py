@@ -20,7 +20,6 @@ from totes.lake.manifest import Manifest
 from totes.lake.store import ObjectExists, Store
 from totes.log import logger
 
-CHAPTER_BATCHES = 1000
 _OPEN_MAX = 2
 _FEW = 50  # one in so many
 M = TypeVar("M", bound=Manifest)

@@ -14,14 +14,17 @@ from pydantic import ValidationError
 
 from totes.errors import BatchConflict, LakeDamaged, SourceRefused
 from totes.failpoint import reach
+from totes.lake import layout
 from totes.lake.chapter import Sums
-from totes.lake.chapters import CHAPTER_BATCHES, Chapters
+from totes.lake.chapters import Chapters
 from totes.lake.layout import MANIFESTS, manifest_batch, manifest_path
 from totes.lake.manifest import IngestionManifest, Manifest, ModelChanges, ProcessedManifest
 from totes.lake.store import DOCUMENT_BYTES_MAX, ObjectExists, Store
+from totes.log import logger
 from totes.progress import report
 
 M = TypeVar("M", bound=Manifest)
+_log = logger()
 
 # How many manifests stay in memory: the newest, the one before, and those in which tables began.
 _RECENT_MAX = 8
@@ -32,12 +35,13 @@ _AFTER_CHAPTER = 1000
 class Journal(Generic[M]):
     """The manifests of one store, for as long as a process works with it; any number of threads may read.
 
-    `chapter_batches` is how many batches have a chapter.
+    `chapter_batches` is how many batches have a chapter, if not as many as in every lake.
     """
 
-    def __init__(self, store: Store, kind: type[M], chapter_batches: int = CHAPTER_BATCHES) -> None:
+    def __init__(self, store: Store, kind: type[M], chapter_batches: int | None = None) -> None:
         self.store = store
-        self.chapters: Chapters[M] = Chapters(store, kind, chapter_batches, self.content)
+        batches = chapter_batches or layout.CHAPTER_BATCHES
+        self.chapters: Chapters[M] = Chapters(store, kind, batches, self.content)
         self._kind = kind
         self._last = 0
         self._recent: OrderedDict[int, M] = OrderedDict()
@@ -236,8 +240,12 @@ class Journal(Generic[M]):
         if part.stop - 1 > self._last:
             return False
         report("writing the lake's chapters", part.start - 1, self._last // len(part) * len(part), "batches")
-        contents = [manifest.content() for manifest in self.manifests(part.start, part.stop - 1)]
-        self.chapters.add(part, contents, self._sums(part.stop - 1))
+        manifests = list(self.manifests(part.start, part.stop - 1))
+        try:
+            self.store.bundle(entry for manifest in manifests for entry in manifest.named_objects())
+        except LakeDamaged as error:  # whoever needs the object says so
+            _log.warning(f"objects are not bundled: {error.what}", batch=part.stop - 1)
+        self.chapters.add(part, [one.content() for one in manifests], self._sums(part.stop - 1))
         return True
 
     def confirmed(self, batch: int) -> M:

@@ -11,6 +11,7 @@ MANIFESTS = "batches"
 CHECKPOINTS = "checkpoints"
 HEALTH = "health"  # a pipeline's health, where its runners share no folder; not data
 CHAPTERS = "chapters"
+CHAPTER_BATCHES = 1000
 PROBE = ".doctor/put-if-absent"  # not data; no table's folder begins with a dot
 _UNSAFE = re.compile(r'[\x00-\x1f/\\%*?\[\]"<>|:#]|^\.')
 
@@ -45,6 +46,15 @@ def chapter_batch(path: str) -> int | None:
     """The last batch of the chapter at `path`, or None if none is."""
     match = re.fullmatch(rf"{CHAPTERS}/(\d{{{BATCH_DIGITS}}})\.json", path)
     return int(match.group(1)) if match else None
+
+
+def bundle_path(path: str) -> str | None:
+    """`chapters/000000001000/<folders>.zip`: the bundle that has an object of a batch, if any has; None of other objects."""
+    match = re.fullmatch(rf"(.+)/date=[^/]+/(\d{{{BATCH_DIGITS}}})-[^/]+", path)
+    if not match:
+        return None
+    last = -(-int(match.group(2)) // CHAPTER_BATCHES) * CHAPTER_BATCHES
+    return f"{CHAPTERS}/{last:0{BATCH_DIGITS}d}/{match.group(1)}.zip"
 
 
 def checkpoints_folder(stage: str) -> str:

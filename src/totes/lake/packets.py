@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -12,6 +13,7 @@ import duckdb
 from totes import engine
 
 T = TypeVar("T")
+_SMALL_BYTES_MAX = 1 << 20
 # What each line has beside the row: what was done, and when; and if it is from the log, in which place there.
 CHANGE = {"_op": "VARCHAR", "_at": "TIMESTAMP"}
 PLACE = {"_lsn": "VARCHAR", "_seq": "BIGINT"}
@@ -87,6 +89,23 @@ class PacketReader:
             return engine.text_lines(files, compression, line_bytes_max=self._TEXT_BYTES_MAX)
         columns = None if table.documents else _struct(_members(table))
         return engine.json_lines(files, columns, compression, line_bytes_max=self._limit)
+
+
+def joined(files: Iterable[Path], folder: Path) -> list[Path]:
+    """Packets of one compression as fewer files with the same lines: the small ones in one, made in a folder.
+
+    A file costs the engine as much as hundreds of lines. Each compression allows its files to follow one another in one.
+    """
+    large: list[Path] = []
+    small: list[Path] = []
+    for file in files:
+        (small if file.stat().st_size <= _SMALL_BYTES_MAX else large).append(file)
+    if len(small) < 2:
+        return [*large, *small]
+    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as target:
+        for file in small:
+            target.write(file.read_bytes())
+    return [*large, Path(target.name)]
 
 
 def _rows(table: Captured, lines: str) -> str:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from totes.engine import is_pattern
 from totes.errors import ConfigurationError, LakeDamaged, StoreError, StoreRefused
 from totes.failpoint import reach
+from totes.lake.bundle import pack
+from totes.lake.bundles import Bundles, bundled
 from totes.lake.document import StoredObject
 from totes.lake.folder import Folder, digest
 from totes.lake.storage import TooLarge
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 # Far beyond any real document: it is enough for 5,000 tables of 80 columns, or 200,000 objects.
 DOCUMENT_BYTES_MAX = 64 << 20
+_READERS = 8  # requests at once
 _REFUSED = re.compile(r"status code: 40[13]\b|NoSuchBucket")
 
 
@@ -42,6 +46,7 @@ class Store:
         self.url = url
         self._storage = storage
         self._folder = folder
+        self._bundles = Bundles(self.read)
 
     @classmethod
     def open(cls, url: str, base: Path, setting: str | None = None) -> Store:
@@ -164,10 +169,18 @@ class Store:
             LakeDamaged: an object is missing, or does not match its manifest.
         """
         with temporary_folder() as scratch:
-            yield [self._local(entry, scratch / str(number)) for number, entry in enumerate(objects)]
+            bundled = self._bundles.contents(objects)
+            places = [scratch / str(number) for number in range(len(objects))]
+            contents = [bundled.get(entry.path) for entry in objects]
+            if self._folder:
+                yield list(map(self._local, objects, places, contents))
+            else:
+                with ThreadPoolExecutor(_READERS) as readers:
+                    files = list(readers.map(self._local, objects, places, contents))
+                yield files
 
     def check(self, entry: StoredObject) -> bool:
-        """Reads an object and checks its digest; returns False if there is no such object.
+        """Reads an object and checks its digest; returns False if there is no such object, nor a bundle with it.
 
         Raises:
             LakeDamaged: it exists, and does not match its manifest.
@@ -177,7 +190,7 @@ class Store:
             if self._folder is None and found != (entry.sha256, entry.bytes):
                 found = self._storage.digest(entry.path)  # once more: the download may have been cut short
         except FileNotFoundError:
-            return False
+            return self._bundles.content(entry) is not None
         except self._storage.failures as error:
             raise _failure(
                 f"reading {self.location(entry.path)} failed: {_first_line(error)}", error
@@ -185,8 +198,25 @@ class Store:
         self._compare(entry, *found)
         return True
 
-    def _local(self, entry: StoredObject, target: Path) -> Path:
+    def bundle(self, entries: Iterable[StoredObject]) -> None:
+        """Copies the small objects of a chapter's batches into bundles, unless these are there.
+
+        Raises:
+            LakeDamaged: one of the objects is missing, or does not match its manifest.
+        """
+        for place, packed in bundled(entries).items():
+            with self.local(packed) as files:
+                contents = {entry.path: file.read_bytes() for entry, file in zip(packed, files, strict=True)}
+            with suppress(ObjectExists):
+                self.put_new(place, pack(contents))
+
+    def _local(self, entry: StoredObject, target: Path, content: bytes | None) -> Path:
+        if content is not None:
+            target.write_bytes(content)
+            return target
         file = self._fetch(entry, target)
+        if not file.is_file() and (content := self._bundles.content(entry)) is not None:
+            return self._local(entry, target, content)
         if is_pattern(file) and file.is_file():
             file = Path(shutil.copyfile(file, target))  # the engine would read its name as a pattern
         if not file.is_file():

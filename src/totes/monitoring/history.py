@@ -13,13 +13,14 @@ from totes import engine
 from totes.errors import CommandFailed
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest, OutputColumn, ProcessedManifest
-from totes.lake.packets import LSN, SEQ, TURN_OF_LSN, PacketReader
+from totes.lake.packets import LSN, SEQ, TURN_OF_LSN, PacketReader, joined
 from totes.monitoring.origin import Origin, find_rows, matches, objects_with
 from totes.monitoring.quarantine import QuarantinedRow, read_quarantine
 from totes.monitoring.row_key import RowKey, find_row, source_of
 from totes.monitoring.version_time import time_of_line
 from totes.pipeline import Pipeline
 from totes.processing.bound.relation import Relation, source_relation
+from totes.scratch import temporary_folder
 from totes.star.column import Column
 from totes.star.model import HISTORY_COLUMNS, IS_DELETED, Model
 from totes.warehouse.connection import schema_of
@@ -191,7 +192,8 @@ def _from_ingestion(
             manifests = list(group)
 
             def has(files: Sequence[Path], relation: Relation = relation, kind: str = compression) -> bool:
-                return bool(reader.read(relation, files, kind, count))
+                with temporary_folder() as folder:
+                    return bool(reader.read(relation, joined(files, folder), kind, count))
 
             listed = [entry for manifest in manifests for entry in manifest.tables[table].objects]
             holding = objects_with(journal.store, listed, has)

@@ -22,7 +22,7 @@ from totes.processing.bound.relation import source_relation
 from totes.processing.source_rows import own_time
 from totes.star.model import Model
 
-_OBJECTS_AT_ONCE = 256
+_OBJECTS_AT_ONCE = 1000
 
 
 class Origin:
