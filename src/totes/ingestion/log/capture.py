@@ -157,7 +157,7 @@ class LogCapture:
             return None
         if lsn_number(slot.confirmed) <= lsn_number(base):
             return None
-        return newest_note(self.store, slot.name, previous.batch)
+        return newest_note(self.store, slot.name, previous.batch, slot.confirmed)
 
     def _read_on(
         self,
