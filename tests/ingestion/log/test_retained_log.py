@@ -14,6 +14,7 @@ import pytest
 from tests.conftest import Command, Database, Mailbox
 from tests.ingestion.log.conftest import Lake
 from tests.ingestion.log.test_deadline import call_function, write_log
+from tests.spread import in_sweep
 from totes.lake.journal import ingestion_journal
 from totes.lake.manifest import Position
 from totes.monitoring.alerts import watch
@@ -53,6 +54,35 @@ def settled(lake: Lake, tmp_path: Path) -> Lake:
         f'[source]\nurl = "{settings.source_url()}"\ncapture = "log"\n[lake]\ncompression = "gzip"\n'
     )
     return lake
+
+
+@pytest.mark.parametrize("steps", [4, in_sweep(20)])
+def test_a_night_of_another_database_keeps_no_log_back(
+    steps: int, limited: Database, lake: Lake, log_server: LocalServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Each step writes half of what the slot may keep, as rows of another database; then ours looks, and has nothing new."""
+    other = Database(log_server.url(), "postgres")
+    other.execute("CREATE TABLE others (v text)")
+    try:
+        for _ in range(steps):
+            other.execute(
+                "INSERT INTO others SELECT repeat('x', 1000) FROM generate_series(1, 25000)", "CHECKPOINT"
+            )
+            assert lake.ingest().batch is None
+            other.execute("TRUNCATE others", "CHECKPOINT")  # of its own a server does this every five minutes
+            lake.ingest()
+            [(retained, status)] = limited.execute(
+                "SELECT pg_current_wal_insert_lsn() - restart_lsn, wal_status FROM pg_replication_slots"
+            )
+            assert retained < 32 << 20
+            assert status == "reserved"
+        limited.execute("INSERT INTO t VALUES (1, 'a')")
+        assert lake.ingest().batch == 2
+        assert lake.steps(2) == [("upsert", 1, "a")]
+        assert "the steps between" not in capfd.readouterr().err
+        assert len(list(lake.pipeline.ingestion_store.list("log/totes/"))) <= steps
+    finally:
+        other.execute("DROP TABLE others")
 
 
 def log_of(totes: Callable[..., Command], **variables: str) -> dict[str, Any]:

@@ -256,3 +256,90 @@ def test_a_commit_before_the_slot_that_a_snapshot_does_not_see(
     lake.ingest()
     steps = [step for batch in history(lake) for step in batch]
     assert steps == [("upsert", 1, "a"), ("upsert", 2, "waits"), ("upsert", 3, "b")]
+
+
+@pytest.fixture
+def two_tables(source: Database, new_lake: Callable[..., Lake]) -> Lake:
+    """A pipeline whose publication has one of two tables."""
+    source.execute(
+        "DROP PUBLICATION totes",
+        "CREATE TABLE u (id int PRIMARY KEY, v text)",
+        "CREATE PUBLICATION totes FOR TABLE t",
+    )
+    lake = new_lake(source)
+    lake.ingest()
+    return lake
+
+
+def test_a_transaction_that_is_open_while_its_table_is_published(source: Database, two_tables: Lake) -> None:
+    lake = two_tables
+    with source.connect() as early, source.connect() as other:
+        early.execute("INSERT INTO u VALUES (1, 'before')")
+        other.execute("INSERT INTO u VALUES (2, 'before')")
+        source.execute("ALTER PUBLICATION totes ADD TABLE u", "INSERT INTO u VALUES (3, 'a')")
+        early.execute("INSERT INTO u VALUES (4, 'after')")
+        lake.ingest()
+        source.execute("UPDATE u SET v = 'b' WHERE id = 3", "UPDATE u SET v = 'c' WHERE id = 3")
+        lake.ingest()
+        assert lake.ingest().batch is None
+        early.commit()
+        lake.ingest()
+        assert lake.ingest().batch is None
+        assert ("upsert", 1, "before") in [step for batch in history(lake, "u") for step in batch]
+    lake.ingest()
+    assert lake.ingest().batch is None
+    source.execute("UPDATE u SET v = 'd' WHERE id = 2", "UPDATE u SET v = 'e' WHERE id = 2")
+    lake.ingest()
+    steps = [step for batch in history(lake, "u") for step in batch]
+    assert steps == [
+        ("upsert", 3, "a"), ("upsert", 3, "b"), ("upsert", 3, "c"), ("upsert", 4, "after"), ("upsert", 1, "before"),
+        ("upsert", 2, "before"), ("upsert", 2, "d"), ("upsert", 2, "e"),
+    ]  # fmt: skip
+
+
+def test_a_commit_that_others_do_not_see_yet_while_its_table_is_published(
+    source: Database, two_tables: Lake
+) -> None:
+    lake = two_tables
+    source.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'", "SELECT pg_reload_conf()")
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            begun = pool.submit(source.execute, "INSERT INTO u VALUES (1, 'waits')")
+            while source.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'") != [
+                (1,)
+            ]:
+                pass
+            source.execute(
+                "SET synchronous_commit = local",
+                "ALTER PUBLICATION totes ADD TABLE u",
+                "INSERT INTO u VALUES (2, 'a')",
+            )
+            lake.ingest()
+        finally:
+            source.execute("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
+        begun.result()
+    lake.ingest()
+    assert history(lake, "u") == [[("upsert", 2, "a")], [("upsert", 1, "waits")]]
+
+
+def test_a_table_that_is_published_while_the_slot_waits(
+    source: Database, two_tables: Lake, new_lake: Callable[..., Lake]
+) -> None:
+    lake = two_tables
+    source.execute("INSERT INTO t VALUES (2, 'a')")
+    new_lake(source, "query", source={"tables": ["t"]}).ingest()
+    with source.connect() as early, source.connect() as late:
+        early.execute("INSERT INTO t VALUES (1, 'before the slot')")
+        lake.ingest()  # by query, since that may be missing from the log
+        late.execute("INSERT INTO u VALUES (1, 'before')")
+        source.execute("ALTER PUBLICATION totes ADD TABLE u")
+        early.commit()
+        lake.ingest()
+        lake.ingest()
+        late.commit()
+        while lake.ingest().batch is not None:
+            continue
+    source.execute("UPDATE t SET v = 'c' WHERE id = 1", "UPDATE t SET v = 'd' WHERE id = 1")
+    lake.ingest()
+    assert [step for batch in history(lake, "u") for step in batch] == [("upsert", 1, "before")]
+    assert history(lake)[-1] == [("upsert", 1, "c"), ("upsert", 1, "d")]

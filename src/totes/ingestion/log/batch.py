@@ -277,6 +277,7 @@ class LogBatch:
     def _entry(self, before: TableChanges, table: SourceTable, lsn: str) -> TableChanges:
         """A table's entry in the manifest, without changes."""
         passed = before.seam is not None and lsn_number(before.seam.lsn) <= lsn_number(lsn)
+        passed = passed and before.waits_for is None
         return before.without_changes().model_copy(
             update={
                 "columns": self._described.get(table.name, before.columns),

@@ -5,6 +5,7 @@ Where the log cannot be read on, it says which tables have to be compared by que
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -14,10 +15,17 @@ from totes.config import SourceSettings
 from totes.deadline import NEVER, Deadline
 from totes.errors import SourceError, SourceRefused
 from totes.failpoint import reach
+from totes.ingestion.catalog import SourceTable
 from totes.ingestion.identity import Follow, lsn_number, lsn_text
 from totes.ingestion.known import KnownRows
 from totes.ingestion.log.batch import LogBatch
-from totes.ingestion.log.continuation import Comparison, captured_until, changed_tables, why_unusable
+from totes.ingestion.log.continuation import (
+    Comparison,
+    captured_until,
+    changed_tables,
+    waiting_tables,
+    why_unusable,
+)
 from totes.ingestion.log.notes import is_due, newest_note, write_note
 from totes.ingestion.log.publication import Publication, not_in_log
 from totes.ingestion.log.session import LogSession, LogUnusable
@@ -101,7 +109,7 @@ class LogCapture:
         tables = {table.name: table for table in selection.tables if table.name not in refused}
         if not tables:
             raise next(iter(refused.values()))
-        position, _ = session.position()
+        position, seen = session.position()
         done = Captured(publication, position.read_at, refused=refused)
         for name, error in (selection.left_out | refused).items():
             if name in selection.demanded or (previous and previous.last_seen(name)):
@@ -114,24 +122,24 @@ class LogCapture:
         noted = self._noted(previous, slot)
         why = why_unusable(previous, slot, source.slot, noted) or changed_source
         if previous is None or why:
-            return self._compare_all(done, previous, slot, why or "nothing is captured yet")
-        changed = changed_tables(previous, tables, publication)
+            return self._compare_all(done, previous, tables, slot, why or "nothing is captured yet")
+        changed, again = changed_tables(previous, tables, publication), waiting_tables(previous, seen)
         done.described = {
             name: table.description().columns for name, table in tables.items() if name not in changed
         }
         resumed = frozenset(name for name, table in previous.tables.items() if table.rest)
         if resumed:
             compared = frozenset(name for name, table in previous.tables.items() if table.seam)
-            return self._compare(done, previous, dict.fromkeys(compared, "it was not read to its end"))
+            return self._compare(done, previous, {}, dict.fromkeys(compared, "it was not read to its end"))
         base = captured_until(previous.position, noted)
         assert base is not None
         try:
             altered = self._read_on(done, previous, base, started, at)
         except LogUnusable as error:
-            return self._compare_all(done, previous, slot, str(error), lost=True)
+            return self._compare_all(done, previous, tables, slot, str(error), lost=True)
         changed |= {name: "its columns have changed" for name in altered if name not in changed}
-        if changed and not done.more:
-            return self._compare(done, done.manifest or previous, changed)
+        if (changed or again) and not done.more:
+            return self._compare(done, done.manifest or previous, changed, again)
         return done
 
     def _checked(self, slot: Slot | None) -> Slot | None:
@@ -149,7 +157,7 @@ class LogCapture:
             return None
         if lsn_number(slot.confirmed) <= lsn_number(base):
             return None
-        return newest_note(self.store, slot.name, previous.batch)
+        return newest_note(self.store, slot.name, previous.batch, slot.confirmed)
 
     def _read_on(
         self,
@@ -217,11 +225,24 @@ class LogCapture:
         self.workspace.hand_off(manifest.sha256(), batch.handoffs())
         reach("ingest.log.committed")
 
-    def _compare(self, done: Captured, previous: IngestionManifest, tables: dict[str, str]) -> Captured:
-        """Has some tables compared, while the log of the others goes on."""
+    def _compare(
+        self, done: Captured, previous: IngestionManifest, changed: dict[str, str], again: dict[str, str]
+    ) -> Captured:
+        """Has some tables compared, while the log of the others goes on.
+
+        Args:
+            done: what was captured so far.
+            previous: the newest batch.
+            changed: tables whose log has everything of transactions from here on only, each with the reason.
+            again: tables that were compared for such a reason before.
+        """
+        tables = again | changed
         for name, why in tables.items():
             _log.warning(f"the log of a table is interrupted: {why}", table=name)
-        done.comparison = Comparison("the log is interrupted", frozenset(tables))
+        waits_for = max((previous.tables[name].waits_for or 0 for name in again), default=0)
+        if changed:
+            waits_for = self.session.next_transaction()
+        done.comparison = Comparison("the log is interrupted", frozenset(tables), waits_for)
         done.log_from = captured_until(previous.position)
         return done
 
@@ -229,6 +250,7 @@ class LogCapture:
         self,
         done: Captured,
         previous: IngestionManifest | None,
+        tables: Mapping[str, SourceTable],
         slot: Slot | None,
         why: str,
         *,
@@ -242,7 +264,9 @@ class LogCapture:
         if slot and (lost or slot.lost or slot.confirmed is None):
             session.drop()
             slot = None
-        waits_for = previous.position.log_waits_for if previous and slot else None
+        waits_for = None
+        if previous and slot and not changed_tables(previous, tables, done.publication):
+            waits_for = previous.position.log_waits_for
         if slot is None:
             try:
                 session.create()

@@ -16,7 +16,7 @@ from totes.lake.manifest import IngestionManifest, Position, SourceColumn
 class Comparison(NamedTuple):
     """A batch by query that has to come before the log can be read on: why, and of which tables; None for all.
 
-    Transactions below `waits_for` may have been committed before the slot began; see `may_be_missing`.
+    Of transactions below `waits_for` the log may not have everything; see `may_be_missing`.
     """
 
     why: str
@@ -102,13 +102,38 @@ def is_from_log(previous: IngestionManifest, but: Container[str] = ()) -> bool:
 
 
 def may_be_missing(waits_for: int | None, seen: str) -> bool:
-    """Whether a transaction may be in neither the log nor a snapshot.
+    """Whether changes of a transaction may be in neither the log nor a snapshot.
 
     A transaction's commit is in the log shortly before others see it; with a synchronous standby that can take long. If it was
-    committed before the slot began, and the snapshot does not see it, it is lost. It had begun by then.
+    committed before the slot began, and the snapshot does not see it, it is lost. So is what a transaction did to a table
+    before that was published, if it has not ended by the time of the snapshot. Either had begun by then.
 
     Args:
-        waits_for: the first transaction id that was not assigned yet at a time when the slot was there already.
+        waits_for: the first transaction id that was not assigned yet at a time when the slot and the publication were there.
         seen: a later snapshot, in PostgreSQL's text form.
     """
     return waits_for is None or int(seen.split(":", maxsplit=1)[0]) < waits_for
+
+
+def waiting_tables(previous: IngestionManifest, seen: str) -> dict[str, str]:
+    """The tables that have to be compared again since a transaction has ended for which they wait, each with the reason.
+
+    Args:
+        previous: the newest batch.
+        seen: the present snapshot.
+    """
+    return {
+        name: "a transaction that was open when it was published has ended"
+        for name, table in previous.tables.items()
+        if table.waits_for is not None
+        and table.seam is not None
+        and _unseen(seen, table.waits_for) != _unseen(table.seam.snapshot, table.waits_for)
+    }
+
+
+def _unseen(seen: str, below: int) -> tuple[int, frozenset[int]]:
+    """Which transactions below an id a snapshot does not see: those from the first number on, and the others."""
+    _, following, running = seen.split(":")
+    return min(int(following), below), frozenset(
+        int(each) for each in running.split(",") if each and int(each) < below
+    )

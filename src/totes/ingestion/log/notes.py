@@ -23,20 +23,24 @@ def is_due(since: str, until: str) -> bool:
 
 def write_note(store: Store, slot: str, batch: int, lsn: str) -> None:
     """Notes that everything up to a position is captured with a batch, which is the newest."""
-    path = f"{_folder(slot)}{lsn_number(lsn):016x}.json"
+    path = _path(slot, lsn_number(lsn))
     content = json.dumps({"batch": batch, "lsn": lsn}).encode()
     with suppress(ObjectExists):
         store.put_new(path, content)
     store.settle([path])
 
 
-def newest_note(store: Store, slot: str, batch: int) -> str | None:
-    """The last position that was noted after a batch, if any was."""
-    for path in sorted(store.list(_folder(slot)), reverse=True):
+def newest_note(store: Store, slot: str, batch: int, since: str) -> str | None:
+    """The last position that was noted after a batch, if any was at `since` or later."""
+    for path in sorted(store.list(_folder(slot), _path(slot, lsn_number(since) - 1)), reverse=True):
         note = json.loads(store.read(path) or b"{}")
         if note.get("batch") == batch:
             return str(note["lsn"])
     return None
+
+
+def _path(slot: str, position: int) -> str:
+    return f"{_folder(slot)}{position:016x}.json"
 
 
 def _folder(slot: str) -> str:

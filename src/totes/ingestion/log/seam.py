@@ -33,18 +33,23 @@ class SeamOfLog:
         """Whether the manifest records something new for the log, even if no row has changed."""
         if self._continues(snapshot):
             return any(table.name not in capture.left_out for table in snapshot.tables)
-        waiting = self._comparison.waits_for is not None
-        return waiting and (previous is None or previous.position.log_waits_for is None)
+        waits_for = self._comparison.waits_for
+        return waits_for is not None and (previous is None or previous.position.log_waits_for != waits_for)
 
     def recorded(self, manifest: IngestionManifest, snapshot: Snapshot) -> IngestionManifest:
         """The manifest with what the log needs to continue from it."""
         continues, compared = self._continues(snapshot), self._comparison.tables
         seam = Seam(snapshot=snapshot.seen, lsn=snapshot.position.lsn or "0/0") if continues else None
+        waits_for = self._comparison.waits_for if self._may_be_missing(snapshot) and continues else None
         tables = dict(manifest.tables)
         for name, table in manifest.tables.items():
             if compared is None or name in compared:
                 published = self._log.publication.tables.get(name)
-                update = {"seam": seam, "published": published and published.version}
+                update = {
+                    "seam": seam,
+                    "published": published and published.version,
+                    "waits_for": waits_for,
+                }
                 tables[name] = table.model_copy(update=update)
         position = manifest.position.model_copy(
             update={
@@ -56,9 +61,10 @@ class SeamOfLog:
         return manifest.model_copy(update={"position": position, "tables": tables})
 
     def _continues(self, snapshot: Snapshot) -> bool:
-        """Whether each transaction is either in the log or seen by the snapshot."""
+        """Whether the log can be read on: that of some tables, or each transaction is either in it or seen by the snapshot."""
         if self._log.log_from is None:
             return False
-        return self._comparison.tables is not None or not may_be_missing(
-            self._comparison.waits_for, snapshot.seen
-        )
+        return self._comparison.tables is not None or not self._may_be_missing(snapshot)
+
+    def _may_be_missing(self, snapshot: Snapshot) -> bool:
+        return may_be_missing(self._comparison.waits_for, snapshot.seen)
