@@ -18,8 +18,8 @@ from totes.processing.bound.leaf import BAD, Leaf, raw_name
 from totes.processing.bound.relation import Relation, RelationColumn, Relations
 from totes.processing.bound.row_errors import guard
 from totes.star import syntax
-from totes.star.model import Model, line_of, output_name
-from totes.star.written import Written, shown, sql
+from totes.star.model import Model
+from totes.star.written import Written, line_of, output_name, shown, sql
 
 _JOINED = "Name it: (SELECT … FROM a JOIN b …) AS x"
 
