@@ -15,7 +15,7 @@ from totes.processing.bound.leaf import AT, Leaf
 from totes.processing.bound.lossless_casts import FLOATING, WHOLE
 from totes.processing.bound.relation import Relation, RelationColumn, Relations
 from totes.processing.bound.row_errors import attempt
-from totes.processing.bound.scope import Binder, carry_hidden, origin, raw_reference, relaxed
+from totes.processing.bound.scope import Binder, carry_hidden, note_typed, origin, raw_reference, relaxed
 from totes.processing.bound.verbatim import written_types
 from totes.star.column import Column
 from totes.star.model import Model
@@ -49,6 +49,7 @@ class BoundQuery:
         self.keeps_lineage = len(self.leaves) > 1 or not self.key_is_exact
         self.outputs = self._prepare(expressions, self._natural_types(connection, relations))
         self._hidden = carry_hidden(self._scope)
+        note_typed(self._scope)
 
     @property
     def lineage(self) -> tuple[str, ...]:

@@ -282,6 +282,20 @@ def carry_hidden(scope: Scope) -> tuple[str, ...]:
     return tuple(carried)
 
 
+def note_typed(scope: Scope) -> None:
+    """Notes for each leaf which columns the bound query reads as values, rather than in their raw form."""
+    named = [(column.table, column.name) for column in _own_columns(scope.select)]
+    for join in scope.select.args.get("joins") or []:
+        shared = [identifier.name for identifier in join.args.get("using") or []]
+        named += [(alias, name) for alias in scope.sources for name in shared]
+    for alias, source in scope.sources.items():
+        if isinstance(source, Scope):
+            note_typed(source)
+        else:
+            columns = (source.relation.column(name) for table, name in named if table == alias)
+            source.typed = {column.name for column in columns if column} | source.computed
+
+
 def relaxed(select: exp.Select) -> exp.Select:
     """The SELECT without its WHEREs, and with its inner joins as outer ones, at whatever depth."""
     loose = select.copy()
