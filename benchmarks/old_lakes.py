@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import math
 import os
 import shutil
@@ -20,8 +21,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
-
-import structlog
 
 from benchmarks import aged_lake
 from benchmarks.measurement import BenchmarkFailed
@@ -84,7 +83,7 @@ def main() -> int:
     parser.add_argument("--rebuild", action="store_true", help="also a run without caches, and a replay")
     options = parser.parse_args()
     log.configure(terminal=False)
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    logging.getLogger("totes").setLevel(logging.ERROR)
     store.Folder = CountedFolder  # type: ignore[attr-defined]
     ages = [int(age) for age in options.batches.split(",")]
     found: dict[int, dict[str, Any]] = {}

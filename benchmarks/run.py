@@ -15,7 +15,18 @@ import duckdb
 import psycopg
 from rich.console import Console
 
-from benchmarks import from_log, full_load, memory, queries, report, shapes, small_batch, startup, steps
+from benchmarks import (
+    breadth,
+    from_log,
+    full_load,
+    memory,
+    queries,
+    report,
+    shapes,
+    small_batch,
+    startup,
+    steps,
+)
 from benchmarks.measurement import BenchmarkFailed, Measurement
 from benchmarks.workbench import Workbench
 from totes.errors import TotesError
@@ -25,7 +36,7 @@ ORDERS, ORDERS_MIN, FULL_ORDERS = 200_000, 5_000, 1_000_000
 BATCHES, FULL_BATCHES = 100, 1_000
 SECTIONS: dict[str, Callable[[Workbench], list[Measurement]]] = {
     module.SECTION: module.measure
-    for module in (full_load, steps, memory, small_batch, from_log, queries, startup, shapes)
+    for module in (full_load, steps, memory, small_batch, from_log, queries, startup, breadth, shapes)
 }
 # Narrow, wide and text-heavy tables only where they are asked for: three more full loads.
 DEFAULT = tuple(name for name in SECTIONS if name != shapes.SECTION)

@@ -187,7 +187,7 @@ def test_nothing_connects_or_starts_a_program_when_it_is_imported() -> None:
         "    if event in ('socket.connect', 'subprocess.Popen', 'os.fork', 'os.posix_spawn'):\n"
         "        raise SystemExit(f'{event} {arguments}')\n"
         "names = sys.argv[1:]\n"
-        "import duckdb, obstore, pydantic, sqlglot, structlog, typer\n"
+        "import duckdb, obstore, pydantic, sqlglot, typer\n"
         "sys.addaudithook(watch)\n"
         "for name in names:\n"
         "    importlib.import_module(name)\n"
@@ -202,7 +202,7 @@ def test_nothing_connects_or_starts_a_program_when_it_is_imported() -> None:
 @pytest.mark.parametrize(
     ("module", "unneeded"),
     [
-        ("totes.cli.app", {"duckdb", "psycopg", "pydantic_settings", "rich", "sqlglot", "structlog"}),
+        ("totes.cli.app", {"duckdb", "psycopg", "pydantic_settings", "rich", "sqlglot"}),
         ("totes.monitoring.status", {"adbc_driver_manager", "psycopg", "sqlglot"}),
         ("totes.ingestion.stage", {"sqlglot"}),
     ],

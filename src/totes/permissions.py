@@ -84,19 +84,24 @@ def umask(folder: Path) -> int:
     return 0o777 & ~(folder_mode(folder) | stat.S_IXUSR)
 
 
-def replace(file: Path, content: bytes) -> None:
-    """Replaces a file atomically and durably: whatever happens, the old or the new one is there, complete."""
+def replace(file: Path, content: bytes, *, durable: bool = True) -> None:
+    """Replaces a file atomically and durably: whatever happens, the old or the new one is there, complete.
+
+    A file that is not `durable` may be empty after a power failure.
+    """
     part = file.with_name(f"{file.name}.{uuid4().hex[:8]}")
     try:
         with os.fdopen(create(part), "wb") as written:
             written.write(content)
-            written.flush()
-            os.fsync(written.fileno())
+            if durable:
+                written.flush()
+                os.fsync(written.fileno())
         part.replace(file)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-    sync(file.parent)
+    if durable:
+        sync(file.parent)
 
 
 def sync(path: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from totes import engine
 from totes.config import Settings
@@ -40,21 +40,12 @@ _log = logger()
 T = TypeVar("T")
 
 
-class _Settled(NamedTuple):
-    """A warehouse's state in which everything is as it should be, and the batch that it is at."""
-
-    state: str
-    batch: int
-    manifest_sha256: str
-
-
 class Pipeline:
     """The stages, wired to the places in the settings. Nothing is opened before it is used."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._workspace = Reused(self._open_workspace)
-        self._settled: _Settled | None = None
 
     @cached_property
     def project(self) -> Project:
@@ -62,7 +53,8 @@ class Pipeline:
         from totes.star.project import load_project
 
         path = self.settings.project.path
-        return load_project(self.settings.project.name, self.settings.path(path) if path else None)
+        folder = self.settings.path(path) if path else None
+        return load_project(self.settings.project.name, folder, self.settings.cache_folder / "models.json")
 
     @cached_property
     def ingestion_store(self) -> Store:
@@ -203,27 +195,27 @@ class Pipeline:
     def load(self, deadline: Deadline = NEVER, *, looked: bool = False) -> Loaded:
         """Loads every processed batch that is not in the warehouse.
 
-        A warehouse in a file that nobody has written since the last call is not looked at again. `looked` is whether the
-        processed lake was looked at just now; otherwise it is made sure that it is the one that is known.
+        A warehouse in a file that nobody has written since a load is not looked at again. `looked` is whether the processed
+        lake was looked at just now; otherwise it is made sure that it is the one that is known.
         """
+        from totes.warehouse.settled import Settled, expected_of, note, settled
         from totes.warehouse.stage import Loaded, load
 
-        journal = self.processed_journal
+        journal, settings = self.processed_journal, self.settings
         if not looked:
             journal.newest()
-        last, at = journal.last(), None
-        if self._settled and self._settled.state == state_of(
-            self.settings.warehouse_url(), self.settings.base
-        ):
-            _, batch, digest = self._settled
-            at = batch if batch <= last and journal.read(batch).sha256() == digest else None
+        url, last, at = settings.warehouse_url(), journal.last(), None
+        state, known = state_of(url, settings.base), settled(settings.cache_folder)
+        expected = expected_of(url, settings.warehouse.schema_, self.project.models)
+        if state and known and (known.expected, known.state) == (expected, state) and known.batch <= last:
+            at = known.batch if journal.read(known.batch).sha256() == known.manifest_sha256 else None
         if at == last:
             return Loaded(last)
         with self.warehouse() as warehouse:
             loaded = load(journal, warehouse, self.project.models, at=at, deadline=deadline)
-        self._settled = None
         if warehouse.state and loaded.batch:
-            self._settled = _Settled(warehouse.state, loaded.batch, journal.read(loaded.batch).sha256())
+            digest = journal.read(loaded.batch).sha256()
+            note(settings.cache_folder, Settled(expected, warehouse.state, loaded.batch, digest))
         return loaded
 
     def replay(self, url: str, last: int | None = None) -> Loaded:

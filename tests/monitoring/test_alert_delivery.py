@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
-from structlog.testing import capture_logs
 
 from tests import processes
 from tests.conftest import Command, Database, Mailbox
@@ -194,16 +193,19 @@ def test_a_runner_that_dies_while_it_alerts_leaves_the_rest_to_the_next_one(
 
 
 def test_an_alert_that_breaks_stops_nothing(
-    make: Callable[..., Pipeline], receivers: list[Receiver], monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., Pipeline],
+    receivers: list[Receiver],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     def broken(*_: object) -> bool:
         raise RuntimeError("a plugin's fault, with geheim-12345 in it")
 
     monkeypatch.setattr(delivery, "send", broken)
-    with capture_logs() as logged:
-        run(make(NOWHERE))
-        run(make())
-    assert [entry["error"] for entry in logged if "alert could not be sent" in entry["event"]] == [
+    run(make(NOWHERE))
+    run(make())
+    failed = [record for record in caplog.records if "alert could not be sent" in record.message]
+    assert [vars(record)["fields"]["error"] for record in failed] == [
         "RuntimeError: a plugin's fault, with geheim-12345 in it"
     ] * 2
     monkeypatch.undo()
@@ -213,12 +215,11 @@ def test_an_alert_that_breaks_stops_nothing(
 
 
 def test_whatever_fails_in_the_watch_stops_nothing(
-    make: Callable[..., Pipeline], monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., Pipeline], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(alerts, "read_health", lambda _file: 1 / 0)
-    with capture_logs() as logged:
-        run(make())
-    assert [entry["event"] for entry in logged if entry["log_level"] == "error"] == [
+    run(make())
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
         "the pipeline's health could not be brought up to date"
     ]
 

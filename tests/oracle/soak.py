@@ -18,7 +18,6 @@ from collections.abc import Callable
 from typing import Any
 
 import psycopg
-import structlog
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
@@ -70,7 +69,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, help="when to stop; by default never")
     asked = parser.parse_args()
     log.configure(terminal=False)
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    logging.getLogger("totes").setLevel(logging.CRITICAL)
     began, names = time.monotonic(), itertools.count(1)
     kinds = [asked.kind] if asked.kind else ["duckdb", "duckdb", "postgresql"]
     with LocalServer.start() as server:

@@ -1,7 +1,7 @@
 """A Lambda function's log: one JSON object per line on standard output, with the same keys as Powertools' logger.
 
-Lines of the stages, of libraries and of Python itself look the same, each with its execution. Powertools' own logger is not
-used, since the stages log with structlog.
+Lines of the stages, of libraries and of Python itself look the same, each with its execution. Powertools' own logger would be
+a second one beside that of the stages.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ import os
 import sys
 from typing import Any
 
-import structlog
-
 from totes import log
+from totes.display import json_line
 from totes.masking import mask_python
-from totes.messages import exception_text
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 # Fields of the present call. A context variable would not reach the threads that a stage starts.
@@ -25,29 +23,11 @@ _fields: dict[str, object] = {}
 def configure() -> None:
     """Sets up the log of this process, secrets masked; `POWERTOOLS_LOG_LEVEL` is its level, INFO by default."""
     asked = os.environ.get("POWERTOOLS_LOG_LEVEL", "").upper()
-    threshold = logging.getLevelName(asked if asked in _LEVELS else "INFO")
-    structlog.configure(
-        processors=[
-            _add_fields,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.CallsiteParameterAdder(
-                {
-                    structlog.processors.CallsiteParameter.FUNC_NAME,
-                    structlog.processors.CallsiteParameter.LINENO,
-                }
-            ),
-            structlog.processors.ExceptionRenderer(exception_text),
-            _name_as_powertools,
-            log.mask_secrets,
-            log.render_json,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=lambda *_: structlog.WriteLogger(sys.stdout),  # the stream at that time
-        cache_logger_on_first_use=False,
-    )
+    logging.getLogger(log.NAME).setLevel(asked if asked in _LEVELS else "INFO")
+    handler = _Output(_fields_of, json_line)
+    handler.addFilter(lambda record: record.name == log.NAME or record.levelno >= logging.WARNING)
     # Replaces the runtime's handler, which masks nothing.
-    logging.getLogger().handlers = [_ToStructlog(logging.WARNING)]
+    logging.getLogger().handlers = [handler]
     mask_python(lambda text: log.logger().error("nothing caught an exception", exception=text))
 
 
@@ -57,31 +37,18 @@ def begin_call(**fields: object) -> None:
     _fields.update({name: value for name, value in fields.items() if value is not None})
 
 
-class _ToStructlog(logging.Handler):
-    """Passes the log records of libraries, which use Python's own logging, to structlog."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        log.logger().log(
-            record.levelno,
-            record.getMessage(),
-            exc_info=record.exc_info,
-            location=f"{record.name}:{record.lineno}",
-        )
+class _Output(log.Lines):
+    def write(self, line: str) -> None:
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
 
 
-def _add_fields(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    return {**_fields, **event}
-
-
-def _name_as_powertools(
-    _logger: Any, _method: str, event: structlog.typing.EventDict
-) -> structlog.typing.EventDict:
-    place = f"{event.pop('func_name', '')}:{event.pop('lineno', '')}"
+def _fields_of(record: logging.LogRecord) -> dict[str, Any]:
     head = {
-        "level": str(event.pop("level")).upper(),
-        "location": event.pop("location", place),
-        "message": event.pop("event"),
-        "timestamp": event.pop("timestamp"),
+        "level": record.levelname,
+        "location": f"{record.funcName if record.name == log.NAME else record.name}:{record.lineno}",
+        "message": record.getMessage(),
+        "timestamp": log.moment(record),
         "service": os.environ.get("POWERTOOLS_SERVICE_NAME") or "totes",
     }
-    return {**head, **event}
+    return {**head, **_fields, **log.own_fields(record), **log.exception_of(record)}

@@ -82,9 +82,9 @@ def _silence_logs() -> None:
     """Hides log lines below warnings: the steps and tables show everything."""
     import logging
 
-    import structlog
+    from totes.log import NAME
 
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    logging.getLogger(NAME).setLevel(logging.WARNING)
 
 
 def _forget_environment() -> None:

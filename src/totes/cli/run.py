@@ -103,7 +103,10 @@ def _cycle(
         cycle = pipeline.run(only)
     stop.check()
     watch(pipeline.settings, cycle)
-    current.show(cycle.as_json(), lambda out: (show or show_cycle)(out, cycle))
+    if show is None and _is_idle(cycle) and not cycle.failures and not cycle.pending:
+        current.say(cycle.as_json(), "Nothing new.")
+    else:
+        current.show(cycle.as_json(), lambda out: (show or show_cycle)(out, cycle))
     return cycle
 
 
@@ -192,6 +195,12 @@ def _seconds(cycle: Cycle) -> str:
     return ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in cycle.seconds.items())
 
 
+def _is_idle(cycle: Cycle) -> bool:
+    captured = cycle.ingested and cycle.ingested.batch
+    done = (cycle.processed and cycle.processed.batches) or (cycle.loaded and cycle.loaded.batches)
+    return not captured and not done
+
+
 def show_cycle(out: Console, cycle: Cycle) -> None:
     """Prints what a cycle did."""
     from totes.console import table_of
@@ -199,9 +208,7 @@ def show_cycle(out: Console, cycle: Cycle) -> None:
     ingested = cycle.ingested.changes if cycle.ingested else {}
     processed = cycle.processed.batches if cycle.processed else {}
     loaded = cycle.loaded.batches if cycle.loaded else {}
-    if not (cycle.ingested and cycle.ingested.batch) and not processed and not loaded:
-        if not cycle.failures and not cycle.pending:
-            out.print("Nothing new.")
+    if _is_idle(cycle):
         _show_pending(out, cycle)
         return
     if ingested:

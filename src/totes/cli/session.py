@@ -59,6 +59,11 @@ class Session:
             else:
                 render(console())
 
+    def say(self, document: object, line: str) -> None:
+        """Prints a result that is one line for a person; what draws tables takes as long to import as much else."""
+        with self.writing() as out:
+            out.write(f"{json_line(document) if self.json else one_line(line)}\n")
+
     @contextmanager
     def writing(self) -> Iterator[TextIO]:
         """Standard output, to write a result to."""

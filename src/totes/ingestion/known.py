@@ -29,6 +29,7 @@ class KnownRows:
         self._cache = cache
         self._journal = journal
         self._tables = cache.tables()
+        self._rows: dict[str, int] = {}  # of all tables, once the first of them was asked for
 
     def catch_up(self, deadline: Deadline) -> bool:
         """Applies the batches that the cache does not have yet; returns False if the time was too short for all of them."""
@@ -40,7 +41,13 @@ class KnownRows:
 
     def rows(self, table: SourceTable) -> int:
         """How many rows of a table are known."""
-        return self.count(_known(table.name)) if self.captured(table) else 0
+        if not self._rows:
+            known = [name for name in self._tables if name.startswith("known_")]
+            counts = " UNION ALL ".join(
+                f"SELECT {engine.text(name)}, count(*) FROM {engine.name(name)}" for name in known
+            )
+            self._rows = dict(self._engine.execute(counts).fetchall()) if counts else {}
+        return self._rows.get(engine.case_safe("known", table.name), 0)
 
     def unknown(
         self, table: SourceTable, read: list[str], added: tuple[int, ...], target: str
@@ -219,7 +226,7 @@ class KnownRows:
         self._replace(table, keys, f"(SELECT * FROM marks WHERE {MARK} IS NOT NULL)", "marks")
 
     def _replace(self, table: str, keys: list[str], new: str | None, deleted: str | None) -> None:
-        known = _known(table)
+        known, self._rows = _known(table), {}
         if self._exists(table) and (new is None or self._mark_type(known) == self._mark_type(new)):
             for relation in filter(None, (new, deleted)):
                 self._engine.execute(

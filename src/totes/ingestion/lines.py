@@ -12,8 +12,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-import nanoarrow
-
 from totes import engine
 from totes.errors import EngineFault, StoreError
 from totes.ingestion.catalog import PLAIN_IN_JSON, TableColumn
@@ -145,6 +143,8 @@ def _compressed(
 
 def _buffers(connection: engine.Engine, query: str) -> Iterator[tuple[int, memoryview]]:
     """The text of a query's single column, in buffers, each with its number of rows."""
+    import nanoarrow  # most cycles write no line
+
     try:
         for array in nanoarrow.ArrayStream(connection.sql(query)):
             _, _, text = array.child(0).buffers

@@ -55,15 +55,23 @@ def begin_locked(control: psycopg.Connection, source: SourceSettings, needed: fr
 
 def _first_blocked(control: psycopg.Connection, tables: tuple[SourceTable, ...]) -> SourceTable | None:
     """Locks tables without waiting; returns the first one that cannot be locked, if any."""
-    for table in tables:
-        try:
-            if table.lockable:
-                control.execute(f"{lock_statement([table])} NOWAIT".encode())
-        except psycopg.Error as error:
-            if concerns_all(error):
-                raise
-            return table
-    return None
+    control.execute("SAVEPOINT unlocked")
+    if _lock_at_once(control, tables):
+        return None
+    control.execute("ROLLBACK TO SAVEPOINT unlocked")
+    return next((table for table in tables if not _lock_at_once(control, [table])), None)
+
+
+def _lock_at_once(control: psycopg.Connection, tables: Iterable[SourceTable]) -> bool:
+    """Locks tables, all or none, without waiting; returns whether they are locked."""
+    try:
+        if statement := lock_statement(tables):
+            control.execute(f"{statement} NOWAIT".encode())
+    except psycopg.Error as error:
+        if concerns_all(error):
+            raise
+        return False
+    return True
 
 
 def _wait_for(control: psycopg.Connection, table: SourceTable, patience: timedelta) -> TableUnreadable | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from functools import cache
+from typing import Annotated, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
@@ -37,11 +38,23 @@ def objects_in(part: object) -> Iterator[StoredObject]:
     if isinstance(part, StoredObject):
         yield part
     elif isinstance(part, Document):
-        for _, value in part:
-            yield from objects_in(value)
+        for name in _fields_with_objects(type(part)):
+            yield from objects_in(getattr(part, name))
     elif isinstance(part, dict):
         for value in part.values():
             yield from objects_in(value)
     elif isinstance(part, tuple):
         for value in part:
             yield from objects_in(value)
+
+
+@cache
+def _fields_with_objects(kind: type[Document]) -> tuple[str, ...]:
+    """The fields of a part that can name objects: nine tenths of a manifest describe columns."""
+    return tuple(name for name, field in kind.model_fields.items() if _names_objects(field.annotation))
+
+
+def _names_objects(annotation: object) -> bool:
+    if isinstance(annotation, type) and issubclass(annotation, Document):
+        return issubclass(annotation, StoredObject) or bool(_fields_with_objects(annotation))
+    return any(map(_names_objects, get_args(annotation)))

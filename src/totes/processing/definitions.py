@@ -10,7 +10,6 @@ from totes.lake.journal import Journal
 from totes.lake.manifest import ModelChanges, ProcessedManifest
 from totes.star.change import ModelChange, changes_of
 from totes.star.model import Model
-from totes.star.model_file import parse_definition
 from totes.star.project import Project
 
 
@@ -26,6 +25,8 @@ def previous_models(
     """
 
     def previous(name: str) -> Model | None:
+        from totes.star.model_file import parse_definition
+
         entry, now = star.get(name), project.model(name)
         if entry is None or now is None or not entry.since:
             return None

@@ -6,6 +6,7 @@ import time
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from totes.deadline import NEVER, Deadline
 from totes.errors import BatchConflict, LakesApart, ModelFailed
@@ -16,11 +17,12 @@ from totes.lake.workspace import Workspace
 from totes.log import logger
 from totes.processing.choice import Choice, closed, everything
 from totes.processing.definitions import known_failures, pending_changes
-from totes.processing.evolution import Evolution
-from totes.processing.state import StarState
 from totes.progress import report
 from totes.star.change import ModelChange
 from totes.star.project import Project
+
+if TYPE_CHECKING:
+    from totes.processing.evolution import Evolution
 
 _log = logger(stage="process")
 
@@ -78,6 +80,10 @@ def process(
             return Processed(last, pending=pending, failure=ModelFailed.of(failures))
         _follow_by_nothing(source)
         last = source.last()
+    # Nothing is new most of the time, and then none of what follows is needed.
+    from totes.processing.evolution import Evolution
+    from totes.processing.state import StarState
+
     joined = {name for model in project.models if model.joins for name in model.relations}
     with (
         Cache.open(workspace, "processing", target) as opened,

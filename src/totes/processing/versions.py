@@ -10,6 +10,8 @@ from totes.processing.source_rows import READ
 from totes.processing.state import BEGINS, DELETED
 
 CHANGED = '"~changed"'
+# When the row changed at the source, when that was read, and when the known version began.
+_AT, _READ, _BEFORE = '"~changed_at"', '"~read_at"', '"~before"'
 _SHORTEST_VERSION = "1 microsecond"
 # Of intervals, 30 days and a month would be equal; of floats, 0 and -0.
 _COMPARED_AS_TEXT = dict.fromkeys(("INTERVAL", "FLOAT", "DOUBLE"), "::VARCHAR")
@@ -30,22 +32,26 @@ def versions(inputs: Inputs, new: str, old: str, touched: str) -> str:
     """
     query = inputs.query
     correct = f"(SELECT * FROM {new} WHERE {engine.name(PROBLEM)} IS NULL)"
-    first = f"old.{engine.name(query.key[0])} IS NULL AND old.{DELETED} IS NULL"
-    changed = f"({first} OR old.{DELETED} OR {_differs(inputs)})"
     change_time = "base_change._at" if _base_changed(inputs) else "NULL::TIMESTAMP"
-    begins = _begins(inputs, f"CASE WHEN {first} THEN new.{engine.name(AT)} ELSE {change_time} END")
-    return (
-        f"SELECT {engine.names(inputs.columns, 'new')},"
-        f" CASE WHEN {changed} THEN {begins} ELSE old.{BEGINS} END AS {BEGINS},"
-        f" false AS {DELETED}, {changed} AS {CHANGED}"
+    source_time = f"CASE WHEN old.{DELETED} IS NULL THEN new.{engine.name(AT)} ELSE {change_time} END"
+    # What stands in several places is a column of its own. Otherwise the engine would find that out, and carry all columns
+    # through another step for it; within a CASE, it compares each of the columns' comparisons with all others.
+    compared = (
+        f"SELECT {engine.names(inputs.columns, 'new')}, {source_time} AS {_AT}, {_read_time(inputs)} AS {_READ},"
+        f" old.{BEGINS} AS {_BEFORE}, false AS {DELETED},"
+        f" (old.{DELETED} IS DISTINCT FROM false OR {_differs(inputs)}) AS {CHANGED}"
         f" FROM {correct} AS new LEFT JOIN {old} AS old ON {inputs.same_key('new', 'old')}"
         f" {_join_base_changes(inputs, 'new', query.base.key)} {_join_touched(inputs, 'new', query.base.key, touched)}"
-        f" UNION ALL SELECT {engine.names(inputs.columns, 'old')}, {_begins(inputs, change_time)}, true, true"
+        f" UNION ALL SELECT {engine.names(inputs.columns, 'old')}, {change_time}, {_read_time(inputs)}, old.{BEGINS}, true, true"
         f" FROM {old} AS old {_join_base_changes(inputs, 'old', query.key_of(query.base))}"
         f" {_join_touched(inputs, 'old', query.key_of(query.base), touched)}"
         f" WHERE NOT old.{DELETED}"
         f" AND NOT EXISTS (SELECT 1 FROM {new} AS new WHERE {inputs.same_key('new', 'old')})"
         f" AND NOT EXISTS (SELECT 1 FROM {new} AS new WHERE {_same_base(inputs)})"
+    )
+    return (
+        f"SELECT {engine.names(inputs.columns)}, CASE WHEN {CHANGED} THEN {_begins(inputs)} ELSE {_BEFORE} END AS {BEGINS},"
+        f" {DELETED}, {CHANGED} FROM ({compared})"
     )
 
 
@@ -57,16 +63,20 @@ def _differs(inputs: Inputs) -> str:
     )
 
 
-def _begins(inputs: Inputs, source_time: str) -> str:
+def _read_time(inputs: Inputs) -> str:
+    """When the batch read the source; of one from the log, when the transaction was committed that touched the row."""
+    if inputs.from_log and not inputs.whole:
+        return f"coalesce({'base_change' if inputs.query.rowwise else 'touched'}.{READ}, {inputs.read_at})"
+    return inputs.read_at
+
+
+def _begins(inputs: Inputs) -> str:
     if not inputs.query.model.versioned:
         return "NULL::TIMESTAMP"
-    read = inputs.read_at
-    if inputs.from_log and not inputs.whole:
-        read = f"coalesce({'base_change' if inputs.query.rowwise else 'touched'}.{READ}, {read})"
-    advanced = f"{source_time} IS NOT NULL AND (old.{BEGINS} IS NULL OR {source_time} > old.{BEGINS})"
+    advanced = f"{_AT} IS NOT NULL AND ({_BEFORE} IS NULL OR {_AT} > {_BEFORE})"
     return (
-        f"CASE WHEN {advanced} THEN {source_time} ELSE"
-        f" greatest({read}, coalesce(old.{BEGINS} + INTERVAL '{_SHORTEST_VERSION}', {read})) END"
+        f"CASE WHEN {advanced} THEN {_AT} ELSE"
+        f" greatest({_READ}, coalesce({_BEFORE} + INTERVAL '{_SHORTEST_VERSION}', {_READ})) END"
     )
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
-
-from sqlglot import exp
+from typing import TYPE_CHECKING, Literal
 
 from totes.lake.manifest import ModelChanges, OutputColumn
 from totes.star.column import Column
-from totes.star.model import IS_DELETED, Model, output_name
+from totes.star.model import IS_DELETED, Model
 from totes.star.project import Project
+
+if TYPE_CHECKING:
+    from sqlglot import exp
 
 Kind = Literal["new", "removed", "query", "columns", "key"]
 _WHOLE_DIGITS = {"TINYINT": 3, "SMALLINT": 5, "INTEGER": 10, "BIGINT": 19}
@@ -88,6 +89,8 @@ def _same_rows(now: Model, then: Model, references: Container[str]) -> bool:
     A LEFT JOIN never changes which rows there are.
     """
     if now.query_sha256({}) == then.query_sha256({}):  # a reference file has changed
+        from sqlglot import exp
+
         [first, *_] = (table.name for table in now.query.find_all(exp.Table))
         return first not in references and not _chooses(now.query)
     return _row_clauses(now) == _row_clauses(then)
@@ -98,6 +101,8 @@ def _row_clauses(model: Model) -> list[str]:
 
     Joins count only if one of them, or a WHERE, can drop rows.
     """
+    from totes.star.written import output_name
+
     query = model.query
     keys = [one.sql() for one in query.expressions if output_name(one) in model.primary_key]
     joins = query.args.get("joins") or [] if _chooses(query) else []

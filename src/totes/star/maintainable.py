@@ -5,7 +5,8 @@ from __future__ import annotations
 from sqlglot import exp
 
 from totes.errors import ModelError
-from totes.star.model import Model, line_of, output_name
+from totes.star.model import Model
+from totes.star.written import line_of, output_name
 
 _CLAUSES: dict[str, tuple[str, str]] = {
     "group": ("GROUP BY", "an output row would depend on many source rows"),

@@ -7,14 +7,15 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-
-from sqlglot import exp
+from typing import TYPE_CHECKING
 
 from totes.errors import ModelError
 from totes.lake.manifest import OutputColumn
 from totes.star import syntax
 from totes.star.column import Column
-from totes.star.written import Dialect, as_written
+
+if TYPE_CHECKING:
+    from sqlglot import exp
 
 IS_DELETED = "is_deleted"
 HISTORY_COLUMNS = {
@@ -39,8 +40,10 @@ class Model:
     """A parsed model file.
 
     `columns` are all declared columns in order, and `produced` those that the query gives. `primary_key` are declared
-    columns; if there is a `surrogate`, it is that one column, which the query does not give. `query` is the query as parsed
-    by sqlglot, `text` its text, `start` and `line` where it begins in the file, and `definition` the whole file.
+    columns; if there is a `surrogate`, it is that one column, which the query does not give. `text` is the query's text,
+    `start` and `line` where it begins in the file, and `definition` the whole file. `tokens` is the query without comments
+    and layout, `relations` are the names of the tables, reference files and calendar that it reads, as written in it, and
+    `joins` is whether it reads more than one, so that processing needs all rows of its tables, not only changes.
     `referenced` is true if a table, possibly itself, REFERENCES it.
     """
 
@@ -50,12 +53,21 @@ class Model:
     columns: tuple[Column, ...]
     primary_key: tuple[str, ...]
     surrogate: str | None
-    query: exp.Select
     text: str = ""
     start: int = 0
     line: int = 1
     definition: str = ""
+    tokens: str = ""
+    relations: frozenset[str] = frozenset()
+    joins: bool = False
     referenced: bool = False
+
+    @cached_property
+    def query(self) -> exp.Select:
+        """The query as parsed by sqlglot: only when it is needed, since that takes longer than all else of a model."""
+        from totes.star.parsing import parse_query
+
+        return parse_query(self.path, self.definition)
 
     @property
     def soft_deletes(self) -> bool:
@@ -95,19 +107,6 @@ class Model:
         found |= {column.name: column.description for column in self.columns if column.description}
         return {column.name: found[column.name] for column in self.output if column.name in found}
 
-    @cached_property
-    def relations(self) -> frozenset[str]:
-        """The names of the tables, reference files and calendar that the query reads, as written in it."""
-        common = {cte.alias_or_name.lower() for cte in self.query.find_all(exp.CTE)}
-        return frozenset(
-            table.name for table in self.query.find_all(exp.Table) if table.name.lower() not in common
-        )
-
-    @property
-    def joins(self) -> bool:
-        """Whether the query reads more than one table, so that processing needs all rows of its tables, not only changes."""
-        return self.query.find(exp.Join) is not None
-
     @property
     def references(self) -> dict[str, str]:
         """The columns that refer to another warehouse table, each with that table."""
@@ -130,12 +129,7 @@ class Model:
     def query_sha256(self, references: dict[str, bytes]) -> str:
         """Identifies the query's meaning: its text, and the content of the reference files that it reads."""
         content = [(name, references[name]) for name in sorted(self.relations & references.keys())]
-        return hashlib.sha256((self._query_text + repr(content)).encode()).hexdigest()
-
-    @cached_property
-    def _query_text(self) -> str:
-        """The query without comments and layout."""
-        return "\0".join(self.text[token.start : token.end + 1] for token in Dialect().tokenize(self.text))
+        return hashlib.sha256((self.tokens + repr(content)).encode()).hexdigest()
 
     @cached_property
     def tree(self) -> syntax.Tree:
@@ -150,17 +144,41 @@ class Model:
     @cached_property
     def written(self) -> exp.Select:
         """The query with each expression as its author's text."""
+        from totes.star.written import as_written
+
         return as_written(self.query, self.text, self.start, self.line, self.names)
+
+    @property
+    def query_line(self) -> int | None:
+        """The line of the file at which the query begins."""
+        from totes.star.written import line_of
+
+        return line_of(self.query)
 
     def line_at(self, place: int | None) -> int:
         """The line of the file that has a character of the query, given by its position in the query."""
         return self.line + self.text.count("\n", 0, place or 0)
 
 
-def line_of(node: exp.Expr) -> int | None:
-    """The line of the file at which an expression begins; None if the parser did not record it."""
-    lines = [part.meta["line"] for part in node.walk() if "line" in part.meta]
-    return min(lines, default=None)
+def read_definition(path: Path) -> str:
+    """The text of a model file, without a byte order mark.
+
+    Raises:
+        ModelError: it is not UTF-8 text.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = 1 + error.object[: error.start].count(b"\n")
+        raise ModelError(
+            path, line, "it is not UTF-8 text", hint="Save it with the encoding UTF-8"
+        ) from error
+    if "\0" in text:
+        line = 1 + text[: text.index("\0")].count("\n")
+        raise ModelError(
+            path, line, "it has the character U+0000, which SQL cannot hold", hint="Save it as UTF-8 text"
+        )
+    return text
 
 
 def check_columns(model: Model) -> None:
@@ -169,9 +187,11 @@ def check_columns(model: Model) -> None:
     Raises:
         ModelError: it does not.
     """
+    from totes.star.written import output_name
+
     given = [output_name(projection) for projection in model.query.expressions]
     declared = [column.name for column in model.produced]
-    line = line_of(model.query)
+    line = model.query_line
     for name in sorted({name for name in given if given.count(name) > 1 and name}):
         raise ModelError(model.path, line, f"the query gives {name} twice")
     for name in (name for name in given if name and name not in declared):
@@ -194,23 +214,7 @@ def check_added(model: Model) -> None:
     for name in (column.name for column in model.columns if column.name in added):
         raise ModelError(
             model.path,
-            line_of(model.query),
+            model.query_line,
             f"{name} is a column that totes adds itself",
             hint="Leave it out",
         )
-
-
-def output_name(projection: exp.Expr) -> str:
-    """The name that a projection gives to its column, or '' for a star or an expression without an alias."""
-    if isinstance(projection, exp.Alias):
-        return folded(projection.args["alias"])
-    if isinstance(projection, exp.Column) and isinstance(projection.this, exp.Identifier):
-        return folded(projection.this)
-    return ""
-
-
-def folded(identifier: exp.Expr) -> str:
-    """A name as PostgreSQL reads it: in lower case unless it is quoted."""
-    while not isinstance(identifier, exp.Identifier):
-        identifier = identifier.this
-    return identifier.name if identifier.args.get("quoted") else identifier.name.lower()

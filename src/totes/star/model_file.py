@@ -7,14 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import sqlglot
 from sqlglot import exp
-from sqlglot.errors import SqlglotError
 
 from totes.errors import ModelError
 from totes.star.column import Column
-from totes.star.model import WIDEST_DECIMAL, Model, folded, line_of, output_name
-from totes.star.written import Dialect, span
+from totes.star.model import WIDEST_DECIMAL, Model, read_definition
+from totes.star.parsing import statement_of
+from totes.star.written import Dialect, folded, line_of, output_name, span
 
 _TYPES = {
     exp.DType.BOOLEAN: "BOOLEAN",
@@ -49,7 +48,7 @@ def parse_model(path: Path) -> Model:
     Raises:
         ModelError: it is not one `CREATE TABLE … AS SELECT …`, or its declaration does not match its query.
     """
-    return parse_definition(path, _read(path))
+    return parse_definition(path, read_definition(path))
 
 
 def parse_definition(path: Path, text: str) -> Model:
@@ -58,17 +57,7 @@ def parse_definition(path: Path, text: str) -> Model:
     Raises:
         ModelError: as `parse_model`.
     """
-    try:
-        statements = [
-            statement
-            for statement in sqlglot.parse(text, dialect=Dialect)
-            if statement is not None and not isinstance(statement, exp.Semicolon)
-        ]
-    except SqlglotError as error:
-        raise _syntax_error(path, error) from error
-    if len(statements) != 1 or not isinstance(statements[0], exp.Create) or statements[0].kind != "TABLE":
-        raise ModelError(path, 1, "a model is one statement: CREATE TABLE name (columns) AS SELECT …")
-    statement = statements[0]
+    statement = statement_of(path, text)
     query, declared = statement.expression, statement.this
     if not isinstance(declared, exp.Schema):
         raise ModelError(
@@ -88,38 +77,28 @@ def parse_definition(path: Path, text: str) -> Model:
         )
     if not isinstance(query, exp.Select):
         raise ModelError(path, 1, "there is no SELECT after the columns")
-    table = declared.this.this
+    table, written = declared.this.this, text[begin:end]
     columns, primary_key = _columns(path, declared)
-    return Model(
+    common = {cte.alias_or_name.lower() for cte in query.find_all(exp.CTE)}
+    model = Model(
         name=_name(path, table),
         path=path,
         description=_description(text),
         columns=columns,
         primary_key=primary_key,
         surrogate=_surrogate(path, columns, primary_key, query),
-        query=query,
-        text=text[begin:end],
+        text=written,
         start=begin,
         line=1 + text.count("\n", 0, begin),
         definition=text,
+        tokens="\0".join(written[token.start : token.end + 1] for token in Dialect().tokenize(written)),
+        relations=frozenset(
+            table.name for table in query.find_all(exp.Table) if table.name.lower() not in common
+        ),
+        joins=query.find(exp.Join) is not None,
     )
-
-
-def _read(path: Path) -> str:
-    """The text of a file, without a byte order mark."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = 1 + error.object[: error.start].count(b"\n")
-        raise ModelError(
-            path, line, "it is not UTF-8 text", hint="Save it with the encoding UTF-8"
-        ) from error
-    if "\0" in text:
-        line = 1 + text[: text.index("\0")].count("\n")
-        raise ModelError(
-            path, line, "it has the character U+0000, which SQL cannot hold", hint="Save it as UTF-8 text"
-        )
-    return text
+    vars(model)["query"] = query  # as if it had been asked for
+    return model
 
 
 def _check_statement(path: Path, statement: exp.Create) -> None:
@@ -352,24 +331,3 @@ def _description(text: str) -> str:
             break
         lines.append(line.removeprefix("--").strip())
     return " ".join(lines)
-
-
-def _syntax_error(path: Path, error: SqlglotError) -> ModelError:
-    details = getattr(error, "errors", None) or [{}]
-    line = details[0].get("line")
-    what = re.sub(
-        r"<Token [^>]*>",
-        lambda match: _token_text(match.group()),
-        str(details[0].get("description") or error),
-    )
-    near = str(details[0].get("highlight") or "").strip()
-    return ModelError(
-        path,
-        line,
-        f"not valid SQL: {what.partition(chr(10))[0].rstrip('.')}" + (f" near {near}" if near else ""),
-    )
-
-
-def _token_text(token: str) -> str:
-    match = re.search(r"text: (.*?), line", token)
-    return f"'{match.group(1)}'" if match else "something else"

@@ -10,10 +10,8 @@ from pathlib import Path
 
 from totes.errors import ConfigurationError, ModelError
 from totes.star.declaration import LOADING, OWN, check_declaration
-from totes.star.maintainable import check_maintainable
-from totes.star.meaning import check_meaning
-from totes.star.model import Model, check_added, check_columns
-from totes.star.model_file import parse_model
+from totes.star.model import Model, check_added, check_columns, read_definition
+from totes.star.understood import Understood
 
 CALENDAR = "calendar"
 CALENDAR_COLUMN = "date"
@@ -72,12 +70,13 @@ class Project:
         return {name: reference.content for name, reference in self.references.items()}
 
 
-def load_project(name: str, path: Path | None) -> Project:
+def load_project(name: str, path: Path | None, understood: Path | None = None) -> Project:
     """Loads and checks a project.
 
     Args:
         name: the project's name.
         path: its folder, or None for the built-in one.
+        understood: a file for what was understood of its models, which are then read faster the next time.
 
     Raises:
         ConfigurationError: there are no models.
@@ -91,12 +90,17 @@ def load_project(name: str, path: Path | None) -> Project:
             f"there is no model in {folder / 'models'}", hint="Put one there, as a file NAME.sql"
         )
     models: dict[str, Model] = {}
+    known = Understood(understood)
     for file in files:
-        model = load_model(file)
+        model = known.model(file, read_definition(file))
+        if model is None:
+            model = load_model(file)
+            known.add(model)
         if model.name in models:
             raise ModelError(file, 1, f"{model.name} is defined in {models[model.name].path.name} already")
         models[model.name] = model
     references = {file.stem: _reference(file) for file in sorted((folder / "reference").glob("*.csv"))}
+    known.save()
     _check_names(models)
     _check_references(models)
     for target in {target for model in models.values() for target in model.references.values()}:
@@ -120,6 +124,10 @@ def load_model(file: Path) -> Model:
     Raises:
         ModelError: it is invalid, or cannot be maintained incrementally.
     """
+    from totes.star.maintainable import check_maintainable
+    from totes.star.meaning import check_meaning
+    from totes.star.model_file import parse_model
+
     model = parse_model(file)
     check_maintainable(model)
     check_columns(model)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlglot import exp
-
 from totes.lake.manifest import ModelChanges
 from totes.star.column import Column
 from totes.star.model import HISTORY_COLUMNS, IS_DELETED, Model
@@ -33,6 +31,5 @@ def recorded_model(name: str, changes: ModelChanges, described: Model | None = N
         columns=columns,
         primary_key=(changes.surrogate,) if changes.surrogate else changes.key,
         surrogate=changes.surrogate,
-        query=exp.Select(),
         referenced=changes.soft_deletes,
     )

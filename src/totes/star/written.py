@@ -95,6 +95,28 @@ def sql(node: exp.Expr) -> str:
     return node.sql(dialect=Dialect)
 
 
+def line_of(node: exp.Expr) -> int | None:
+    """The line of the file at which an expression begins; None if the parser did not record it."""
+    lines = [part.meta["line"] for part in node.walk() if "line" in part.meta]
+    return min(lines, default=None)
+
+
+def output_name(projection: exp.Expr) -> str:
+    """The name that a projection gives to its column, or '' for a star or an expression without an alias."""
+    if isinstance(projection, exp.Alias):
+        return folded(projection.args["alias"])
+    if isinstance(projection, exp.Column) and isinstance(projection.this, exp.Identifier):
+        return folded(projection.this)
+    return ""
+
+
+def folded(identifier: exp.Expr) -> str:
+    """A name as PostgreSQL reads it: in lower case unless it is quoted."""
+    while not isinstance(identifier, exp.Identifier):
+        identifier = identifier.this
+    return identifier.name if identifier.args.get("quoted") else identifier.name.lower()
+
+
 def as_written(query: exp.Select, text: str, start: int, line: int, names: list[Name]) -> exp.Select:
     """The query with each expression replaced by its author's text; plain columns stay columns.
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from totes import engine
 from totes.processing.bound.leaf import BAD, Leaf
 from totes.processing.bound.lossless_casts import FLOATING, json_content, misfits, read_as, strict_json
-from totes.processing.bound.problem import PROBLEM, PROBLEMS, Condition, found, problem, reason
+from totes.processing.bound.problem import PROBLEM, PROBLEMS, Condition, found, problem, reason, suspected
 from totes.processing.bound.relation import RelationColumn
 from totes.star.column import Column
+
+_DOUBT = '"~doubt"'
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def checked(
         hidden: further columns of the rows, those with problems that are known already among them.
         retained: which of them the query gives too.
     """
-    values, columns = [], []
+    values, columns, needed = [], [], []
     conditions: list[Condition] = []
     for number, output in enumerate(outputs):
         value, failed = f'"~v{number}"', f'"~e{number}"'
@@ -57,22 +59,25 @@ def checked(
         if output.column.name in key and output.column.type in FLOATING:
             read = f"CAST({read} + 0 AS {output.column.type})"  # of a key, -0 is 0
         columns.append(f"{read} AS {engine.name(output.column.name)}")
-        conditions += _problems(value, failed if output.wrapped else None, output)
+        if own := _problems(value, failed if output.wrapped else None, output):
+            conditions += own
+            needed += [value, failed] if output.wrapped else [value]
     carried = engine.names(hidden)
-    needed = [f'"~v{number}"' for number in range(len(outputs))]
-    needed += [f'"~e{number}"' for number, output in enumerate(outputs) if output.wrapped]
     produced = engine.names(output.column.name for output in outputs)
-    problems = found(conditions, (engine.name(one) for one in hidden if one.startswith(BAD)))
+    bad = [engine.name(one) for one in hidden if one.startswith(BAD)]
+    problems = found(conditions, _DOUBT, bad)
 
     def listed(*columns: str) -> str:
         return ", ".join(one for one in columns if one)
 
     last = engine.names(retained)
+    # Each step is planned with all columns, so there is none that would only pass them on.
+    changes = any(output.wrapped or output.is_document for output in outputs)
+    read_from = f"(SELECT {listed(*values, carried)} FROM ({rows}))" if changes else f"({rows})"
     return (
-        f'WITH "~rows" AS ({rows}), '
-        f'"~values" AS (SELECT {listed(*values, carried)} FROM "~rows"), '
-        f'"~cast" AS (SELECT {listed(*columns, *needed, carried)} FROM "~values"), '
-        f'"~checked" AS (SELECT {listed(produced, f"{problems} AS {engine.name(PROBLEMS)}", last)} FROM "~cast") '
+        f'WITH "~cast" AS (SELECT {listed(*columns, *needed, carried)} FROM {read_from}), '
+        f'"~doubted" AS (SELECT *, {suspected(conditions, bad)} AS {_DOUBT} FROM "~cast"), '
+        f'"~checked" AS (SELECT {listed(produced, f"{problems} AS {engine.name(PROBLEMS)}", last)} FROM "~doubted") '
         f"SELECT {listed(produced, f'{reason(engine.name(PROBLEMS))} AS {engine.name(PROBLEM)}', engine.name(PROBLEMS), last)}"
         ' FROM "~checked"'
     )

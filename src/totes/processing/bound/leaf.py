@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from totes import engine
-from totes.processing.bound.problem import Condition, found, problem
+from totes.processing.bound.problem import Condition, found, problem, suspected
 from totes.processing.bound.relation import Relation
 
 BAD, AT = "~bad", "~at"
@@ -16,13 +16,15 @@ class Leaf:
     """One occurrence of a relation in a query.
 
     `named` are the columns that the query names, and `computed` those of them that expressions compute with, as opposed to
-    those that are only passed on. No other column is typed: a table may have 1,600 of which a model names two.
+    those that are only passed on. `typed` are those that the bound query reads as values: most that are only passed on are
+    read in their raw form. No other column is typed: a table may have 1,600 of which a model names two.
     """
 
     index: int
     relation: Relation
     named: set[str] = field(default_factory=set)
     computed: set[str] = field(default_factory=set)
+    typed: set[str] | None = None  # until the query is bound, all that are named
 
     @property
     def name(self) -> str:
@@ -44,18 +46,22 @@ class Leaf:
         columns = []
         for column in (column for column in self.relation.columns if column.name in self.named):
             quoted = engine.name(column.name)
-            columns.append(f"{column.typed_expression(quoted)} AS {quoted}")
+            if self.typed is None or column.name in self.typed:
+                columns.append(f"{column.typed_expression(quoted)} AS {quoted}")
             if column.carried_as_text:
                 columns.append(f"{quoted} AS {engine.name(raw_name(column.name))}")
         for hidden, key in zip(self.key, self.relation.key, strict=True):
             columns.append(f"{engine.name(key)} AS {engine.name(hidden)}")
         if self.index == 0:
             columns.append(f"{'_at' if self.relation.is_source else 'NULL::TIMESTAMP'} AS {engine.name(AT)}")
-        typed = f"SELECT {', '.join(columns)} FROM {rows}"
+        typed, conditions = f"SELECT {', '.join(columns)}", self._conditions()
+        bad = f"{found(conditions, suspected(conditions))} AS {engine.name(BAD + str(self.index))}"
+        if not conditions:
+            return f"{typed}, {bad} FROM {rows}"
         # Around it, so that no value is typed twice.
-        return f"SELECT *, {self._bad()} AS {engine.name(BAD + str(self.index))} FROM ({typed})"
+        return f"SELECT *, {bad} FROM ({typed} FROM {rows})"
 
-    def _bad(self) -> str:
+    def _conditions(self) -> list[Condition]:
         """The problems of a typed row whose values its expressions cannot compute with."""
         conditions = []
         for column in self.relation.columns:
@@ -66,7 +72,7 @@ class Leaf:
                 kind = f"cannot be computed with, being no {column.typed}{held}"
                 of = f"{self.relation.name}.{column.name}"
                 conditions.append(Condition(failed, problem(of, kind, value=raw)))
-        return found(conditions)
+        return conditions
 
 
 def raw_name(column: str) -> str:

@@ -5,7 +5,7 @@ Rows of one kind in one column have one cause, whatever their values are; that i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from totes import engine
@@ -48,21 +48,27 @@ def problem(column: str | None, kind: str, *, value: str | None = None, message:
     )
 
 
-def found(conditions: Iterable[Condition], further: Iterable[str] = ()) -> str:
+def suspected(conditions: Sequence[Condition], further: Sequence[str] = ()) -> str:
+    """Whether a row may have problems: all that is computed for rows with which nothing is wrong. Arguments as of `found`."""
+    suspicions = dict.fromkeys(one.suspicion or one.met for one in conditions)
+    return " OR ".join([*suspicions, *(f"{one} IS NOT NULL" for one in further)]) or "false"
+
+
+def found(conditions: Sequence[Condition], suspicion: str, further: Sequence[str] = ()) -> str:
     """All problems of a row, or NULL when there is none.
 
     Args:
         conditions: which problems a row may have, and where it has them.
+        suspicion: SQL of what `suspected` gives. Of many conditions it should be a column: the engine compares those that
+            stand in a CASE with all others that do.
         further: SQL of other lists of problems.
     """
-    own, lists = list(conditions), list(further)
+    own, lists = conditions, [*further]
     if not own and not lists:
         return _NONE
     cases = ", ".join(f"CASE WHEN {one.met} THEN {one.problem} END" for one in own)
     own_problems = [f"list_filter([{cases}], lambda {_ONE}: {_ONE} IS NOT NULL)"] if own else []
-    suspicions = dict.fromkeys(one.suspicion or one.met for one in own)
-    some = " OR ".join([*suspicions, *(f"{one} IS NOT NULL" for one in lists)])
-    return f"CASE WHEN {some} THEN nullif(flatten([{', '.join(own_problems + lists)}]), []) END"
+    return f"CASE WHEN {suspicion} THEN nullif(flatten([{', '.join(own_problems + lists)}]), []) END"
 
 
 def reason(problems: str) -> str:

@@ -15,11 +15,11 @@ from totes.processing.bound.leaf import AT, Leaf
 from totes.processing.bound.lossless_casts import FLOATING, WHOLE
 from totes.processing.bound.relation import Relation, RelationColumn, Relations
 from totes.processing.bound.row_errors import attempt
-from totes.processing.bound.scope import Binder, carry_hidden, origin, raw_reference, relaxed
+from totes.processing.bound.scope import Binder, carry_hidden, note_typed, origin, raw_reference, relaxed
 from totes.processing.bound.verbatim import written_types
 from totes.star.column import Column
-from totes.star.model import Model, line_of
-from totes.star.written import sql
+from totes.star.model import Model
+from totes.star.written import line_of, sql
 
 
 class BoundQuery:
@@ -49,6 +49,7 @@ class BoundQuery:
         self.keeps_lineage = len(self.leaves) > 1 or not self.key_is_exact
         self.outputs = self._prepare(expressions, self._natural_types(connection, relations))
         self._hidden = carry_hidden(self._scope)
+        note_typed(self._scope)
 
     @property
     def lineage(self) -> tuple[str, ...]:
@@ -125,7 +126,7 @@ class BoundQuery:
             described = connection.execute(f"DESCRIBE WITH {leaves} {sql(self._scope.select)}").fetchall()
         except duckdb.Error as error:
             message = str(error).partition("\n")[0].replace("~leaf", "leaf ")
-            raise ModelError(self.model.path, line_of(self.model.query), message) from error
+            raise ModelError(self.model.path, self.model.query_line, message) from error
         types = [str(row[1]) for row in described]
         for projection, own, other in zip(self._scope.select.expressions, types, theirs, strict=True):
             if own != other:
@@ -184,13 +185,13 @@ class BoundQuery:
         if not self.base.relation.key:
             raise ModelError(
                 self.model.path,
-                line_of(self.model.query),
+                self.model.query_line,
                 f"every version is kept, so the first table must be a source table, not {self.base.relation.name}",
             )
         if missing:
             raise ModelError(
                 self.model.path,
-                line_of(self.model.query),
+                self.model.query_line,
                 f"every version is kept, but the query does not give {self.base.relation.name}.{missing[0]}, "
                 "a part of the first table's primary key",
                 hint="Declare and select it: it identifies the row that a version is of",
@@ -200,7 +201,7 @@ class BoundQuery:
         if documents:
             raise ModelError(
                 self.model.path,
-                line_of(self.model.query),
+                self.model.query_line,
                 f"{documents[0]} identifies the row that a version is of, and is JSON, which PostgreSQL cannot compare",
                 hint="Declare it VARCHAR",
             )

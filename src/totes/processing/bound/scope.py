@@ -18,8 +18,8 @@ from totes.processing.bound.leaf import BAD, Leaf, raw_name
 from totes.processing.bound.relation import Relation, RelationColumn, Relations
 from totes.processing.bound.row_errors import guard
 from totes.star import syntax
-from totes.star.model import Model, line_of, output_name
-from totes.star.written import Written, shown, sql
+from totes.star.model import Model
+from totes.star.written import Written, line_of, output_name, shown, sql
 
 _JOINED = "Name it: (SELECT … FROM a JOIN b …) AS x"
 
@@ -280,6 +280,20 @@ def carry_hidden(scope: Scope) -> tuple[str, ...]:
         scope.select.append("expressions", exp.alias_(problems, hidden, quoted=True))
         carried.append(hidden)
     return tuple(carried)
+
+
+def note_typed(scope: Scope) -> None:
+    """Notes for each leaf which columns the bound query reads as values, rather than in their raw form."""
+    named = [(column.table, column.name) for column in _own_columns(scope.select)]
+    for join in scope.select.args.get("joins") or []:
+        shared = [identifier.name for identifier in join.args.get("using") or []]
+        named += [(alias, name) for alias in scope.sources for name in shared]
+    for alias, source in scope.sources.items():
+        if isinstance(source, Scope):
+            note_typed(source)
+        else:
+            columns = (source.relation.column(name) for table, name in named if table == alias)
+            source.typed = {column.name for column in columns if column} | source.computed
 
 
 def relaxed(select: exp.Select) -> exp.Select:

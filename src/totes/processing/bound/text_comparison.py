@@ -13,8 +13,7 @@ from totes.processing.bound.query import BoundQuery
 from totes.processing.bound.relation import Relations
 from totes.processing.bound.scope import Binder, Scope
 from totes.star import syntax
-from totes.star.model import line_of
-from totes.star.written import Written, sql
+from totes.star.written import Written, line_of, sql
 
 HINT = (
     "Write what makes values alike on both sides, such as lower(…) or rtrim(…): docs/how-to/postgresql-sql.md"

@@ -1,0 +1,89 @@
+"""Models as they were understood, in a file: one whose text is the same need not be parsed and checked again.
+
+The file can be deleted at any time. It belongs to one version of what reads models; with any other, it is made anew.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import asdict
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from totes.permissions import make_folders, replace
+from totes.star.column import Column
+from totes.star.model import Model
+
+
+class Understood:
+    """The models of a project that were understood before; without a file, none.
+
+    A model is understood by its file's text alone: what it says of other models is checked whenever a project is loaded.
+    """
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self._readers = _readers() if file else ""
+        self._before = self._read()
+        self._now: dict[str, dict[str, Any]] = {}
+
+    def model(self, path: Path, definition: str) -> Model | None:
+        """The model of a file with this text; None if that was not understood before."""
+        known = self._before.get(_digest(definition))
+        if known is None:
+            return None
+        self._now[_digest(definition)] = known
+        return Model(
+            **{
+                **known,
+                "path": path,
+                "definition": definition,
+                "columns": tuple(Column(**column) for column in known["columns"]),
+                "primary_key": tuple(known["primary_key"]),
+                "relations": frozenset(known["relations"]),
+            }
+        )
+
+    def add(self, model: Model) -> None:
+        """Adds a model that was read and checked."""
+        fields = asdict(model) | {"relations": sorted(model.relations)}
+        del fields["path"], fields["definition"]
+        self._now[_digest(model.definition)] = fields
+
+    def save(self) -> None:
+        """Writes the models of this project, and no others, if they are not what the file has."""
+        if self._file is None or self._now == self._before:
+            return
+        document = {"readers": self._readers, "models": self._now}
+        with suppress(OSError):  # whoever may only look at a project understands it each time
+            make_folders(self._file.parent)
+            replace(self._file, json.dumps(document).encode())
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        if self._file is None:
+            return {}
+        try:
+            document = json.loads(self._file.read_bytes())
+        except (OSError, ValueError):  # there is none, or it is damaged
+            return {}
+        is_current = isinstance(document, dict) and document.get("readers") == self._readers
+        return dict(document["models"]) if is_current else {}
+
+
+def _digest(definition: str) -> str:
+    return sha256(definition.encode()).hexdigest()
+
+
+def _readers() -> str:
+    """Identifies what understands models: the modules of this package, sqlglot's version, and DuckDB's."""
+    found = sha256(duckdb.__version__.encode())
+    sqlglot = find_spec("sqlglot")
+    version = Path(sqlglot.origin).with_name("_version.py") if sqlglot and sqlglot.origin else Path()
+    for file in (*sorted(Path(__file__).parent.glob("*.py")), version):
+        found.update(file.read_bytes())
+    return found.hexdigest()
