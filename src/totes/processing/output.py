@@ -53,7 +53,10 @@ class RowWriter:
         number = f"{before.surrogates} + row_number() OVER (ORDER BY {key}, {BEGINS})"
         chosen = _columns(model, number, f"{self._batch}::BIGINT", part.ends)
         objects = self._write(
-            f"SELECT {chosen} FROM {merged} WHERE {part.written}", part.count.written, model.name
+            f"SELECT {chosen} FROM {merged} WHERE {part.written}",
+            part.count.written,
+            model.name,
+            ids=_ids(before),
         )
         removed: tuple[StoredObject, ...] = ()
         if not model.retains_deleted:
@@ -108,7 +111,7 @@ class RowWriter:
             order = f"PARTITION BY surrogate IS NULL ORDER BY batch_id, {engine.names(query.key)}"
             number = f"coalesce(surrogate, {given_out} + row_number() OVER ({order}))"
             chosen = f"{_columns(query.model, number, 'batch_id')} FROM {rows}"
-            objects = self._write(f"SELECT {chosen}", count, model)
+            objects = self._write(f"SELECT {chosen}", count, model, ids=_ids(entry))
         newest = rebuild.newest(model)
         quarantined, kinds = rebuild.quarantined(model)
         quarantine = f"SELECT * FROM {rebuild.quarantine(model)}"
@@ -156,15 +159,15 @@ class RowWriter:
         replaced = f" REPLACE ({', '.join(stored)})" if stored else ""
         return self._write(f"SELECT *{replaced} FROM {rows}", count, STATE_FOLDER, query.model.name)
 
-    def _write(self, rows: str, count: int, *folders: str) -> tuple[StoredObject, ...]:
-        """Stores a query's rows, which are `count`, in as many objects as it takes."""
+    def _write(self, rows: str, count: int, *folders: str, ids: str = "") -> tuple[StoredObject, ...]:
+        """Stores a query's rows, which are `count`, in as many objects as it takes; `ids` is the option with field ids."""
         if not count:
             return ()
         objects = []
         with temporary_folder() as scratch:
             target = engine.text(f"{scratch}/parts")
             parts = f"ROW_GROUP_SIZE {GROUP_ROWS}, ROW_GROUPS_PER_FILE {PART_GROUPS_MAX}"
-            written = self._engine.execute(f"COPY ({rows}) TO {target} ({_FORMAT}, {parts})").fetchall()
+            written = self._engine.execute(f"COPY ({rows}) TO {target} ({_FORMAT}, {parts}{ids})").fetchall()
             files = sorted((len(file), file, rows_here) for file, rows_here, *_ in written)
             total = sum(rows_here for *_, rows_here in files)
             if total != count:
@@ -199,6 +202,11 @@ def _columns(model: Model, number: str, batch: str, ends: str = "NULL::TIMESTAMP
     if model.versioned:
         columns.append(f"{batch} AS batch_id")
     return ", ".join(columns)
+
+
+def _ids(entry: ModelChanges) -> str:
+    """The option of COPY that gives a table's columns their field ids."""
+    return f", FIELD_IDS {{{', '.join(f'{engine.text(c.name)}: {c.field_id}' for c in entry.columns)}}}"
 
 
 def _stored(column: Column) -> str:
