@@ -20,7 +20,9 @@ def without_field_ids(pipeline: Pipeline) -> None:
     def rewritten(entry: StoredObject) -> StoredObject:
         file = folder / entry.path
         file.chmod(0o600)
-        duckdb.execute(f"COPY (FROM '{file}') TO '{file}.new' (FORMAT parquet)")
+        duckdb.execute(
+            f"COPY (FROM read_parquet('{file}', hive_partitioning = false)) TO '{file}.new' (FORMAT parquet)"
+        )
         shutil.move(f"{file}.new", file)
         sha256, size = digest(file)
         return entry.model_copy(update={"sha256": sha256, "bytes": size})

@@ -23,6 +23,7 @@ from totes.publishing.catalog import Catalog
 
 READER = Path(__file__).parents[2] / ".venv-iceberg" / "reader"
 LEDGER = "totes_batches"
+ICEBERG = {"iceberg": "sql:sqlite:///lake/iceberg.db"}
 Rows = list[tuple[Any, ...]]
 # Reads {"tables": {name: metadata file}, "queries": [SQL]}, and prints the rows of each query.
 _PROGRAM = """
@@ -52,6 +53,12 @@ def query(pipeline: Pipeline, *queries: str) -> dict[str, list[Rows]]:
         first = [connection.execute(sql).fetchall() for sql in queries]
         places = {name: table.metadata_location for name, table in tables.items() if table}
     return {"PyIceberg": first, "DuckDB": _extension(places, queries)}
+
+
+def published(pipeline: Pipeline, name: str) -> Any:
+    """A published table, as PyIceberg has it."""
+    with Catalog.open(pipeline.settings, pipeline.processed_store) as catalog:
+        return catalog.table(name)
 
 
 def _extension(tables: Mapping[str, str], queries: Iterable[str]) -> list[Rows]:

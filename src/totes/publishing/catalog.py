@@ -62,23 +62,21 @@ class Catalog:
         if kind == "sql" and (file := re.fullmatch(r"sqlite:///([^/].*)", uri)):
             uri = f"sqlite:///{settings.base.resolve() / file.group(1)}"
         uri = re.sub("^postgres(ql)?://", "postgresql+psycopg://", uri)  # the driver that totes has
+        try:
+            from pyiceberg.catalog import load_catalog
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(
+                "publish.iceberg is set, and PyIceberg is not installed", hint="pip install 'totes[iceberg]'"
+            ) from error
         with catalog_errors("opening the catalog"):
-            try:
-                from pyiceberg.catalog import load_catalog
-            except ModuleNotFoundError as error:
-                raise ConfigurationError(
-                    "publish.iceberg is set, and PyIceberg is not installed",
-                    hint="pip install 'totes[iceberg]'",
-                ) from error
-            properties = {"type": kind} | ({"uri": uri} if uri else {})
-            opened = load_catalog(NAME, **properties)
-            place = None
-            if kind == "sql" and "warehouse" not in opened.properties and store.folders:
-                place = store.folders[0].parent / "iceberg"
-            try:
-                yield cls(opened, re.sub(r"[^a-z0-9_]", "_", settings.project.name.lower()), place)
-            finally:
-                opened.close()
+            opened = load_catalog(NAME, **({"type": kind} | ({"uri": uri} if uri else {})))
+        place = None
+        if kind == "sql" and "warehouse" not in opened.properties and store.folders:
+            place = store.folders[0].parent / "iceberg"
+        try:
+            yield cls(opened, re.sub(r"[^a-z0-9_]", "_", settings.project.name.lower()), place)
+        finally:
+            opened.close()
 
     def table(self, name: str) -> Table | None:
         """A table of the namespace as it is now; None if there is none.

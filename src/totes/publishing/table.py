@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -65,6 +66,10 @@ class PublishedTable:
         for field in fields:
             field |= {"required": False, "doc": self.meanings.get(str(field["name"]))}
         return Schema.model_validate({"type": "struct", "schema-id": number, "fields": fields})
+
+    def _names(self) -> list[dict[str, object]]:
+        """The columns of files that have no field ids, of earlier releases, by their names; all of them, as PyIceberg insists."""
+        return [{"field-id": column.field_id, "names": [column.name]} for column in self.entry.columns]
 
     def spec(self, number: int) -> PartitionSpec:
         """The partitions."""
@@ -132,8 +137,7 @@ class PublishedTable:
             same = [one.spec_id for one in metadata.partition_specs if spec.compatible_with(one)]
             updates += [] if same else [AddPartitionSpecUpdate(spec=spec)]
             updates += [SetDefaultSpecUpdate(spec_id=same[0] if same else -1)]
-        # Files of earlier releases have no field ids: columns are found in them by their names.
-        wanted = {"comment": self.description, _NAME_MAPPING: schema.name_mapping.model_dump_json()}
+        wanted = {"comment": self.description, _NAME_MAPPING: json.dumps(self._names())}
         if changed := {key: value for key, value in wanted.items() if metadata.properties.get(key) != value}:
             updates.append(SetPropertiesUpdate(updates=changed))
         return tuple(updates)
