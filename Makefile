@@ -81,7 +81,7 @@ test-superset: .venv/dev.stamp .venv-browser/stamp .venv-superset/stamp
 
 # PyIceberg brings pyarrow, which totes itself must do without: no other test sees it.
 test-iceberg: .venv/dev.stamp .venv-iceberg/stamp
-	@PYTHONPATH="$$(echo .venv-iceberg/lib/python*/site-packages)" $(BIN)/python -m pytest -m iceberg tests/publishing
+	@PYTHONPATH="$$(echo .venv-iceberg/lib/python*/site-packages)" $(BIN)/python -m pytest -m "iceberg and not sweep" tests/publishing
 
 pictures: .venv/dev.stamp .venv-browser/stamp
 	@$(BROWSER) -m tests.ui.pictures

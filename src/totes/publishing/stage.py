@@ -148,6 +148,7 @@ class _Table:
         described = (self.model.description, self.model.descriptions) if self.model else ("", {})
         form = PublishedTable(entry, *described)
         files = form.files(missing, _url(self.journal.store))
+        reach("publish.commit")
         commit(table, form, files, recorded(self.newest), replaces=at < begins)
         return len(files)
 
