@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.conftest import Database, run_cleanly
+from tests.conftest import Bucket, Database, run_cleanly
 from tests.faults import kiosk
 from tests.publishing.earlier import without_field_ids
 from tests.publishing.readers import ICEBERG, check, published, query
@@ -152,3 +153,47 @@ def test_an_earlier_lake_that_has_no_new_batch_is_published_as_it_is(
     assert ids == {
         field.name: field.field_id for field in published(published_now, "dim_customer").schema().fields
     }
+
+
+def test_a_lake_in_s3(
+    database: Database,
+    make_pipeline: Callable[..., Pipeline],
+    write_project: Any,
+    s3: Bucket,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = {
+        "WAREHOUSE": s3.url("iceberg"),
+        "S3__ENDPOINT": os.environ["AWS_ENDPOINT_URL"],
+        "S3__REGION": "us-east-1",
+    }
+    for name, value in own.items():
+        monkeypatch.setenv(f"PYICEBERG_CATALOG__TOTES__{name}", value)
+    lake = {"ingestion": s3.url("ingestion"), "processed": s3.url("processed")}
+    pipeline = make_pipeline(
+        database.url,
+        project=write_project(kiosk.MODELS),
+        lake=lake,
+        publish={"iceberg": "sql:sqlite:///iceberg.db"},
+    )
+    for state in kiosk.STATES:
+        database.execute(state)
+        run_cleanly(pipeline)
+    assert check(pipeline)["fact_sale"] == len(kiosk.HISTORY)
+    [*tasks] = published(pipeline, "fact_sale").scan().plan_files()
+    assert {task.file.file_path.startswith(s3.url("processed/fact_sale/")) for task in tasks} == {True}
+
+
+def test_a_lake_in_s3_without_a_place_for_metadata_says_what_to_set(
+    database: Database, make_pipeline: Callable[..., Pipeline], write_project: Any, s3: Bucket
+) -> None:
+    lake = {"ingestion": s3.url("ingestion"), "processed": s3.url("processed")}
+    pipeline = make_pipeline(
+        database.url,
+        project=write_project(kiosk.MODELS),
+        lake=lake,
+        publish={"iceberg": "sql:sqlite:///iceberg.db"},
+    )
+    database.execute(kiosk.STATES[0])
+    [failure] = pipeline.run().failures.values()
+    assert "PYICEBERG_CATALOG__TOTES__WAREHOUSE" in str(failure)

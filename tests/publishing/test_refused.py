@@ -15,6 +15,7 @@ from tests.conftest import Command, Database, rows_of, run_cleanly
 from tests.faults import kiosk
 from tests.publishing.readers import ICEBERG, check, published
 from totes.errors import CatalogRefused, LakeDamaged
+from totes.monitoring.diagnosis.examination import diagnose
 from totes.pipeline import Pipeline
 from totes.publishing.catalog import Catalog
 
@@ -74,6 +75,35 @@ def test_an_object_that_is_gone_keeps_its_table_back_and_no_other(
     gone.with_suffix(".away").rename(gone)
     run_cleanly(pipeline)
     check(pipeline)
+
+
+@pytest.mark.iceberg
+def test_doctor_looks_at_the_catalog_and_at_what_it_names(
+    database: Database, make_pipeline: Callable[..., Pipeline], write_project: Any
+) -> None:
+    def found() -> list[tuple[str, str, str]]:
+        checks = diagnose(pipeline, pipeline.settings.base / "totes.toml", lambda _doing: None).checks
+        return [(check.name, check.severity, check.found) for check in checks if check.area == "publish"]
+
+    pipeline = make_pipeline(database.url, project=write_project(kiosk.MODELS), publish=ICEBERG)
+    place = pipeline.settings.base / "lake/iceberg.db"
+    assert found() == [("catalog", "ok", f"{place} is not there yet; the next load creates it")]
+    assert not place.exists()
+    for state in kiosk.STATES[:2]:
+        database.execute(state)
+        run_cleanly(pipeline)
+    assert found() == [
+        ("catalog", "ok", "the tables of project are at batch 2"),
+        ("published objects", "ok", "the lake has every object that the tables name"),
+    ]
+    [gone] = (pipeline.settings.base / "lake/processed/removed/dim_region").rglob("*.parquet")
+    gone.unlink()
+    assert found()[1] == (
+        "published objects", "error", "dim_region names 1 object that the lake does not have any more: nobody can read it",
+    )  # fmt: skip
+    place.write_bytes(b"no database of any kind")
+    [(name, severity, _)] = found()
+    assert (name, severity) == ("catalog", "error")
 
 
 @pytest.mark.iceberg

@@ -33,6 +33,8 @@ _PROPERTIES = {
     # A commit that lost a race is not repeated blindly: the batch may be there by now.
     "commit.retry.num-retries": "0",
     "commit.manifest-merge.enabled": "true",
+    # Iceberg for Spark, before 1.12, reads numbers that are kept as differences in this way only.
+    "read.parquet.vectorization.enabled": "false",
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "20",
 }
@@ -64,14 +66,23 @@ class Catalog:
         uri = re.sub("^postgres(ql)?://", "postgresql+psycopg://", uri)  # the driver that totes has
         try:
             from pyiceberg.catalog import load_catalog
+            from pyiceberg.utils.config import Config
         except ModuleNotFoundError as error:
             raise ConfigurationError(
                 "publish.iceberg is set, and PyIceberg is not installed", hint="pip install 'totes[iceberg]'"
             ) from error
         with catalog_errors("opening the catalog"):
-            opened = load_catalog(NAME, **({"type": kind} | ({"uri": uri} if uri else {})))
+            own = (
+                Config().get_catalog_config(NAME) or {}
+            )  # as the environment is now, and not when it was imported
+            opened = load_catalog(NAME, **{**own, "type": kind, **({"uri": uri} if uri else {})})
         place = None
-        if kind == "sql" and "warehouse" not in opened.properties and store.folders:
+        if kind == "sql" and "warehouse" not in opened.properties:
+            if not store.folders:
+                raise ConfigurationError(
+                    "an SQL catalog over a lake in S3 needs a place for Iceberg's own files",
+                    hint="Set PYICEBERG_CATALOG__TOTES__WAREHOUSE=s3://bucket/prefix, outside of lake.processed",
+                )
             place = store.folders[0].parent / "iceberg"
         try:
             yield cls(opened, re.sub(r"[^a-z0-9_]", "_", settings.project.name.lower()), place)

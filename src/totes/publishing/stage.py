@@ -53,7 +53,7 @@ def publish(
     """
     models = {model.name: model for model in described}
     with catalog_errors("publishing to the catalog"):
-        done = _checked(journal, catalog)
+        done = newest_published(journal, catalog)
         while done < last:
             began, upto = time.perf_counter(), min(done + _BATCHES_AT_ONCE, last)
             report(f"publishing batch {upto}", done, last, "batches")
@@ -64,8 +64,12 @@ def publish(
     return done
 
 
-def _checked(journal: Journal[ProcessedManifest], catalog: Catalog) -> int:
-    """The batch that all tables are at, after making sure that it is this lake's."""
+def newest_published(journal: Journal[ProcessedManifest], catalog: Catalog) -> int:
+    """The batch that all published tables are at, 0 before the first, after making sure that it is this lake's.
+
+    Raises:
+        CatalogRefused: it is another lake's.
+    """
     ledger = catalog.table(LEDGER)
     done = published_batch(ledger)
     if done and (done > journal.last() or journal.read(done).sha256() != published_manifest(ledger)):
@@ -74,6 +78,19 @@ def _checked(journal: Journal[ProcessedManifest], catalog: Catalog) -> int:
             hint="Drop its tables, which copies nothing and loses nothing, or point publish.iceberg at another catalog",
         )
     return done
+
+
+def missing_objects(journal: Journal[ProcessedManifest], catalog: Catalog) -> dict[str, int]:
+    """How many objects that each published table names are not in the lake any more, so that it cannot be read."""
+    newest, store = journal.newest(), journal.store
+    missing = {}
+    for name in newest.models if newest else ():
+        table = catalog.table(name)
+        tasks = table.scan().plan_files() if table else ()
+        named = {task.file.file_path.removeprefix(f"{_url(store)}/") for task in tasks}
+        folders = {path.partition("/date=")[0] for path in named}
+        missing[name] = len(named.difference(*(store.list(f"{folder}/") for folder in folders)))
+    return {name: number for name, number in missing.items() if number}
 
 
 def _publish(
