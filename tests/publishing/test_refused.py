@@ -152,6 +152,15 @@ def test_metadata_does_not_grow_with_the_number_of_batches(
     for name in ("fact_item", "totes_batches"):
         table = published(pipeline, name)
         assert len(table.metadata.snapshots) <= 4, name  # the ledger has two a batch
+        folder = Path(table.location().removeprefix("file://"))
+        named = {one.manifest_list for one in table.metadata.snapshots}
+        manifests = [one for snapshot in table.metadata.snapshots for one in snapshot.manifests(table.io)]
+        named |= {one.manifest_path for one in manifests}
+        assert {f"file://{file}" for file in folder.rglob("*.avro")} == named
+        live = {e.data_file.file_path for one in manifests for e in one.fetch_manifest_entry(table.io)}
+        assert {f"file://{file}" for file in folder.rglob("*.parquet")} == (
+            live if name == "totes_batches" else set()
+        )
     assert check(pipeline) == {"fact_item": 6}
 
 

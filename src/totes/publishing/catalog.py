@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog as PyIcebergCatalog
     from pyiceberg.schema import Schema
     from pyiceberg.table import Table
+    from pyiceberg.table.snapshots import Snapshot
 
 # The name by which PyIceberg's own settings know the catalog: PYICEBERG_CATALOG__TOTES__…
 NAME = "totes"
 _BATCH, _MANIFEST = "totes.batch", "totes.manifest-sha256"
 _MADE = "totes.made-by"
-_SNAPSHOTS_MAX = 100
+_SNAPSHOTS_MAX = 50
 _PROPERTIES = {
     _MADE: __version__,
     # Nobody removes the lake's objects when a snapshot expires or a table is dropped.
@@ -33,6 +34,7 @@ _PROPERTIES = {
     # A commit that lost a race is not repeated blindly: the batch may be there by now.
     "commit.retry.num-retries": "0",
     "commit.manifest-merge.enabled": "true",
+    "commit.manifest.min-count-to-merge": "20",
     # Iceberg for Spark, before 1.12, reads numbers that are kept as differences in this way only.
     "read.parquet.vectorization.enabled": "false",
     "write.metadata.delete-after-commit.enabled": "true",
@@ -172,8 +174,33 @@ def _summary(table: Table | None) -> dict[str, str]:
     return {}
 
 
-def outlived_snapshots(table: Table) -> list[int]:
+def outlived_snapshots(table: Table) -> list[Snapshot]:
     """The snapshots that go with the next commit, so that a table's metadata does not grow with its batches."""
     named = {reference.snapshot_id for reference in table.metadata.refs.values()}
-    old = sorted(table.metadata.snapshots, key=lambda one: one.sequence_number or 0)[: 1 - _SNAPSHOTS_MAX]
-    return [one.snapshot_id for one in old if one.snapshot_id not in named]
+    old = sorted(table.metadata.snapshots, key=_sequence)[: 1 - _SNAPSHOTS_MAX]
+    return [one for one in old if one.snapshot_id not in named]
+
+
+def remove_outlived(table: Table, outlived: list[Snapshot], *, rows: bool = False) -> None:
+    """Removes the lists of files that only expired snapshots had; with `rows`, their files too, which are the ledger's own.
+
+    Each snapshot is based on the one before it, so what the oldest one that is left does not have, no later one has. Where
+    somebody has named snapshots, nothing is removed.
+    """
+    if not outlived or len(table.metadata.refs) > 1:
+        return
+    io = table.io
+    needed = {one.manifest_path for one in min(table.metadata.snapshots, key=_sequence).manifests(io)}
+    for snapshot in outlived:
+        for manifest in snapshot.manifests(io):
+            if manifest.manifest_path in needed:
+                continue
+            needed.add(manifest.manifest_path)
+            for entry in manifest.fetch_manifest_entry(io) if rows else ():
+                io.delete(entry.data_file.file_path)
+            io.delete(manifest.manifest_path)
+        io.delete(snapshot.manifest_list)
+
+
+def _sequence(snapshot: Snapshot) -> int:
+    return snapshot.sequence_number or 0

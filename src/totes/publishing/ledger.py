@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING
 
 from totes.failpoint import reach
 from totes.lake.manifest import ProcessedManifest
-from totes.publishing.catalog import Catalog, outlived_snapshots, published_batch, recorded
+from totes.publishing.catalog import (
+    Catalog,
+    outlived_snapshots,
+    published_batch,
+    recorded,
+    remove_outlived,
+)
 from totes.star.declaration import LEDGER
 
 if TYPE_CHECKING:
@@ -28,12 +34,15 @@ def advance(catalog: Catalog, manifest: ProcessedManifest) -> None:
     row = {"batch_id": manifest.batch, "manifest_sha256": manifest.sha256(), "read_at": manifest.read_at}
     rows = pa.Table.from_pylist([row], schema=table.schema().as_arrow())
     reach("publish.ledger.before")
+    outlived = outlived_snapshots(table)
     with table.transaction() as transaction:
         write = transaction.overwrite if table.current_snapshot() else transaction.append
         write(rows, snapshot_properties=recorded(manifest))
-        if outlived := outlived_snapshots(table):
-            transaction._apply((RemoveSnapshotsUpdate(snapshot_ids=outlived),))
+        if outlived:
+            expired = RemoveSnapshotsUpdate(snapshot_ids=[one.snapshot_id for one in outlived])
+            transaction._apply((expired,))
     reach("publish.ledger.after")
+    remove_outlived(table, outlived, rows=True)
 
 
 def _schema() -> Schema:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from totes.lake.document import StoredObject
 from totes.lake.manifest import ModelChanges
-from totes.publishing.catalog import outlived_snapshots
+from totes.publishing.catalog import outlived_snapshots, remove_outlived
 from totes.star.field_ids import ADDED_IDS, iceberg_type
 from totes.star.model import IS_DELETED
 
@@ -165,6 +165,7 @@ def commit(
     """
     from pyiceberg.table.update import RemoveSnapshotsUpdate
 
+    outlived = outlived_snapshots(table)
     with table.transaction() as transaction:
         if updates := form.updates(table.metadata):
             transaction._apply(updates)
@@ -177,5 +178,7 @@ def commit(
             for file in files:
                 file.spec_id = spec_id
                 producer.append_data_file(file)
-        if outlived := outlived_snapshots(table):
-            transaction._apply((RemoveSnapshotsUpdate(snapshot_ids=outlived),))
+        if outlived:
+            expired = RemoveSnapshotsUpdate(snapshot_ids=[one.snapshot_id for one in outlived])
+            transaction._apply((expired,))
+    remove_outlived(table, outlived)
