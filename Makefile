@@ -23,7 +23,7 @@ LAMBDA_ZIP := totes-$(LAMBDA_ARCHITECTURE)-py$(LAMBDA_PYTHON).zip
 ZIP := -var package=../build/lambda/$(LAMBDA_ZIP) \
     -var python_version=$(LAMBDA_PYTHON) -var architecture=$(LAMBDA_ARCHITECTURE)
 
-.PHONY: help demo superset test test-browser test-superset postgresql-versions test-versions pictures coverage check lint types structure security audit infra soak mutants bench bench-peers docs package release lambda providers bootstrap ready plan deploy rollback remove pins clean
+.PHONY: help demo superset test test-browser test-superset test-iceberg postgresql-versions test-versions pictures coverage check lint types structure security audit infra soak mutants bench bench-peers docs package release lambda providers bootstrap ready plan deploy rollback remove pins clean
 
 help:
 	@echo 'make demo      the pipeline on a PostgreSQL of its own (ORDERS=20000)'
@@ -32,6 +32,7 @@ help:
 	@echo 'make postgresql-versions  PostgreSQL 13 to 17 for tests, into .venv-postgresql; make test-versions runs all of these'
 	@echo 'make superset  dashboards over the demo in a real Superset, in an environment of its own (CONFIG=demo/totes.toml)'
 	@echo 'make test-superset  every chart in a real Superset and Chromium, over DuckDB and PostgreSQL (ONLY=duckdb)'
+	@echo 'make test-iceberg  published tables, with PyIceberg and another reader (skips where they cannot be installed)'
 	@echo 'make pictures  docs/pictures/ anew, with Chromium; of Superset too, where make test-superset has installed it'
 	@echo 'make coverage  all tests, and which lines and branches they reach'
 	@echo 'make check     lint, types, structure, docs up to date, security, infra'
@@ -66,7 +67,7 @@ superset: .venv/demo.stamp .venv-superset/stamp
 	@.venv-superset/bin/python dashboards/serve.py $(SUPERSET)/assets --home $(SUPERSET)/home
 
 # Modules are compiled once, and not in each of the many processes, whatever the environment says.
-test test-browser test-superset test-versions coverage soak mutants: export PYTHONDONTWRITEBYTECODE :=
+test test-browser test-superset test-iceberg test-versions coverage soak mutants: export PYTHONDONTWRITEBYTECODE :=
 
 test: .venv/dev.stamp
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
@@ -84,6 +85,10 @@ postgresql-versions: .venv-postgresql/stamp
 
 test-versions: .venv/dev.stamp .venv-postgresql/stamp
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m 'sweep or not sweep' tests/versions
+
+# PyIceberg brings pyarrow, which totes itself must do without: no other test sees it.
+test-iceberg: .venv/dev.stamp .venv-iceberg/stamp
+	@PYTHONPATH="$$(echo .venv-iceberg/lib/python*/site-packages)" $(BIN)/python -m pytest -m "iceberg and not sweep" tests/publishing
 
 pictures: .venv/dev.stamp .venv-browser/stamp
 	@$(BROWSER) -m tests.ui.pictures
@@ -178,6 +183,15 @@ bench-peers: .venv-peers/stamp
 	@rm -rf .venv-superset && $(PYTHON) -m venv .venv-superset
 	@if .venv-superset/bin/python -m pip --disable-pip-version-check --quiet install --no-deps $(VERIFIED) \
 	    --no-binary wtforms-json --requirement $<; then touch $@; else rm -rf .venv-superset; fi
+
+# PyIceberg, and DuckDB's Iceberg extension with the release of DuckDB that it is made for, which is not the pipeline's.
+ICEBERG_PIP := .venv-iceberg/bin/python -m pip --disable-pip-version-check --quiet install --no-deps
+.venv-iceberg/stamp: requirements/iceberg.txt requirements/iceberg-reader.txt .venv/bin/python
+	@echo 'Installing PyIceberg into .venv-iceberg …'
+	@rm -rf .venv-iceberg && $(PYTHON) -m venv .venv-iceberg
+	@if $(ICEBERG_PIP) $(VERIFIED) --requirement requirements/iceberg.txt \
+	    && $(ICEBERG_PIP) $(VERIFIED) --target .venv-iceberg/reader --requirement requirements/iceberg-reader.txt; \
+	then touch $@; else rm -rf .venv-iceberg; fi
 
 docs: .venv/dev.stamp
 	@$(BIN)/python docs/generate.py
@@ -294,9 +308,16 @@ pins:
 	build/pins/bin/python -m pip install --quiet 'apache-superset>=6.1,<6.2' rich cachetools 'flask-caching<2.4' duckdb-engine \
 	    psycopg2-binary "$$(grep ^duckdb== build/chosen.txt)"; \
 	build/pins/bin/python -m pip uninstall --quiet --yes odfpy; \
-	freeze superset 'What shows the dashboards'
+	freeze superset 'What shows the dashboards'; \
+	fresh; \
+	build/pins/bin/python -m pip install --quiet --constraint build/chosen.txt '.[iceberg]'; \
+	cp build/chosen.txt build/pins/known.txt; freeze iceberg 'What publishes to an Iceberg catalog, besides' dev.txt; \
+	sed -i '/^-r /d' requirements/iceberg.txt; \
+	fresh; \
+	build/pins/bin/python -m pip install --quiet duckdb-extension-iceberg duckdb-extension-avro; \
+	freeze iceberg-reader 'What reads Iceberg tables in tests, and knows nothing of totes'
 	@build/pins/bin/python -m pip install --quiet uv
-	@set -e; for file in runtime demo dev lambda build checkov mutants browser superset; do \
+	@set -e; for file in runtime demo dev lambda build checkov mutants browser superset iceberg iceberg-reader; do \
 	    grep -E '^(#|-r )' requirements/$$file.txt > build/head.txt; grep == requirements/$$file.txt > build/versions.in; \
 	    build/pins/bin/uv pip compile --quiet --no-deps --generate-hashes --no-annotate --no-header \
 	        --output-file build/versions.txt build/versions.in; \
@@ -305,5 +326,5 @@ pins:
 	@rm -rf build/pins build/chosen.txt
 
 clean:
-	@rm -rf .venv .venv-peers .venv-checkov .venv-mutants .venv-browser .venv-superset .venv-postgresql build dist demo htmlcov .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .venv-peers .venv-checkov .venv-mutants .venv-browser .venv-superset .venv-iceberg .venv-postgresql build dist demo htmlcov .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -42,7 +42,7 @@ LAYERS = (
     ),
     ("lake",),
     ("star",),
-    ("ingestion", "processing", "warehouse", "terrifictotes"),
+    ("ingestion", "processing", "warehouse", "publishing", "terrifictotes"),
     ("cycle",),
     ("pipeline",),
     ("monitoring",),
@@ -143,7 +143,10 @@ def test_only_its_folder_knows_terrifictotes() -> None:
 
 
 def test_a_stage_begins_in_stage_py() -> None:
-    assert all((SOURCE / stage / "stage.py").is_file() for stage in ("ingestion", "processing", "warehouse"))
+    assert all(
+        (SOURCE / stage / "stage.py").is_file()
+        for stage in ("ingestion", "processing", "warehouse", "publishing")
+    )
 
 
 def test_a_module_is_a_noun_and_says_what_it_is_for() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.conftest import Command
 from totes import log, redaction
 from totes.cli.session import report
+from totes.config import Settings
 from totes.errors import SourceError
 from totes.redaction import redact, register_secret
 
@@ -109,3 +110,26 @@ def test_a_client_that_repeats_the_password_does_not_do_so_through_the_command(
         assert done.code in (0, 3)
         assert "zzsecond" not in done.out + done.err
         assert "first" not in done.out + done.err
+
+
+def test_secrets_of_pyiceberg_s_own_settings_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {
+        "CREDENTIAL": "reader:s3cr3t-one",
+        "TOKEN": "s3cr3t-two",
+        "S3__SECRET_ACCESS_KEY": "s3cr3t-three",
+        "URI": "https://u:s3cr3t-four@catalog.example",
+        "WAREHOUSE": "s3://lake/iceberg",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(f"PYICEBERG_CATALOG__TOTES__{name}", value)
+    redaction.register_secrets_of_environment()
+    masked = redact(" ".join([*given.values(), "s3cr3t-one"]))
+    assert "s3cr3t" not in masked
+    assert "s3://lake/iceberg" in masked
+
+
+def test_a_password_in_publish_iceberg_is_masked() -> None:
+    Settings(
+        source={"url": "postgresql://u@h/d"}, publish={"iceberg": "rest:https://u:s3cr3t@catalog.example"}
+    )
+    assert "s3cr3t" not in redact("asking https://u:s3cr3t@catalog.example failed: s3cr3t")

@@ -65,10 +65,12 @@ def _memory(value: str) -> str:
     return value
 
 
-def _one_of(*beginnings: str) -> AfterValidator:
+def _one_of(*beginnings: str, or_none: bool = False) -> AfterValidator:
     """Accepts only a URL that begins in one of these ways; the message does not show it, since it is a secret."""
 
     def check(url: SecretStr) -> SecretStr:
+        if or_none and not url.get_secret_value():
+            return url
         if not url.get_secret_value().startswith(beginnings):
             raise ValueError(f"it must begin with {', '.join(beginnings[:-1])} or {beginnings[-1]}")
         if fault := server_fault(url.get_secret_value()):
@@ -86,6 +88,7 @@ def _store(url: str) -> str:
 
 SourceUrl = Annotated[SecretStr, _one_of("postgresql://", "postgres://", SECRETS_MANAGER)]
 WarehouseUrl = Annotated[SecretStr, _one_of("duckdb:///", "postgresql://", "postgres://", SECRETS_MANAGER)]
+CatalogUrl = Annotated[SecretStr, _one_of("sql:", "rest:https://", "rest:http://", "glue:", or_none=True)]
 StoreUrl = Annotated[str, AfterValidator(_store)]
 
 
@@ -191,6 +194,16 @@ class WarehouseSettings(Section):
     )
 
 
+class PublishSettings(Section):
+    """Where else the star can be read."""
+
+    iceberg: CatalogUrl = Field(
+        SecretStr(""),
+        description="An Iceberg catalog in which each loaded batch is registered, with `totes[iceberg]`: `sql:` and a URL of "
+        "SQLAlchemy or `secretsmanager:NAME`, `rest:https://…`, or `glue:`.",
+    )
+
+
 class ScheduleSettings(Section):
     """How often the pipeline runs."""
 
@@ -226,6 +239,7 @@ class Settings(BaseSettings):
     source: SourceSettings
     lake: LakeSettings = LakeSettings()
     warehouse: WarehouseSettings = WarehouseSettings()
+    publish: PublishSettings = PublishSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     alerts: AlertSettings = AlertSettings()
     base: Path = Field(Path(), exclude=True)
@@ -245,9 +259,10 @@ class Settings(BaseSettings):
     def model_post_init(self, _context: Any) -> None:
         """Registers the secrets, so that they are masked from now on."""
         register_secrets_of_environment()
-        for secret in (self.source.url, self.warehouse.url):
-            if not secret.get_secret_value().startswith(SECRETS_MANAGER):
-                register_secret(secret.get_secret_value())
+        for place in (self.source.url, self.warehouse.url, self.publish.iceberg):
+            written = re.sub("^(sql|rest|glue):", "", place.get_secret_value())
+            if not written.startswith(SECRETS_MANAGER):
+                register_secret(written)
         for secret in self.alerts.urls:
             register_secret(secret.get_secret_value(), tokens=True)
 
@@ -263,6 +278,11 @@ class Settings(BaseSettings):
     def source_url(self) -> str:
         """The source's URL, fetched from Secrets Manager if it names a secret."""
         return resolve_secret(self.source.url.get_secret_value(), "source.url")
+
+    def iceberg_url(self) -> str:
+        """The Iceberg catalog, its URL fetched from Secrets Manager if it names a secret; empty if there is none."""
+        kind, colon, url = self.publish.iceberg.get_secret_value().partition(":")
+        return kind + colon + resolve_secret(url, "publish.iceberg")
 
     def warehouse_url(self) -> str:
         """The warehouse's URL, fetched from Secrets Manager if it names a secret."""

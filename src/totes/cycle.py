@@ -14,11 +14,15 @@ if TYPE_CHECKING:
     from totes.warehouse.stage import Loaded
 
 STAGES = ("ingest", "process", "load")
+PUBLISH = "publish"  # follows the load where publish.iceberg names a catalog
 
 
 @dataclass
 class Cycle:
-    """The result of one pass through the stages, started `at`. A failed stage has an error in `failures` and no result."""
+    """The result of one pass through the stages, started `at`. A failed stage has an error in `failures` and no result.
+
+    `published` is the newest batch in the Iceberg catalog, if there is one.
+    """
 
     ingested: Ingested | None = None
     processed: Processed | None = None
@@ -26,6 +30,7 @@ class Cycle:
     seconds: dict[str, float] = field(default_factory=dict)
     failures: dict[str, TotesError] = field(default_factory=dict)
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    published: int | None = None
 
     @property
     def loaded_rows(self) -> dict[str, int]:
@@ -65,6 +70,8 @@ class Cycle:
             "quarantined": self.quarantined,
             "seconds": self.seconds,
         }
+        if self.published is not None:
+            report["published"] = self.published
         if self.pending:
             report["pending"] = list(self.pending)
         if self.failures:

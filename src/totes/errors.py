@@ -175,6 +175,16 @@ class WarehouseRefused(TotesError):
     """The warehouse can be reached, but this lake may not be loaded into it."""
 
 
+class CatalogError(TotesError):
+    """The Iceberg catalog, or the storage of its metadata, failed; the warehouse is loaded all the same."""
+
+    retryable = True
+
+
+class CatalogRefused(TotesError):
+    """The Iceberg catalog can be reached, but this lake may not be published there."""
+
+
 class EngineFault(TotesError):
     """The engine or the machine failed, or the engine returned inconsistent results; the batch was not committed."""
 

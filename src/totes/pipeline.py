@@ -1,4 +1,4 @@
-"""The whole pipeline on one page: ingest, then process, then load. Each stage resumes on its own where it stopped.
+"""The whole pipeline on one page: ingest, process, load, publish. Each stage resumes on its own where it stopped.
 
 A stage is imported when it runs, so that commands that run only some start faster.
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from totes import engine
 from totes.config import Settings
-from totes.cycle import Cycle
+from totes.cycle import PUBLISH, Cycle
 from totes.deadline import NEVER, Deadline
 from totes.errors import StoreError, TotesError, WarehouseRefused
 from totes.lake.journal import Journal, ingestion_journal, processed_journal
@@ -46,6 +46,7 @@ class Pipeline:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._workspace = Reused(self._open_workspace)
+        self._published: str | None = None
 
     @cached_property
     def project(self) -> Project:
@@ -218,6 +219,24 @@ class Pipeline:
             note(settings.cache_folder, Settled(expected, warehouse.state, loaded.batch, digest))
         return loaded
 
+    def publish(self, batch: int) -> int:
+        """Registers every loaded batch up to one in the Iceberg catalog, and returns the newest that is there.
+
+        Raises:
+            ConfigurationError: PyIceberg is not installed.
+            CatalogError, CatalogRefused, StoreError, LakeDamaged: as they say; the next call continues.
+        """
+        from totes.publishing.catalog import Catalog
+        from totes.publishing.stage import publish
+
+        journal = self.processed_journal
+        digest = journal.read(batch).sha256() if batch else None
+        if digest != self._published:
+            with Catalog.open(self.settings, journal.store) as catalog:
+                batch = publish(journal, catalog, batch, self.project.models)
+            self._published = digest
+        return batch
+
     def replay(self, url: str, last: int | None = None) -> Loaded:
         """Loads processed batches into the warehouse at a URL, which is empty or has the first batches of this lake.
 
@@ -296,8 +315,13 @@ class Pipeline:
         if cycle.is_of_another:
             _log.warning("the later stages are not run: the lake belongs to something else")
         elif only in (None, "load"):
-            looked = cycle.processed is not None
-            cycle.loaded = _timed(cycle, "load", partial(self.load, looked=looked))
+            self._load_and_publish(cycle)
+
+    def _load_and_publish(self, cycle: Cycle) -> None:
+        looked = cycle.processed is not None
+        cycle.loaded = _timed(cycle, "load", partial(self.load, looked=looked))
+        if cycle.loaded and self.settings.publish.iceberg.get_secret_value():
+            cycle.published = _timed(cycle, PUBLISH, partial(self.publish, cycle.loaded.batch))
 
     def _mismatch(self) -> TotesError | None:
         """The error if the built-in models are used with another source."""

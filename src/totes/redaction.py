@@ -15,6 +15,7 @@ _TOKEN_LENGTH_MIN = 12
 # Environment variables with a secret that only libraries read.
 _SECRETS = ("PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN")
 _URLS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
+_CATALOGS = "PYICEBERG_CATALOG__"
 # Connection parameters that name a file, which an error about that file has to show.
 _FILES = ("passfile",)
 _PARAMETER = r"(\w*(?:pass|pwd|secret|token|api_?key)\w*)\s*=\s*('(?:\\.|[^'\\])*'|[^\s&]*)"
@@ -49,6 +50,11 @@ def register_secrets_of_environment() -> None:
     for variable, value in os.environ.items():
         if variable.upper() in _SECRETS:
             register_secret(value)
+        elif variable.upper().startswith(_CATALOGS):
+            register_secrets_of_text(value)
+            if re.search("CREDENTIAL|TOKEN|SECRET|PASSWORD", variable, re.IGNORECASE):
+                register_secret(value)
+                register_secret(value.partition(":")[2])  # a credential is an id and a secret
         elif variable.upper() in _URLS or variable.upper().startswith("TOTES_"):
             register_secrets_of_text(value)
 

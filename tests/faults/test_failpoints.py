@@ -68,7 +68,9 @@ ONLY_SWITCHES = {f"{kind}.{point}" for kind in KINDS for point in ("loosened", "
 }
 # These sources are captured by query; tests/ingestion/log/test_killed.py kills where the log is read.
 ONLY_LOG = {point for point in failpoints() if point.startswith("ingest.log.")}
-POINTS = sorted(set(failpoints()) - ONLY_ALERTS - ONLY_SWITCHES - ONLY_LOG)
+# These are published nowhere; tests/publishing/test_killed.py kills where batches are.
+ONLY_PUBLISHED = {point for point in failpoints() if point.startswith("publish.")}
+POINTS = sorted(set(failpoints()) - ONLY_ALERTS - ONLY_SWITCHES - ONLY_LOG - ONLY_PUBLISHED)
 
 
 def reached_with(point: str, kind: str) -> bool:

@@ -59,6 +59,11 @@ def _show(out: Console, found: Status) -> None:
         out.print(Text.assemble(fresh, (lost, "red")))
     if found.log:
         out.print(f"Log: {one_line(found.log.sentence())}", style="red" if found.log.nears_limit else None)
+    if found.publish_failing:
+        out.print(
+            f"Iceberg: publish fails since {found.publish_failing.since:%Y-%m-%d %H:%M}: {one_line(found.publish_failing.what)}",
+            style="red",
+        )
     total = sum(found.quarantine.values())
     tables = ", ".join(f"{name} {rows:,}" for name, rows in found.quarantine.items())
     out.print(f"Quarantine: {count(total, 'row')}{f' ({tables})' if tables else ''}.")

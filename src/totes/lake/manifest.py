@@ -18,8 +18,7 @@ class SourceColumn(Document):
 
     `number` is PostgreSQL's number of the column in its table; a new column with an old name has a new number. `kind` is the
     form of its values in the JSON lines: `integer`, `boolean` and `json` are JSON's own, `text` is a string with PostgreSQL's
-    text form. `type` is PostgreSQL's name of the type, with modifiers; for a domain, of its base type. `labels` are those of
-    an enum, in order.
+    text form. `type` is PostgreSQL's name of the type, with modifiers; for a domain, of its base type. `labels` are an enum's.
     """
 
     name: str
@@ -230,9 +229,8 @@ class Manifest(Document):
 
     def is_intact(self) -> bool:
         """Whether the stored document matches the digest in it."""
-        stated = self.content_sha256.encode()
-        plain = self.content().replace(stated, b"", 1)
-        return hashlib.sha256(plain).hexdigest().encode() == stated
+        plain = self.content().replace(self.content_sha256.encode(), b"", 1)
+        return hashlib.sha256(plain).hexdigest() == self.content_sha256
 
     def named_objects(self) -> tuple[StoredObject, ...]:
         """Every object that the manifest names, for whatever purpose, once each."""
@@ -296,7 +294,7 @@ class OutputColumn(Document):
     """A column of a warehouse table with its DuckDB type.
 
     `unbounded` marks a NUMERIC without precision, in warehouses that support one; `length_max` is the most characters of a
-    text; `references` is the table whose primary key the column refers to.
+    text; `references` is the table whose primary key the column refers to; `field_id` is 0 in manifests of earlier releases.
     """
 
     name: str
@@ -305,6 +303,7 @@ class OutputColumn(Document):
     unbounded: bool = False
     length_max: int | None = None
     references: str | None = None
+    field_id: int = 0
 
 
 class ProblemKind(Document):
@@ -329,7 +328,7 @@ class ModelChanges(Document):
     `since` is the batch in which the table was first built or last rebuilt: that batch's objects hold all of its history, and
     replace what earlier batches wrote. It is 0 in manifests of releases that could not rebuild a table, and then means the
     first batch that has the table. `renamed` gives, in that batch, the previous names of columns by their present ones, and
-    `definition` is the model's file.
+    `definition` is the model's file. `field_ids` is the highest id that a column of the table has ever had.
     """
 
     kind: Literal["latest", "versioned"]
@@ -342,6 +341,7 @@ class ModelChanges(Document):
     since: int = 0
     renamed: dict[str, str] = Field({})
     definition: str | None = None
+    field_ids: int = 0
     written: int = 0
     deleted: int = 0
     surrogates: int = 0

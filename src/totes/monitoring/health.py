@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from totes import permissions
 from totes.config import Settings
-from totes.cycle import STAGES, Cycle
+from totes.cycle import PUBLISH, STAGES, Cycle
 from totes.errors import StoreError
 from totes.failpoint import reach
 from totes.redaction import redact, without_secrets
@@ -117,7 +117,7 @@ class Health(BaseModel):
         seen |= {subject: (*problem, _WHOLE) for subject, problem in others.items() if problem}
         looked_at = {FRESHNESS, *cycle.seconds, *others}
         incidents, changes = {}, []
-        for subject in (*STAGES, LOG, FRESHNESS, LAKE):
+        for subject in (*STAGES, PUBLISH, LOG, FRESHNESS, LAKE):
             open_before = self.incidents.get(subject)
             if subject in seen:
                 what, next_step, tables = seen[subject]

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from totes.cycle import PUBLISH
 from totes.errors import TotesError
 from totes.lake.journal import Journal, M
 from totes.monitoring.health import FRESHNESS, LOG, Health, Incident, health_file, read_health, utc_now
@@ -36,6 +37,7 @@ class Status:
     """A pipeline's status. `fresh_seconds` is how far the warehouse may be behind the source, at most.
 
     `log` is what the source retains for capture from the log, None for capture by query, and `log_failing` its open incident.
+    `publish_failing` is the open incident of publishing to the Iceberg catalog.
     """
 
     project: str
@@ -47,6 +49,7 @@ class Status:
     alerts_unsent: int = 0
     log: RetainedLog | None = None
     log_failing: Incident | None = None
+    publish_failing: Incident | None = None
 
     @property
     def healthy(self) -> bool:
@@ -56,9 +59,8 @@ class Status:
         """
         stages = self.stages.values()
         near = self.log_failing or (self.log and self.log.nears_limit)
-        return not (self.not_fresh or self.alerts_unsent or near) and all(
-            not stage.failing and not stage.unreachable for stage in stages
-        )
+        other = self.publish_failing or self.not_fresh or self.alerts_unsent or near
+        return not other and all(not stage.failing and not stage.unreachable for stage in stages)
 
     def as_json(self) -> dict[str, object]:
         """The object that `totes status --json` prints."""
@@ -80,6 +82,7 @@ class Status:
             "tables": self.tables,
             "quarantine": self.quarantine,
             "alerts_unsent": self.alerts_unsent,
+            "publish_failing": incident(self.publish_failing),
             "log": self.log.as_json() | {"failing": incident(self.log_failing)} if self.log else None,
         }
 
@@ -123,6 +126,7 @@ def read_status(pipeline: Pipeline) -> Status:
         alerts_unsent=len(health.unsent) if pipeline.settings.alerts.urls else 0,
         log=_log(pipeline),
         log_failing=health.incidents.get(LOG),
+        publish_failing=health.incidents.get(PUBLISH),
     )
 
 

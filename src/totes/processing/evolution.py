@@ -24,6 +24,7 @@ from totes.processing.output import RowWriter
 from totes.processing.rebuild import Rebuild
 from totes.processing.state import StarState
 from totes.star.change import ModelChange, changes_of, referrers_of
+from totes.star.field_ids import numbered, with_field_ids
 from totes.star.model import Model
 from totes.star.project import Project
 
@@ -137,7 +138,10 @@ class Evolution:
             ModelFailed: a model cannot be computed.
         """
         with failures_of(manifest):
-            return self._compute(batch, manifest, dict(previous.models) if previous else {})
+            before = previous.models if previous else {}
+            return self._compute(
+                batch, manifest, {name: with_field_ids(entry) for name, entry in before.items()}
+            )
 
     def _compute(
         self, batch: StarBatch, manifest: IngestionManifest, before: dict[str, ModelChanges]
@@ -193,7 +197,8 @@ class Evolution:
     def _beginning(self, query: BoundQuery, before: ModelChanges | None, batch: int) -> ModelChanges:
         """The entry of a table that begins, or is rebuilt, without its rows."""
         model, change = query.model, self._changes.get(query.model.name)
-        return ModelChanges(
+        renamed = change.renamed if change and before else {}
+        entry = ModelChanges(
             kind="versioned" if model.versioned else "latest",
             table_sha256=model.table_sha256(),
             query_sha256=model.query_sha256(self._project.reference_content()),
@@ -202,12 +207,13 @@ class Evolution:
             surrogate=model.surrogate,
             soft_deletes=model.soft_deletes,
             since=batch,
-            renamed=change.renamed if change and before else {},
+            renamed=renamed,
             definition=model.definition,
             surrogates=before.surrogates if before else 0,
             quarantine_open=before.quarantine_open if before else 0,
             quarantine_kinds=before.quarantine_kinds if before else (),
         )
+        return numbered(entry, before, renamed)
 
     def _write_rebuilt(
         self, manifest: IngestionManifest, before: Mapping[str, ModelChanges], name: str

@@ -24,8 +24,11 @@ from totes.star.model import IS_DELETED, Model
 
 STATE_FOLDER, REMOVED_FOLDER, QUARANTINE_FOLDER = "state", "removed", "quarantine"
 GROUP_ROWS, PART_GROUPS_MAX = 122_880, 8
-# Version 2 keeps a number as its difference from the one before: half the bytes, and less work at either end.
-_FORMAT = "FORMAT parquet, PARQUET_VERSION v2, COMPRESSION zstd, RETURN_STATS"
+# Version 2 keeps a number as its difference from the one before: half the bytes, and less work at either end. Numbers of 32
+# bits whose differences need more are read by DuckDB alone, and not by Arrow: files with such are written in version 1.
+_FORMAT = "FORMAT parquet, COMPRESSION zstd, RETURN_STATS"
+_VERSIONS = ("v2", "v1")
+_APART_MAX = 1 << 31
 # Parquet's own intervals count milliseconds; as text they keep PostgreSQL's microseconds.
 _AS_TEXT = {"INTERVAL"}
 
@@ -53,12 +56,17 @@ class RowWriter:
         number = f"{before.surrogates} + row_number() OVER (ORDER BY {key}, {BEGINS})"
         chosen = _columns(model, number, f"{self._batch}::BIGINT", part.ends)
         objects = self._write(
-            f"SELECT {chosen} FROM {merged} WHERE {part.written}", part.count.written, model.name
+            f"SELECT {chosen} FROM {merged} WHERE {part.written}",
+            part.count.written,
+            model.name,
+            table=before,
         )
         removed: tuple[StoredObject, ...] = ()
         if not model.retains_deleted:
             deleted = f"SELECT {key} FROM {merged} WHERE {DELETED}"
-            removed = self._write(deleted, part.count.deleted, REMOVED_FOLDER, model.name)
+            keys = tuple(column for column in before.columns if column.name in before.key)
+            keyed = before.model_copy(update={"columns": keys})
+            removed = self._write(deleted, part.count.deleted, REMOVED_FOLDER, model.name, table=keyed)
         return before.model_copy(
             update={
                 "written": part.count.written,
@@ -108,7 +116,7 @@ class RowWriter:
             order = f"PARTITION BY surrogate IS NULL ORDER BY batch_id, {engine.names(query.key)}"
             number = f"coalesce(surrogate, {given_out} + row_number() OVER ({order}))"
             chosen = f"{_columns(query.model, number, 'batch_id')} FROM {rows}"
-            objects = self._write(f"SELECT {chosen}", count, model)
+            objects = self._write(f"SELECT {chosen}", count, model, table=entry)
         newest = rebuild.newest(model)
         quarantined, kinds = rebuild.quarantined(model)
         quarantine = f"SELECT * FROM {rebuild.quarantine(model)}"
@@ -156,15 +164,25 @@ class RowWriter:
         replaced = f" REPLACE ({', '.join(stored)})" if stored else ""
         return self._write(f"SELECT *{replaced} FROM {rows}", count, STATE_FOLDER, query.model.name)
 
-    def _write(self, rows: str, count: int, *folders: str) -> tuple[StoredObject, ...]:
-        """Stores a query's rows, which are `count`, in as many objects as it takes."""
+    def _write(
+        self, rows: str, count: int, *folders: str, table: ModelChanges | None = None
+    ) -> tuple[StoredObject, ...]:
+        """Stores a query's rows, which are `count`, in as many objects as it takes.
+
+        Those of a warehouse table can be read by any engine: its columns have their field ids.
+        """
         if not count:
             return ()
         objects = []
         with temporary_folder() as scratch:
-            target = engine.text(f"{scratch}/parts")
             parts = f"ROW_GROUP_SIZE {GROUP_ROWS}, ROW_GROUPS_PER_FILE {PART_GROUPS_MAX}"
-            written = self._engine.execute(f"COPY ({rows}) TO {target} ({_FORMAT}, {parts})").fetchall()
+            ids = _ids(table) if table else ""
+            for version in _VERSIONS:
+                target = engine.text(f"{scratch}/{version}")
+                options = f"{_FORMAT}, PARQUET_VERSION {version}, {parts}{ids}"
+                written = self._engine.execute(f"COPY ({rows}) TO {target} ({options})").fetchall()
+                if not table or not any(_is_far_apart(table, statistics) for *_, statistics, _, _ in written):
+                    break
             files = sorted((len(file), file, rows_here) for file, rows_here, *_ in written)
             total = sum(rows_here for *_, rows_here in files)
             if total != count:
@@ -199,6 +217,23 @@ def _columns(model: Model, number: str, batch: str, ends: str = "NULL::TIMESTAMP
     if model.versioned:
         columns.append(f"{batch} AS batch_id")
     return ", ".join(columns)
+
+
+def _ids(entry: ModelChanges) -> str:
+    """The option of COPY that gives a table's columns their field ids."""
+    return f", FIELD_IDS {{{', '.join(f'{engine.text(c.name)}: {c.field_id}' for c in entry.columns)}}}"
+
+
+def _is_far_apart(table: ModelChanges, statistics: dict[str, dict[str, str]]) -> bool:
+    """Whether differences of a column's numbers may need more than 32 bits, as those of two infinite dates do."""
+    whole = {engine.name(column.name) for column in table.columns if column.type == "INTEGER"}
+    return any(
+        int(found["max"]) - int(found["min"]) >= _APART_MAX
+        if column in whole
+        else (found["max"], found["min"]) == ("infinity", "-infinity")
+        for column, found in statistics.items()
+        if "max" in found
+    )
 
 
 def _stored(column: Column) -> str:

@@ -22,6 +22,7 @@ from totes.monitoring.diagnosis.check import Area, Diagnosis
 from totes.monitoring.diagnosis.lake import check_history, check_lake
 from totes.monitoring.diagnosis.log import check_log
 from totes.monitoring.diagnosis.project import check_binding, check_project
+from totes.monitoring.diagnosis.publishing import check_publishing
 from totes.monitoring.diagnosis.role import check_rights, check_time_zones
 from totes.monitoring.diagnosis.server import Server, connect
 from totes.monitoring.diagnosis.settings import check_settings, known_url
@@ -30,7 +31,7 @@ from totes.monitoring.diagnosis.warehouse import check_warehouse
 from totes.pipeline import Pipeline
 from totes.star.project import Project
 
-AREAS = ("settings", "project", "source", "lake", "warehouse", "alerts")
+AREAS = ("settings", "project", "source", "lake", "warehouse", "publish", "alerts")
 Progress = Callable[[str], None]
 
 
@@ -56,6 +57,7 @@ def diagnose(pipeline: Pipeline, file: Path, progress: Progress) -> Diagnosis:
     source = _check_source(areas, settings, project, newest)
     progress("asking the warehouse")
     check_warehouse(areas["warehouse"], pipeline, project, source)
+    check_publishing(areas["publish"], pipeline)
     check_alerts(areas["alerts"], settings)
     return Diagnosis(tuple(check for area in areas.values() for check in area.checks))
 
