@@ -23,7 +23,7 @@ LAMBDA_ZIP := totes-$(LAMBDA_ARCHITECTURE)-py$(LAMBDA_PYTHON).zip
 ZIP := -var package=../build/lambda/$(LAMBDA_ZIP) \
     -var python_version=$(LAMBDA_PYTHON) -var architecture=$(LAMBDA_ARCHITECTURE)
 
-.PHONY: help demo superset test test-browser test-superset pictures coverage check lint types structure security audit infra soak mutants bench bench-peers docs package release lambda providers bootstrap ready plan deploy rollback remove pins clean
+.PHONY: help demo superset test test-browser test-superset test-spark pictures coverage check lint types structure security audit infra soak mutants bench bench-peers docs package release lambda providers bootstrap ready plan deploy rollback remove pins clean
 
 help:
 	@echo 'make demo      the pipeline on a PostgreSQL of its own (ORDERS=20000)'
@@ -31,6 +31,7 @@ help:
 	@echo 'make test-browser  the pages of totes ui in a real Chromium (skips where there is none)'
 	@echo 'make superset  dashboards over the demo in a real Superset, in an environment of its own (CONFIG=demo/totes.toml)'
 	@echo 'make test-superset  every chart in a real Superset and Chromium, over DuckDB and PostgreSQL (ONLY=duckdb)'
+	@echo 'make test-spark  first loads on a real Apache Spark on this machine, with executors that are killed (needs Java 17; ONLY=twice)'
 	@echo 'make pictures  docs/pictures/ anew, with Chromium; of Superset too, where make test-superset has installed it'
 	@echo 'make coverage  all tests, and which lines and branches they reach'
 	@echo 'make check     lint, types, structure, docs up to date, security, infra'
@@ -65,7 +66,7 @@ superset: .venv/demo.stamp .venv-superset/stamp
 	@.venv-superset/bin/python dashboards/serve.py $(SUPERSET)/assets --home $(SUPERSET)/home
 
 # Modules are compiled once, and not in each of the many processes, whatever the environment says.
-test test-browser test-superset coverage soak mutants: export PYTHONDONTWRITEBYTECODE :=
+test test-browser test-superset test-spark coverage soak mutants: export PYTHONDONTWRITEBYTECODE :=
 
 test: .venv/dev.stamp
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
@@ -77,6 +78,11 @@ test-browser: .venv/dev.stamp .venv-browser/stamp
 
 test-superset: .venv/dev.stamp .venv-browser/stamp .venv-superset/stamp
 	@$(BROWSER) -m pytest -m superset $(if $(ONLY),-k '$(ONLY)') tests/dashboards
+
+# PySpark is in an environment of its own, which Spark's processes find as these tests do: by its absolute path.
+test-spark: .venv/dev.stamp .venv-spark/stamp
+	@PYTHONPATH="$$(echo $(CURDIR)/.venv-spark/lib/python*/site-packages)" \
+	    $(BIN)/python -m pytest -m spark $(if $(ONLY),-k '$(ONLY)') tests/workers
 
 pictures: .venv/dev.stamp .venv-browser/stamp
 	@$(BROWSER) -m tests.ui.pictures
@@ -163,6 +169,13 @@ bench-peers: .venv-peers/stamp
 	@rm -rf .venv-superset && $(PYTHON) -m venv .venv-superset
 	@if .venv-superset/bin/python -m pip --disable-pip-version-check --quiet install --no-deps $(VERIFIED) \
 	    --no-binary wtforms-json --requirement $<; then touch $@; else rm -rf .venv-superset; fi
+
+# PySpark has no wheel, and is built from its source.
+.venv-spark/stamp: requirements/spark.txt .venv/bin/python
+	@echo 'Installing PySpark into .venv-spark: 900 MB …'
+	@rm -rf .venv-spark && $(PYTHON) -m venv .venv-spark
+	@if .venv-spark/bin/python -m pip --disable-pip-version-check --quiet install --no-deps $(VERIFIED) \
+	    --no-binary pyspark --requirement $<; then touch $@; else rm -rf .venv-spark; fi
 
 docs: .venv/dev.stamp
 	@$(BIN)/python docs/generate.py
@@ -279,9 +292,12 @@ pins:
 	build/pins/bin/python -m pip install --quiet 'apache-superset>=6.1,<6.2' rich cachetools 'flask-caching<2.4' duckdb-engine \
 	    psycopg2-binary "$$(grep ^duckdb== build/chosen.txt)"; \
 	build/pins/bin/python -m pip uninstall --quiet --yes odfpy; \
-	freeze superset 'What shows the dashboards'
+	freeze superset 'What shows the dashboards'; \
+	fresh; \
+	build/pins/bin/python -m pip install --quiet --constraint build/chosen.txt 'pyspark[connect]>=4.1,<5' 'pandas<3'; \
+	freeze spark 'What runs work on Apache Spark'
 	@build/pins/bin/python -m pip install --quiet uv
-	@set -e; for file in runtime demo dev lambda build checkov mutants browser superset; do \
+	@set -e; for file in runtime demo dev lambda build checkov mutants browser superset spark; do \
 	    grep -E '^(#|-r )' requirements/$$file.txt > build/head.txt; grep == requirements/$$file.txt > build/versions.in; \
 	    build/pins/bin/uv pip compile --quiet --no-deps --generate-hashes --no-annotate --no-header \
 	        --output-file build/versions.txt build/versions.in; \
@@ -290,5 +306,5 @@ pins:
 	@rm -rf build/pins build/chosen.txt
 
 clean:
-	@rm -rf .venv .venv-peers .venv-checkov .venv-mutants .venv-browser .venv-superset build dist demo htmlcov .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .venv-peers .venv-checkov .venv-mutants .venv-browser .venv-superset .venv-spark build dist demo htmlcov .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -41,6 +41,7 @@ LAYERS = (
         "urls",
     ),
     ("lake",),
+    ("workers",),
     ("star",),
     ("ingestion", "processing", "warehouse", "terrifictotes"),
     ("cycle",),

@@ -78,6 +78,12 @@ def _one_of(*beginnings: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _workers(url: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"local|(spark|sc)://.+|local-cluster\[\d+,\d+,\d+\]", url.get_secret_value()):
+        raise ValueError("it must be local, spark://…, sc://… or local-cluster[executors,cores,megabytes]")
+    return url
+
+
 def _store(url: str) -> str:
     if fault := store_fault(url):
         raise ValueError(fault)
@@ -145,6 +151,11 @@ class SourceSettings(Section):
         "last_updated",
         description="The timestamp column with the time of a row's last change, in tables that have it.",
     )
+    connections: int = Field(
+        4,
+        ge=1,
+        description="How many connections read tables at the same time, whatever the number of workers.",
+    )
     lock_timeout: Duration = Field(
         timedelta(seconds=30),
         description="How long a batch waits for a table that a schema change holds locked.",
@@ -191,6 +202,16 @@ class WarehouseSettings(Section):
     )
 
 
+class WorkersSettings(Section):
+    """Where large work runs."""
+
+    url: Annotated[SecretStr, AfterValidator(_workers)] = Field(
+        SecretStr("local"),
+        description="Where first loads of tables are read: `local`, in threads of the process, or on Apache Spark: "
+        "`spark://host:7077`, `sc://host:15002` (Spark Connect), or `local-cluster[executors,cores,megabytes]`.",
+    )
+
+
 class ScheduleSettings(Section):
     """How often the pipeline runs."""
 
@@ -226,6 +247,7 @@ class Settings(BaseSettings):
     source: SourceSettings
     lake: LakeSettings = LakeSettings()
     warehouse: WarehouseSettings = WarehouseSettings()
+    workers: WorkersSettings = WorkersSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     alerts: AlertSettings = AlertSettings()
     base: Path = Field(Path(), exclude=True)
@@ -248,6 +270,7 @@ class Settings(BaseSettings):
         for secret in (self.source.url, self.warehouse.url):
             if not secret.get_secret_value().startswith(SECRETS_MANAGER):
                 register_secret(secret.get_secret_value())
+        register_secrets_of_text(self.workers.url.get_secret_value().replace(";", " "))
         for secret in self.alerts.urls:
             register_secret(secret.get_secret_value(), tokens=True)
 
