@@ -23,7 +23,7 @@ LAMBDA_ZIP := totes-$(LAMBDA_ARCHITECTURE)-py$(LAMBDA_PYTHON).zip
 ZIP := -var package=../build/lambda/$(LAMBDA_ZIP) \
     -var python_version=$(LAMBDA_PYTHON) -var architecture=$(LAMBDA_ARCHITECTURE)
 
-.PHONY: help demo superset test test-browser test-superset test-iceberg postgresql-versions test-versions pictures coverage check lint types structure security audit infra soak mutants bench bench-peers docs package release lambda providers bootstrap ready plan deploy rollback remove pins clean
+.PHONY: help demo superset test test-browser test-superset test-iceberg test-spark postgresql-versions test-versions pictures coverage check lint types structure security audit infra soak mutants bench bench-peers docs package release lambda providers bootstrap ready plan deploy rollback remove pins clean
 
 help:
 	@echo 'make demo      the pipeline on a PostgreSQL of its own (ORDERS=20000)'
@@ -33,6 +33,7 @@ help:
 	@echo 'make superset  dashboards over the demo in a real Superset, in an environment of its own (CONFIG=demo/totes.toml)'
 	@echo 'make test-superset  every chart in a real Superset and Chromium, over DuckDB and PostgreSQL (ONLY=duckdb)'
 	@echo 'make test-iceberg  published tables, with PyIceberg and another reader (skips where they cannot be installed)'
+	@echo 'make test-spark  first loads on a real Apache Spark on this machine, with executors that are killed (needs Java 17; ONLY=twice)'
 	@echo 'make pictures  docs/pictures/ anew, with Chromium; of Superset too, where make test-superset has installed it'
 	@echo 'make coverage  all tests, and which lines and branches they reach'
 	@echo 'make check     lint, types, structure, docs up to date, security, infra'
@@ -67,7 +68,7 @@ superset: .venv/demo.stamp .venv-superset/stamp
 	@.venv-superset/bin/python dashboards/serve.py $(SUPERSET)/assets --home $(SUPERSET)/home
 
 # Modules are compiled once, and not in each of the many processes, whatever the environment says.
-test test-browser test-superset test-iceberg test-versions coverage soak mutants: export PYTHONDONTWRITEBYTECODE :=
+test test-browser test-superset test-iceberg test-spark test-versions coverage soak mutants: export PYTHONDONTWRITEBYTECODE :=
 
 test: .venv/dev.stamp
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
@@ -89,6 +90,11 @@ test-versions: .venv/dev.stamp .venv-postgresql/stamp
 # PyIceberg brings pyarrow, which totes itself must do without: no other test sees it.
 test-iceberg: .venv/dev.stamp .venv-iceberg/stamp
 	@PYTHONPATH="$$(echo .venv-iceberg/lib/python*/site-packages)" $(BIN)/python -m pytest -m "iceberg and not sweep" tests/publishing
+
+# PySpark is in an environment of its own, which Spark's processes find as these tests do: by its absolute path.
+test-spark: .venv/dev.stamp .venv-spark/stamp
+	@PYTHONPATH="$$(echo $(CURDIR)/.venv-spark/lib/python*/site-packages)" \
+	    $(BIN)/python -m pytest -m spark $(if $(ONLY),-k '$(ONLY)') tests/workers
 
 pictures: .venv/dev.stamp .venv-browser/stamp
 	@$(BROWSER) -m tests.ui.pictures
@@ -192,6 +198,13 @@ ICEBERG_PIP := .venv-iceberg/bin/python -m pip --disable-pip-version-check --qui
 	@if $(ICEBERG_PIP) $(VERIFIED) --requirement requirements/iceberg.txt \
 	    && $(ICEBERG_PIP) $(VERIFIED) --target .venv-iceberg/reader --requirement requirements/iceberg-reader.txt; \
 	then touch $@; else rm -rf .venv-iceberg; fi
+
+# PySpark has no wheel, and is built from its source.
+.venv-spark/stamp: requirements/spark.txt .venv/bin/python
+	@echo 'Installing PySpark into .venv-spark: 900 MB …'
+	@rm -rf .venv-spark && $(PYTHON) -m venv .venv-spark
+	@if .venv-spark/bin/python -m pip --disable-pip-version-check --quiet install --no-deps $(VERIFIED) \
+	    --no-binary pyspark --requirement $<; then touch $@; else rm -rf .venv-spark; fi
 
 docs: .venv/dev.stamp
 	@$(BIN)/python docs/generate.py
@@ -315,9 +328,12 @@ pins:
 	sed -i '/^-r /d' requirements/iceberg.txt; \
 	fresh; \
 	build/pins/bin/python -m pip install --quiet duckdb-extension-iceberg duckdb-extension-avro; \
-	freeze iceberg-reader 'What reads Iceberg tables in tests, and knows nothing of totes'
+	freeze iceberg-reader 'What reads Iceberg tables in tests, and knows nothing of totes'; \
+	fresh; \
+	build/pins/bin/python -m pip install --quiet --constraint build/chosen.txt 'pyspark[connect]>=4.1,<5' 'pandas<3'; \
+	freeze spark 'What runs work on Apache Spark'
 	@build/pins/bin/python -m pip install --quiet uv
-	@set -e; for file in runtime demo dev lambda build checkov mutants browser superset iceberg iceberg-reader; do \
+	@set -e; for file in runtime demo dev lambda build checkov mutants browser superset iceberg iceberg-reader spark; do \
 	    grep -E '^(#|-r )' requirements/$$file.txt > build/head.txt; grep == requirements/$$file.txt > build/versions.in; \
 	    build/pins/bin/uv pip compile --quiet --no-deps --generate-hashes --no-annotate --no-header \
 	        --output-file build/versions.txt build/versions.in; \
@@ -326,5 +342,5 @@ pins:
 	@rm -rf build/pins build/chosen.txt
 
 clean:
-	@rm -rf .venv .venv-peers .venv-checkov .venv-mutants .venv-browser .venv-superset .venv-iceberg .venv-postgresql build dist demo htmlcov .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .venv-peers .venv-checkov .venv-mutants .venv-browser .venv-superset .venv-iceberg .venv-spark .venv-postgresql build dist demo htmlcov .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

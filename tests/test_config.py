@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from totes.config import Settings, duration, load_settings
+from totes.config import Settings, load_settings
 from totes.errors import ConfigurationError
 from totes.redaction import redact
+from totes.setting_types import duration
 
 URL = "postgresql://reader:geheim-42@db.example:5432/totesys"
 

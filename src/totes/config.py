@@ -8,20 +8,19 @@ import re
 import tomllib
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from totes.errors import ConfigurationError
 from totes.redaction import register_secret, register_secrets_of_environment, register_secrets_of_text
 from totes.secrets import PREFIX as SECRETS_MANAGER
 from totes.secrets import resolve_secret
-from totes.urls import server_fault, store_fault
+from totes.setting_types import CatalogUrl, Duration, Memory, SourceUrl, StoreUrl, WarehouseUrl, WorkersUrl
 
 FILE_NAME = "totes.toml"
 ENVIRONMENT_PREFIX = "TOTES_"
-_DURATION_MAX = timedelta(days=3650)
 # Replaces messages of pydantic that use Python's terms.
 _SHAPES = {
     "tuple_type": 'write a list, such as ["a", "b"]',
@@ -31,65 +30,6 @@ _SHAPES = {
     "bool_type": "write true or false",
     "bool_parsing": "write true or false",
 }
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-
-def duration(value: object) -> timedelta:
-    """Reads `90s`, `15m`, `1h30m` or `2d`.
-
-    Raises:
-        ValueError: it is none of these, not longer than zero, or longer than ten years.
-    """
-    if isinstance(value, timedelta):
-        return value
-    parts = re.findall(r"(\d+)\s*([smhd])", str(value).strip())
-    if not parts or re.sub(r"(\d+)\s*([smhd])\s*", "", str(value).strip()):
-        raise ValueError("write a duration such as 90s, 15m or 1h30m")
-    try:
-        length = sum((timedelta(**{_UNITS[unit]: int(number)}) for number, unit in parts), timedelta())
-    except OverflowError:
-        length = timedelta.max
-    if length > _DURATION_MAX:
-        raise ValueError(f"a duration must be at most {_DURATION_MAX.days} days")
-    if not length:
-        raise ValueError("a duration must be longer than zero")
-    return length
-
-
-Duration = Annotated[timedelta, BeforeValidator(duration)]
-
-
-def _memory(value: str) -> str:
-    if not re.fullmatch(r"\d+(\.\d+)?\s*[KMGT]i?B", value, re.IGNORECASE):
-        raise ValueError("write a size such as 512MB or 4GB")
-    return value
-
-
-def _one_of(*beginnings: str, or_none: bool = False) -> AfterValidator:
-    """Accepts only a URL that begins in one of these ways; the message does not show it, since it is a secret."""
-
-    def check(url: SecretStr) -> SecretStr:
-        if or_none and not url.get_secret_value():
-            return url
-        if not url.get_secret_value().startswith(beginnings):
-            raise ValueError(f"it must begin with {', '.join(beginnings[:-1])} or {beginnings[-1]}")
-        if fault := server_fault(url.get_secret_value()):
-            raise ValueError(fault)
-        return url
-
-    return AfterValidator(check)
-
-
-def _store(url: str) -> str:
-    if fault := store_fault(url):
-        raise ValueError(fault)
-    return url
-
-
-SourceUrl = Annotated[SecretStr, _one_of("postgresql://", "postgres://", SECRETS_MANAGER)]
-WarehouseUrl = Annotated[SecretStr, _one_of("duckdb:///", "postgresql://", "postgres://", SECRETS_MANAGER)]
-CatalogUrl = Annotated[SecretStr, _one_of("sql:", "rest:https://", "rest:http://", "glue:", or_none=True)]
-StoreUrl = Annotated[str, AfterValidator(_store)]
 
 
 class Section(BaseModel):
@@ -148,6 +88,11 @@ class SourceSettings(Section):
         "last_updated",
         description="The timestamp column with the time of a row's last change, in tables that have it.",
     )
+    connections: int = Field(
+        4,
+        ge=1,
+        description="How many connections read tables at the same time, whatever the number of workers.",
+    )
     lock_timeout: Duration = Field(
         timedelta(seconds=30),
         description="How long a batch waits for a table that a schema change holds locked.",
@@ -173,7 +118,7 @@ class LakeSettings(Section):
         False,
         description="Whether to store copies of the cache in the lake, for runners without a lasting folder.",
     )
-    memory: Annotated[str, AfterValidator(_memory)] = Field(
+    memory: Memory = Field(
         "600MB", description="The memory limit of the engine's buffers; what does not fit is spilled to disk."
     )
 
@@ -201,6 +146,16 @@ class PublishSettings(Section):
         SecretStr(""),
         description="An Iceberg catalog in which each loaded batch is registered, with `totes[iceberg]`: `sql:` and a URL of "
         "SQLAlchemy or `secretsmanager:NAME`, `rest:https://…`, or `glue:`.",
+    )
+
+
+class WorkersSettings(Section):
+    """Where large work runs."""
+
+    url: WorkersUrl = Field(
+        SecretStr("local"),
+        description="Where first loads of tables are read: `local`, in threads of the process, or on Apache Spark: "
+        "`spark://host:7077`, `sc://host:15002` (Spark Connect), or `local-cluster[executors,cores,megabytes]`.",
     )
 
 
@@ -240,6 +195,7 @@ class Settings(BaseSettings):
     lake: LakeSettings = LakeSettings()
     warehouse: WarehouseSettings = WarehouseSettings()
     publish: PublishSettings = PublishSettings()
+    workers: WorkersSettings = WorkersSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     alerts: AlertSettings = AlertSettings()
     base: Path = Field(Path(), exclude=True)
@@ -263,6 +219,7 @@ class Settings(BaseSettings):
             written = re.sub("^(sql|rest|glue):", "", place.get_secret_value())
             if not written.startswith(SECRETS_MANAGER):
                 register_secret(written)
+        register_secrets_of_text(self.workers.url.get_secret_value().replace(";", " "))
         for secret in self.alerts.urls:
             register_secret(secret.get_secret_value(), tokens=True)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from totes.redaction import redact
 
@@ -29,6 +30,16 @@ class TotesError(Exception):
             return self.what
         what = self.what.rstrip(". ")
         return f"{what} {self.hint}" if what.endswith(("?", "!")) else f"{what}. {self.hint}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickled, (type(self), self.args, self.__dict__)
+
+
+def _unpickled(kind: type[TotesError], arguments: tuple[Any, ...], state: dict[str, Any]) -> TotesError:
+    """An error as it was, whatever its class is made with."""
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(state)
+    return error
 
 
 class ConfigurationError(TotesError):
@@ -199,6 +210,12 @@ class WouldLose(TotesError):
     """Applying the models would lose data without confirmation, or objects of others; nothing was changed."""
 
     exit_code = 2
+
+
+class WorkersFailed(TotesError):
+    """The cluster that large work runs on cannot be reached, or gave a task up; nothing was committed."""
+
+    retryable = True
 
 
 class BatchConflict(TotesError):

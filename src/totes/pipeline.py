@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,6 +24,7 @@ from totes.lake.workspace import Workspace
 from totes.log import logger
 from totes.reused import Reused
 from totes.warehouse.connection import dialect_of, open_warehouse, role_of, schema_of, state_of
+from totes.workers.place import workers_at
 
 if TYPE_CHECKING:
     from totes.ingestion.adoption import Adoption
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from totes.star.project import Project
     from totes.warehouse.adapter import Warehouse
     from totes.warehouse.stage import Loaded, Rebuilt
+    from totes.workers.protocol import Workers
 
 _log = logger()
 T = TypeVar("T")
@@ -127,10 +129,17 @@ class Pipeline:
         `inspect` is called with the snapshot once all of it is captured. Without a workspace, the stage opens its own. A stage
         that nears its deadline stops after a commit, and reports that there is `more`.
         """
-        with nullcontext(workspace) if workspace else self.workspace() as shared:
-            return self._ingestion(shared, inspect=inspect, always=always, deadline=deadline).run()
+        with (
+            nullcontext(workspace) if workspace else self.workspace() as shared,
+            closing(self.workers()) as workers,
+        ):
+            return self._ingestion(shared, workers, inspect=inspect, always=always, deadline=deadline).run()
 
-    def _ingestion(self, workspace: Workspace, **options: Any) -> Ingestion:
+    def workers(self) -> Workers:
+        """What large work is done by."""
+        return workers_at(self.settings.workers.url.get_secret_value())
+
+    def _ingestion(self, workspace: Workspace, workers: Workers, **options: Any) -> Ingestion:
         from totes.ingestion.stage import Ingestion
 
         return Ingestion(
@@ -140,6 +149,7 @@ class Pipeline:
             workspace,
             self.project.source_tables,
             self.settings.lake.compression,
+            workers,
             **options,
         )
 
@@ -153,8 +163,8 @@ class Pipeline:
         """
         from totes.ingestion.adoption import adopt
 
-        with self.workspace() as workspace:
-            return adopt(self._ingestion(workspace), dry_run=dry_run)
+        with self.workspace() as workspace, closing(self.workers()) as workers:
+            return adopt(self._ingestion(workspace, workers), dry_run=dry_run)
 
     def process(
         self,
@@ -223,8 +233,7 @@ class Pipeline:
         """Registers every loaded batch up to one in the Iceberg catalog, and returns the newest that is there.
 
         Raises:
-            ConfigurationError: PyIceberg is not installed.
-            CatalogError, CatalogRefused, StoreError, LakeDamaged: as they say; the next call continues.
+            ConfigurationError, CatalogError, CatalogRefused, StoreError, LakeDamaged: as they say; the next call continues.
         """
         from totes.publishing.catalog import Catalog
         from totes.publishing.stage import publish

@@ -281,7 +281,7 @@ def test_a_source_that_cannot_be_reached_is_a_retryable_error_without_the_passwo
 def test_many_changed_rows_go_into_several_parts(
     database: Database, capture: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("totes.ingestion.packets.PART_ROWS_MAX", 400)
+    monkeypatch.setattr("totes.ingestion.objects.PART_ROWS_MAX", 400)
     database.execute(
         "CREATE TABLE t (id int PRIMARY KEY, v text)",
         "INSERT INTO t SELECT i, 'x' FROM generate_series(1, 1000) i",

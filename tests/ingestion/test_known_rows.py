@@ -14,7 +14,6 @@ from totes.errors import SourceRefused
 from totes.ingestion.catalog import SourceTable, TableColumn
 from totes.ingestion.content import digest_of
 from totes.ingestion.known import KnownRows
-from totes.ingestion.reading import Rows
 from totes.lake.cache import Cache
 from totes.lake.journal import Journal, ingestion_journal
 from totes.lake.manifest import IngestionManifest, Position, SourceColumn
@@ -101,10 +100,10 @@ def test_rows_with_a_value_in_an_added_column_are_unknown(bench: Bench) -> None:
 
 
 def test_rows_are_added_by_their_keys(bench: Bench) -> None:
-    read = bench.read((1, "other", "x", 99), (9, "new", "x", 99), (3, None, None, 99))
-    assert bench.known.added(TABLE, [Rows(read, 3)]) == 3
+    present = bench.gone(("x", 1), ("x", 9), (None, 3))
+    assert bench.known.added(TABLE, present, 3) == 3
     bench.learn(*ROWS)
-    assert bench.known.added(TABLE, [Rows(read, 3)]) == 1
+    assert bench.known.added(TABLE, present, 3) == 1
 
 
 def test_known_keys_that_are_not_there_are_gone(bench: Bench) -> None:

@@ -143,8 +143,8 @@ def pause_seconds(interval: timedelta, failures: int) -> float:
 
 
 def _interval(every: str | None) -> timedelta | None:
-    from totes.config import duration
     from totes.errors import ConfigurationError
+    from totes.setting_types import duration
 
     if every is None:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -19,8 +20,10 @@ from totes.ingestion.diff import CapturePlan, TableDiff, Writing, dropped_since,
 from totes.ingestion.identity import Standing, is_another
 from totes.ingestion.known import KnownRows, key_list
 from totes.ingestion.packets import PacketWriter
-from totes.ingestion.reading import ReadPiece, Rows, TableReader, too_large, union
+from totes.ingestion.pieces import PieceReader, ReadTable
+from totes.ingestion.reading import Rows, TableReader, too_large, union
 from totes.ingestion.source import Piece, Snapshot
+from totes.lake.document import StoredObject
 from totes.lake.manifest import IngestionManifest, LeftOut, Position, ResumePoint, TableChanges
 from totes.lake.workspace import Handoff
 from totes.log import logger
@@ -51,6 +54,7 @@ class Capture:
         snapshot: Snapshot,
         known: KnownRows,
         reader: TableReader,
+        pieces: PieceReader,
         writer: PacketWriter,
         position: Position,
         previous: IngestionManifest | None,
@@ -65,6 +69,7 @@ class Capture:
         self._snapshot = snapshot
         self._known = known
         self._reader = reader
+        self._pieces = pieces
         self._previous = previous
         self._compression = compression
         self._allowance = allowance
@@ -91,19 +96,20 @@ class Capture:
     def _find_in_tables(self) -> None:
         for table, error in self._snapshot.selection.left_out.items():
             self._leave_out(table, error)
-        if self._previous:
-            for source_table in self._in_turn():
-                try:
-                    self._capture(source_table)
-                except SourceRefused as error:
-                    self._abandon(source_table, error)
-            return
-        tables = self._snapshot.in_turn(self._snapshot.tables)
-        for source_table, pieces, left in self._reader.read_all(tables, self._writer.write_rows, self._take):
+        tables = self._in_turn()
+        if not self._previous:
+            new = [(table, self._reader.pieces(table)) for table in tables if table.key_enforced]
+            for read in self._pieces.read(new, self._allowance.take):
+                if read.failure:
+                    self._abandon(read.table, read.failure)
+                else:
+                    diff, left = self._diff_of(read), read.left
+                    resume = left and ResumePoint(block=left.first, file=self._snapshot.file(read.table))
+                    self._write(read.began, diff, resume, diff.upserts)
+            tables = [table for table in tables if not table.key_enforced]
+        for source_table in tables:
             try:
-                if isinstance(pieces, SourceRefused):
-                    raise pieces
-                self._capture_all(source_table, pieces, left)
+                self._capture(source_table)
             except SourceRefused as error:
                 self._abandon(source_table, error)
 
@@ -121,7 +127,7 @@ class Capture:
         if not always and not self._is_new():
             return None
         return IngestionManifest(
-            batch=self._previous.batch + 1 if self._previous else 1,
+            batch=self.number,
             previous_sha256=self._previous.sha256() if self._previous else None,
             started_at=started,
             finished_at=datetime.now(UTC),
@@ -142,13 +148,14 @@ class Capture:
         } != {name: (table.columns, table.rest) for name, table in before.items()}
 
     @property
+    def number(self) -> int:
+        """The batch's number."""
+        return self._previous.batch + 1 if self._previous else 1
+
+    @property
     def more(self) -> bool:
         """Whether the remaining rows of a table are left to the next batch."""
         return any(table.rest for table in self.tables.values())
-
-    def _take(self) -> bool:
-        """Whether another piece may be read; if time is limited, reading does not get ahead of writing."""
-        return self._allowance.take(lambda: self._writer.is_behind)
 
     def _in_turn(self) -> list[SourceTable]:
         """The tables in the order of their capture: first those that were read completely before."""
@@ -184,20 +191,19 @@ class Capture:
                 return
         self._write(began, *self._find(table, plan, rows))
 
-    def _capture_all(self, table: SourceTable, pieces: list[ReadPiece], left: Piece | None) -> None:
-        """Captures a table for the first time: all of it, or up to the piece that is left to the next batch."""
-        diff = self._not_known(table, pieces, (), compared=False)
-        resume = ResumePoint(block=left.first, file=self._snapshot.file(table)) if left else None
-        began = min((piece.began for piece in pieces), default=time.perf_counter())
-        self._write(began, diff, resume, diff.upserts)
+    def _diff_of(self, read: ReadTable) -> TableDiff:
+        """The diff of a table of which new rows were read: they are in objects already."""
+        marks = [entry for piece in read.pieces for entry in piece.marks]
+        added = self._known.added_by(read.table, marks)
+        return TableDiff(read.table, added=added, pieces=tuple(read.pieces))
 
     def _write(self, began: float, diff: TableDiff, resume: ResumePoint | None, rows: int) -> None:
         """Begins to write the diff of a table; `began` is when its capture did."""
         table, marks = diff.table, None
         self._reader.drop(table, but=diff.retained)
-        objects = list(diff.written)
+        objects: list[Future[StoredObject]] = []
         if not self._dry:
-            objects += [one for new in diff.unwritten for one in self._writer.write_rows(table, new)]
+            objects += [one for new in diff.new for one in self._writer.write_rows(table, new)]
             objects += self._writer.write_deleted(table, diff.deleted) if diff.deleted else []
             if diff.new or diff.deleted or diff.remarked:
                 marks = self._writer.write_marks(table, diff.new, diff.deleted, diff.remarked)
@@ -209,15 +215,18 @@ class Capture:
         changes = table.description().model_copy(
             update={"upserts": diff.upserts, "deletes": diff.deletes, "rows": rows, "rest": writing.resume}
         )
-        if writing.marks is None:
-            self._diffs += [diff] if diff.new or diff.deleted or diff.remarked else []
+        if diff.is_empty:
             return changes
         try:
             objects = tuple(each.result() for each in writing.objects)
-            marks = (writing.marks.result(),)
+            marks = (writing.marks.result(),) if writing.marks else ()
         except duckdb.OutOfMemoryException as error:
             raise too_large(table) from error
         self._diffs.append(diff)
+        if self._dry:
+            return changes
+        objects = (*(entry for piece in diff.pieces for entry in piece.objects), *objects)
+        marks = (*(entry for piece in diff.pieces for entry in piece.marks), *marks)
         reach("ingest.table")
         _log.info(
             "captured",
@@ -243,15 +252,18 @@ class Capture:
     def learn(self) -> None:
         """Adds the batch's rows to the known rows, within the cache's transaction."""
         for diff in self._diffs:
-            deleted = diff.deleted.name if diff.deleted else None
-            self._known.learn(diff.table, names_of(diff.new), deleted, names_of(diff.remarked))
+            deleted, name = diff.deleted.name if diff.deleted else None, diff.table.name
+            if diff.pieces:
+                self._known.learn_written(name, self.number, self.tables[name])
+            else:
+                self._known.learn(diff.table, names_of(diff.new), deleted, names_of(diff.remarked))
 
     def handoffs(self) -> dict[str, Handoff]:
-        """The rows of the batch's objects, by table, for the next stage."""
+        """The rows of the batch's objects, by table, for the next stage; of tables with rows elsewhere there is none."""
         return {
-            one.table.name: self._writer.handoff(one.table, one.new, one.deleted)
+            one.table.name: self._writer.handoff(one.table, one.all_new, one.deleted)
             for one in self._diffs
-            if one.new or one.deleted
+            if one.all_new is not None and (one.all_new or one.deleted)
         }
 
     def _plan(self, table: SourceTable) -> CapturePlan:
@@ -310,7 +322,7 @@ class Capture:
         if resume:
             return diff, resume, known.rows(table) + diff.added
         if whole:
-            rows = sum(read.count for read in diff.read)
+            rows = sum(read.count for read in diff.read) + sum(piece.count for piece in diff.pieces)
         elif rows is None:
             rows = self._snapshot.survey(table).rows
         if not whole and rows > known.rows(table) + diff.added:
@@ -330,12 +342,13 @@ class Capture:
         # not enforce the key, since only all rows together show whether it is unique.
         limited = table.key_enforced and not (compared and added)
         pieces = self._reader.pieces(table, resume.block, condition)
-        take = self._take if limited else None
+        take = self._allowance.take if limited else None
         by_content = compared and resume.by_content
         diff = self._find_new(table, pieces, added, compared=compared, by_content=by_content, take=take)
-        if len(diff.read) == len(pieces):
+        read = len(diff.read) + len(diff.pieces)
+        if read == len(pieces):
             return diff, None
-        following = {"block": pieces[len(diff.read)].first, "file": self._snapshot.file(table)}
+        following = {"block": pieces[read].first, "file": self._snapshot.file(table)}
         return diff, resume.model_copy(update=following)
 
     def _find_new(
@@ -349,22 +362,14 @@ class Capture:
         take: Callable[[], bool] | None = None,
     ) -> TableDiff:
         """Reads pieces, and finds the rows in them that are not known; without a comparison, these are all rows."""
-        compared = compared and self._known.captured(table)
-        use = None if compared or self._dry else self._writer.write_rows
-        read = self._reader.read_rows(table, pieces, use, take)
-        return self._not_known(table, read, added, compared=compared, by_content=by_content)
-
-    def _not_known(
-        self,
-        table: SourceTable,
-        pieces: list[ReadPiece],
-        added: tuple[int, ...],
-        *,
-        compared: bool,
-        by_content: bool = False,
-    ) -> TableDiff:
-        """Finds the rows in pieces that are not known; without a comparison, these are all rows."""
-        known, read = self._known, tuple(piece.rows for piece in pieces)
+        known, compared = self._known, compared and self._known.captured(table)
+        # Where PostgreSQL does not enforce the key, only all rows together show whether it is unique: before any is written.
+        if table.key_enforced and not (compared or self._dry):
+            [found] = self._pieces.read([(table, pieces)], take)
+            if found.failure:
+                raise found.failure
+            return self._diff_of(found)
+        read = tuple(self._reader.read_rows(table, pieces, take))
         if not read:
             return TableDiff(table)
         if not table.key_enforced:
@@ -380,9 +385,9 @@ class Capture:
             unknown, keys_added = known.unknown(table, names_of(read), added, target)
             new = filled([Rows(target, unknown)])
         else:
-            keys_added = known.added(table, read)
-        written = tuple(entry for piece in pieces for entry in piece.objects)
-        return TableDiff(table, read, new, keys_added, () if written else new, written, remarked=remarked)
+            present, count = union(names_of(read), key_list(table)), sum(rows.count for rows in read)
+            keys_added = known.added(table, present, count)
+        return TableDiff(table, read, new, keys_added, remarked=remarked)
 
     def _find_deleted(self, diff: TableDiff, rows: int, *, read_whole: bool) -> TableDiff:
         known, table = self._known, diff.table

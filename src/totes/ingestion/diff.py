@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from totes.ingestion.catalog import SourceTable
+from totes.ingestion.piece import WrittenPiece
 from totes.ingestion.reading import Rows
 from totes.lake.document import StoredObject
 from totes.lake.manifest import IngestionManifest, LeftOut, ResumePoint
@@ -31,16 +32,14 @@ class TableDiff:
 
     `read` are all rows that were read, `new` those that are not known, `deleted` the keys of known rows that no longer
     exist, and `remarked` the keys and marks of rows whose content is known and whose mark has changed. `added` is how many of
-    the new rows have an unknown key. `unwritten` are the new rows that are not being written to objects yet, and `written`
-    the objects of the others.
+    the new rows have an unknown key. `pieces` are further new rows, which are written to objects already, and need not be here.
     """
 
     table: SourceTable
     read: tuple[Rows, ...] = ()
     new: tuple[Rows, ...] = ()
     added: int = 0
-    unwritten: tuple[Rows, ...] = ()
-    written: tuple[Future[StoredObject], ...] = ()
+    pieces: tuple[WrittenPiece, ...] = ()
     deleted: Rows | None = None
     remarked: tuple[Rows, ...] = ()
 
@@ -51,20 +50,32 @@ class TableDiff:
             self.read + other.read,
             self.new + other.new,
             self.added + other.added,
-            self.unwritten + other.unwritten,
-            self.written + other.written,
+            self.pieces + other.pieces,
             remarked=self.remarked + other.remarked,
         )
 
     @property
     def retained(self) -> list[str]:
         """The names of the workspace's tables that the batch still needs."""
-        return names_of((*self.new, *self.remarked, *((self.deleted,) if self.deleted else ())))
+        here = (piece.rows for piece in self.pieces if piece.rows)
+        return names_of((*self.new, *here, *self.remarked, *((self.deleted,) if self.deleted else ())))
+
+    @property
+    def all_new(self) -> tuple[Rows, ...] | None:
+        """All new rows, if they are in the workspace."""
+        here = [piece.rows for piece in self.pieces if piece.rows]
+        written = sum(piece.count > 0 for piece in self.pieces)
+        return (*self.new, *here) if len(here) == written else None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing has changed."""
+        return not (self.upserts or self.deletes or self.remarked)
 
     @property
     def upserts(self) -> int:
         """How many rows are new or changed."""
-        return sum(rows.count for rows in self.new)
+        return sum(rows.count for rows in self.new) + sum(piece.count for piece in self.pieces)
 
     @property
     def deletes(self) -> int:

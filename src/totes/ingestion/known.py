@@ -13,6 +13,7 @@ from totes.ingestion.catalog import SourceTable
 from totes.ingestion.content import DIGEST, digest_of
 from totes.ingestion.reading import Rows, union
 from totes.lake.cache import Cache
+from totes.lake.document import StoredObject
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest, Position, TableChanges
 
@@ -107,15 +108,13 @@ class KnownRows:
         new = self.count(f"{status} WHERE {_IS_ADDED}")
         return Rows(target, self.count(target)), new, Rows(remarked, self.count(remarked))
 
-    def added(self, table: SourceTable, read: Sequence[Rows]) -> int:
-        """How many of the rows read have an unknown key."""
+    def added(self, table: SourceTable, present: str, rows: int) -> int:
+        """How many of the rows in a relation have an unknown key; it has their keys, as `k0`, `k1`, …, and this many rows."""
         if not self.captured(table):
-            return sum(rows.count for rows in read)
-        present = union((rows.name for rows in read), engine.names(map(position_column, table.key_positions)))
-        return self.count(
-            f"{present} AS read WHERE NOT EXISTS (SELECT 1 FROM {_known(table.name)} AS known"
-            f" WHERE {_same_key(table)})"
-        )
+            return rows
+        same = engine.same("known", "present", key_names(table))
+        unknown = f"NOT EXISTS (SELECT 1 FROM {_known(table.name)} AS known WHERE {same})"
+        return self.count(f"{present} AS present WHERE {unknown}")
 
     def find_deleted(self, table: SourceTable, present: str, target: str) -> str:
         """Creates a table of the known keys that are not in the relation `present`."""
@@ -165,6 +164,18 @@ class KnownRows:
         relations = [union(new, f"{key_list(table)}, {MARK}")] if new else []
         relations += [union(remarked)] if remarked else []
         self._replace(table.name, key_names(table), union(relations) if relations else None, deleted)
+
+    def added_by(self, table: SourceTable, marks: Sequence[StoredObject]) -> int:
+        """How many of the rows with marks in some objects have an unknown key."""
+        rows = sum(entry.rows for entry in marks)
+        if not rows or not self.captured(table):
+            return rows
+        with self._journal.store.local(marks) as files:
+            return self.added(table, engine.parquet(files), rows)
+
+    def learn_written(self, table: str, batch: int, changes: TableChanges) -> None:
+        """Adds what a batch has written of a table to the known rows, as if the cache had to catch up with it."""
+        self._apply_marks(table, [(batch, changes)])
 
     def looked_through(self) -> Position | None:
         """A later position than the newest batch's up to which nothing was new, if one is recorded."""

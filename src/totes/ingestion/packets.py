@@ -7,45 +7,32 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import closing
-from datetime import datetime
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 
 from totes import engine
 from totes.ingestion import lines
-from totes.ingestion.capture import MARK, changed_at_expression, key_column, position_column
-from totes.ingestion.catalog import SourceTable, TableColumn
-from totes.ingestion.known import key_list, key_names
-from totes.ingestion.reading import Rows, union
+from totes.ingestion.capture import changed_at_expression, position_column
+from totes.ingestion.catalog import SourceTable
+from totes.ingestion.known import key_names
+from totes.ingestion.objects import BatchLabel, ObjectWriter, in_parts, key, row
+from totes.ingestion.reading import Rows
 from totes.lake.document import StoredObject
-from totes.lake.layout import new_object_path
 from totes.lake.packets import SEQ, TURN
 from totes.lake.store import Store
 from totes.lake.workspace import Handoff, Workspace
-from totes.scratch import temporary_folder
 
-PART_ROWS_MAX = 1_000_000
-MARKS_FOLDER = "marks"
 _WORKERS_MAX = 4
-_ENDINGS = {"zstd": "jsonl.zst", "gzip": "jsonl.gz", "none": "jsonl"}
 
 
 class PacketWriter:
-    """Writes the objects of one batch in threads of its own, so that reading the source never waits for writing."""
+    """Writes the objects of one batch in threads of its own, so that finding what is new never waits for writing."""
 
-    def __init__(
-        self, workspace: Workspace, store: Store, batch: int, read_at: datetime, compression: str
-    ) -> None:
-        self._workspace = workspace
-        self._store = store
-        self._batch = batch
-        self._read_at = read_at
-        self._compression = compression
+    def __init__(self, workspace: Workspace, store: Store, label: BatchLabel) -> None:
+        self._objects = ObjectWriter(workspace, store, label)
         self._numbers: defaultdict[str, Iterator[int]] = defaultdict(lambda: itertools.count(1))
-        self._workers = min(os.cpu_count() or 1, _WORKERS_MAX)
-        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="totes-write")
+        workers = min(os.cpu_count() or 1, _WORKERS_MAX)
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="totes-write")
         self._begun: defaultdict[str, list[Future[StoredObject]]] = defaultdict(list)
 
     def __enter__(self) -> PacketWriter:
@@ -60,34 +47,36 @@ class PacketWriter:
 
     def write_rows(self, table: SourceTable, rows: Rows) -> list[Future[StoredObject]]:
         """Begins to write new rows of a table, in parts of at most a million lines."""
-        line = self._upsert(table)
-        return [self._begin(table, partial(self._put, table, (line, rows, part))) for part in _parts(rows)]
+        return self._write_lines(table, self._objects.upsert(table), rows)
 
     def write_deleted(self, table: SourceTable, deleted: Rows) -> list[Future[StoredObject]]:
         """Begins to write the keys of deleted rows of a table, in parts of the same size."""
-        line = self._delete(table)
-        return [
-            self._begin(table, partial(self._put, table, (line, deleted, part))) for part in _parts(deleted)
-        ]
+        line = lines.line(key(table), "delete", engine.text(self._objects.label.read_text))
+        return self._write_lines(table, line, deleted)
 
     def write_changes(
         self, table: SourceTable, rows: Rows, operation: str, at: str, place: lines.Place
     ) -> list[Future[StoredObject]]:
         """Begins to write changes from the log, upserts or deletes, each with its own time and place there."""
-        columns = self._row(table) if operation == "upsert" else self._key(table)
-        line = lines.line(columns, operation, at, place)
-        return [self._begin(table, partial(self._put, table, (line, rows, part))) for part in _parts(rows)]
+        columns = row(table) if operation == "upsert" else key(table)
+        return self._write_lines(table, lines.line(columns, operation, at, place), rows)
+
+    def write_marks(
+        self, table: SourceTable, new: Sequence[Rows], deleted: Rows | None, remarked: Sequence[Rows]
+    ) -> Future[StoredObject]:
+        """Begins to write the keys and marks of new and remarked rows, and deleted keys."""
+        return self._begin(table, partial(self._objects.put_marks, table, new, deleted, remarked, 1))
+
+    def _write_lines(self, table: SourceTable, line: str, rows: Rows) -> list[Future[StoredObject]]:
+        return [self._begin(table, partial(self._put, table, line, rows, part)) for part in in_parts(rows)]
+
+    def _put(self, table: SourceTable, line: str, rows: Rows, which: range) -> StoredObject:
+        return self._objects.put_lines(table, line, rows, which, next(self._numbers[table.name]))
 
     def _begin(self, table: SourceTable, work: Callable[[], StoredObject]) -> Future[StoredObject]:
         begun = self._pool.submit(work)
         self._begun[table.name].append(begun)
         return begun
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether more objects are waiting to be written than there are threads."""
-        waiting = sum(not begun.done() for several in list(self._begun.values()) for begun in list(several))
-        return waiting > self._workers
 
     def abandon(self, table: SourceTable) -> None:
         """Cancels the writing of a table; when it returns, none of its rows are being read any more."""
@@ -95,57 +84,6 @@ class PacketWriter:
         for each in begun:
             each.cancel()
         wait(begun)
-
-    def _put(self, table: SourceTable, part: tuple[str, Rows, range]) -> StoredObject:
-        line, rows, which = part
-        as_text = [f"{value}::VARCHAR AS {value}" for value in map(position_column, sorted(rows.native))]
-        columns = f"* REPLACE ({', '.join(as_text)})" if as_text else "*"
-        path = new_object_path(
-            table.name,
-            batch=self._batch,
-            part=next(self._numbers[table.name]),
-            read_at=self._read_at,
-            ending=_ENDINGS[self._compression],
-        )
-        return self._store_file(
-            path,
-            len(which),
-            lambda connection, file: lines.write(
-                connection, line, columns, rows.name, which, file, self._compression
-            ),
-        )
-
-    def write_marks(
-        self, table: SourceTable, new: Sequence[Rows], deleted: Rows | None, remarked: Sequence[Rows]
-    ) -> Future[StoredObject]:
-        """Begins to write the keys and marks of new and remarked rows, and deleted keys, from which a lost cache is rebuilt."""
-        keys = engine.names(key_names(table))
-        relations = [union([rows.name for rows in new], f"{key_list(table)}, {MARK}")] if new else []
-        relations += [rows.name for rows in remarked]
-        if deleted:
-            kind = "BIGINT" if table.has_transaction_ids else "VARCHAR"
-            relations.append(f"(SELECT {keys}, NULL::{kind} AS {MARK} FROM {deleted.name})")
-        count = sum(rows.count for rows in (*new, *remarked, *((deleted,) if deleted else ())))
-        path = new_object_path(
-            MARKS_FOLDER, table.name, batch=self._batch, part=1, read_at=self._read_at, ending="parquet"
-        )
-        rows = " UNION ALL ".join(f"FROM {relation}" for relation in relations)
-
-        def write(connection: engine.Engine, file: Path) -> None:
-            to = f"{engine.text(str(file))} (FORMAT parquet, COMPRESSION zstd)"
-            engine.copy_out(connection, f"COPY ({rows}) TO {to}", count)
-
-        return self._begin(table, lambda: self._store_file(path, count, write))
-
-    def _store_file(self, path: str, rows: int, write: Callable[[engine.Engine, Path], None]) -> StoredObject:
-        """Writes a file, on a connection of its own, and stores it."""
-        with (
-            closing(self._workspace.connect()) as connection,
-            temporary_folder() as scratch,
-        ):
-            file = scratch / "part"
-            write(connection, file)
-            return self._store.put_file(path, file, rows)
 
     def handoff(self, table: SourceTable, new: Sequence[Rows], deleted: Rows | None) -> Handoff:
         """The handoff of a table's changes: columns by name, `_op` and `_at`, as in its lines; native if they are in all rows."""
@@ -162,7 +100,7 @@ class PacketWriter:
             parts.append(_handed_off(table, rows, values, "upsert", at))
         if deleted:
             values = dict.fromkeys(native, "NULL") | _key_values(table)
-            at = f"CAST({engine.text(self._read)} AS TIMESTAMP)"
+            at = f"CAST({engine.text(self._objects.label.read_text)} AS TIMESTAMP)"
             parts.append(_handed_off(table, deleted, values, "delete", at))
         tables = tuple(rows.name for rows in (*new, *((deleted,) if deleted else ())))
         return Handoff(
@@ -172,29 +110,9 @@ class PacketWriter:
     def _changed_at(self, table: SourceTable, rows: Rows) -> str:
         """SQL for when a row was changed at the source, as a TIMESTAMP."""
         if table.changed_at and (number := table.columns.index(table.changed_at)) in rows.native:
-            changed, read = position_column(number), engine.text(self._read)
+            changed, read = position_column(number), engine.text(self._objects.label.read_text)
             return f"coalesce(CAST({changed} AS TIMESTAMP), CAST({read} AS TIMESTAMP))"
-        return f"CAST({changed_at_expression(table, self._read)} AS TIMESTAMP)"
-
-    @property
-    def _read(self) -> str:
-        return self._read_at.isoformat(timespec="microseconds")
-
-    def _upsert(self, table: SourceTable) -> str:
-        return lines.line(self._row(table), "upsert", changed_at_expression(table, self._read))
-
-    def _delete(self, table: SourceTable) -> str:
-        return lines.line(self._key(table), "delete", engine.text(self._read))
-
-    def _row(self, table: SourceTable) -> list[tuple[TableColumn, str]]:
-        return [(column, position_column(number)) for number, column in enumerate(table.columns)]
-
-    def _key(self, table: SourceTable) -> list[tuple[TableColumn, str]]:
-        # As in the lines of rows, documents are in the order of the table's columns.
-        return [
-            (table.columns[position], key_column(number))
-            for position, number in sorted((part, number) for number, part in enumerate(table.key_positions))
-        ]
+        return f"CAST({changed_at_expression(table, self._objects.label.read_text)} AS TIMESTAMP)"
 
 
 def handoff_of_log(table: SourceTable, upserts: Rows, deletes: Rows) -> Handoff:
@@ -236,9 +154,3 @@ def _selected(table: SourceTable, values: dict[int, str]) -> str:
             value = lines.on_one_line(value)
         selected.append(f"{value} AS {engine.name(column.name)}")
     return ", ".join(selected)
-
-
-def _parts(rows: Rows) -> list[range]:
-    return [
-        range(first, min(first + PART_ROWS_MAX, rows.count)) for first in range(0, rows.count, PART_ROWS_MAX)
-    ]

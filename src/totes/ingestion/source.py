@@ -7,25 +7,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
 from threading import Lock
 from typing import Any, NamedTuple
 
-import adbc_driver_manager
-import duckdb
 import psycopg
 
 from totes.config import SourceSettings
 from totes.display import size
-from totes.errors import RunnerAtWork, SourceBusy, SourceError, SourceRefused, TableUnreadable
+from totes.errors import RunnerAtWork, SourceRefused
 from totes.ingestion.capture import changed_since
 from totes.ingestion.catalog import Selection, SourceTable, select_tables
-from totes.ingestion.locks import UNREADABLE, begin_locked, lock_statement
+from totes.ingestion.instant import Instant, InstantReader, failure
+from totes.ingestion.locks import begin_locked, lock_statement
 from totes.ingestion.server import LSN, Server, ask_server, flushed_lsn
 from totes.ingestion.session import (
-    BulkConnection,
     TransactionCursor,
     begin,
     bulk_settings,
@@ -35,9 +33,8 @@ from totes.ingestion.session import (
     source_errors,
 )
 from totes.lake.manifest import Position, TableChanges
-from totes.messages import message
 from totes.progress import report
-from totes.sqlstate import concerns_all, next_step, sqlstate
+from totes.sqlstate import concerns_all
 
 _BLOCK_RANGES_SINCE = _HASHED_LISTS_SINCE = 140000
 _SIZES_SQL = """
@@ -102,18 +99,17 @@ class Snapshot:
     def __init__(
         self,
         control: psycopg.Connection,
-        open_bulk: Callable[[], BulkConnection],
+        instant: Instant,
         selection: Selection,
         row: tuple[Any, ...],
         server: Server,
         release: Callable[[], None],
     ) -> None:
         self._control = control
-        self._open_bulk = open_bulk
         self._release = release
-        self._idle: list[BulkConnection] = []
-        self._opened: list[BulkConnection] = []
-        self._checking_out, self._asking = Lock(), Lock()
+        self._asking = Lock()
+        self.instant = instant
+        self.reader = InstantReader(instant, self._is_readable)
         self.tables = selection.tables
         self.selection = selection
         self.position = position_of(row, server)
@@ -133,55 +129,17 @@ class Snapshot:
         with source_errors("asking for the position of the log"), self._asking:
             return flushed_lsn(self._control)
 
-    @contextmanager
-    def stream(self, sql: str, what: str = "the source") -> Iterator[Any]:
-        """The rows of a query as an Arrow stream that DuckDB reads as `incoming`: once, while the context lasts.
+    def stream(self, sql: str, what: str = "the source") -> AbstractContextManager[Any]:
+        """The rows of a query as an Arrow stream: see InstantReader."""
+        return self.reader.stream(sql, what)
 
-        Several threads may read at once, each on a connection of its own.
-        """
-        with source_errors(f"reading {what}"), self._checking_out:
-            bulk = self._idle.pop() if self._idle else self._open()  # a batch without changes never needs one
-        try:
-            yield bulk.rows(sql)
-        except (adbc_driver_manager.Error, duckdb.Error) as error:
-            if isinstance(error, duckdb.Error):
-                if "'incoming' failed: " not in str(error):
-                    raise
-                alive = bulk.is_alive()
-            else:
-                alive = not concerns_all(error) and bulk.is_alive()
-            raise self._failure(f"reading {what}", error, of_table=alive) from error
-        self._idle.append(bulk)
-
-    def open_connections(self, number: int) -> None:
-        """Opens bulk connections in advance, so that none meets a schema change that comes later."""
-        with source_errors("connecting to the source"):
-            self._idle += [self._open() for _ in range(number - len(self._idle))]
-
-    def _open(self) -> BulkConnection:
-        try:
-            self._opened.append(self._open_bulk())
-        except adbc_driver_manager.Error as error:
-            if sqlstate(error) == "55P03":
-                raise SourceBusy(
-                    "a schema change came between the connections of a batch", hint="Run it again"
-                ) from error
-            raise
-        return self._opened[-1]
-
-    def _failure(self, doing: str, error: Exception, *, of_table: bool) -> SourceError | TableUnreadable:
-        """The exception for an error: of one table, as long as the snapshot can still be read."""
-        if of_table:
-            with self._asking:
-                try:
-                    self._control.execute("SELECT 1")
-                except psycopg.Error:
-                    of_table = False
-        what = f"{doing} failed: {message(error)}"
-        if of_table:
-            known = sqlstate(error) is not None
-            return TableUnreadable(what, hint=next_step(error, otherwise=UNREADABLE) if known else UNREADABLE)
-        return SourceError(what, hint=next_step(error))
+    def _is_readable(self) -> bool:
+        with self._asking:
+            try:
+                self._control.execute("SELECT 1")
+            except psycopg.Error:
+                return False
+        return True
 
     def end(self) -> None:
         """Ends the snapshot and releases the locks, so that schema changes and vacuum can proceed."""
@@ -196,10 +154,7 @@ class Snapshot:
 
     def close(self) -> None:
         """Closes the bulk connections."""
-        while self._opened:
-            with suppress(adbc_driver_manager.Error):
-                self._opened.pop().close()
-        self._idle.clear()
+        self.reader.close()
 
     def pieces(
         self, table: SourceTable, piece_bytes: int, first: int = 0, condition: str | None = None
@@ -261,7 +216,8 @@ class Snapshot:
             else:
                 assert row is not None
                 return row
-        raise self._failure(doing, failed, of_table=not concerns_all(failed)) from failed
+        of_table = not concerns_all(failed) and self._is_readable()
+        raise failure(doing, failed, of_table=of_table) from failed
 
     def in_turn(self, tables: Iterable[SourceTable]) -> list[SourceTable]:
         """The tables in order: each after those that it refers to, and otherwise the smaller ones first."""
@@ -346,10 +302,8 @@ def open_snapshot(
             found = bulk_settings(control.info.server_version, source.lock_timeout)
             lock = lock_statement(selection.tables)
 
-            def open_bulk() -> BulkConnection:
-                return BulkConnection(target, str(row[0]), found, lock and f"{lock} NOWAIT")
-
-            snapshot = Snapshot(control, open_bulk, selection, row, server, release)
+            instant = Instant(target, str(row[0]), found, lock and f"{lock} NOWAIT")
+            snapshot = Snapshot(control, instant, selection, row, server, release)
             with showing_life(snapshot.show_life), closing(snapshot):
                 yield snapshot
         finally:

@@ -27,7 +27,9 @@ from totes.ingestion.log.continuation import is_from_log
 from totes.ingestion.log.seam import SeamOfLog
 from totes.ingestion.log.session import LogSession, open_log
 from totes.ingestion.log.slot import Slot
+from totes.ingestion.objects import BatchLabel
 from totes.ingestion.packets import PacketWriter
+from totes.ingestion.pieces import PieceReader
 from totes.ingestion.reading import TableReader
 from totes.ingestion.source import Snapshot, open_snapshot
 from totes.lake.cache import Cache
@@ -37,6 +39,7 @@ from totes.lake.store import Store
 from totes.lake.workspace import Workspace
 from totes.log import logger
 from totes.progress import report
+from totes.workers.protocol import Workers
 
 _ATTEMPTS_MAX = 100
 # How long a call that needs the source itself waits for another runner; other calls return at once.
@@ -80,6 +83,7 @@ class Ingestion:
         workspace: where the stage works; it hands the batch's rows off to the next stage.
         needed: the tables that models read; it is a failure if one cannot be captured.
         compression: zstd, gzip or none.
+        workers: what reads tables of which all rows are new.
         inspect: called with the snapshot once all that it shows is captured, while it is still open.
         always: whether to commit a batch even if nothing is new, so that processing has one to work on.
         deadline: after an eighth of the time, no more rows are read by query; after half of it, nothing more is read from the
@@ -93,6 +97,7 @@ class Ingestion:
     workspace: Workspace
     needed: frozenset[str]
     compression: str
+    workers: Workers
     inspect: Callable[[Snapshot], None] | None = None
     always: bool = False
     deadline: Deadline = NEVER
@@ -231,7 +236,8 @@ class Ingestion:
         seam = SeamOfLog(log, self.source.slot) if log else None
         report("connecting to the source")
         opened = open_snapshot(self.url, self.source, self.needed, _turn(self.journal.store))
-        with opened as snapshot, TableReader(snapshot, self.workspace) as reader:
+        with opened as snapshot:
+            reader = self._reader(snapshot)
             reach("ingest.opened")
             if not cache.batch and self.journal.last():
                 return None  # another runner has captured the first batch meanwhile: do not read everything again
@@ -285,8 +291,7 @@ class Ingestion:
             previous, started = self.journal.read(cache.batch), datetime.now(UTC)
             with (
                 open_snapshot(self.url, self.source, self.needed) as snapshot,
-                TableReader(snapshot, self.workspace) as reader,
-                self._capture(snapshot, reader, known, previous, dry=True) as capture,
+                self._capture(snapshot, self._reader(snapshot), known, previous, dry=True) as capture,
             ):
                 capture.find()
                 snapshot.end()
@@ -316,13 +321,15 @@ class Ingestion:
                 )
         position = advance_clock(previous.position if previous else None, snapshot.position)
         last = previous.batch if previous else 0
-        with PacketWriter(
-            self.workspace, self.journal.store, last + 1, position.read_at, self.compression
-        ) as writer:
+        label = BatchLabel(last + 1, position.read_at, self.compression)
+        store, connections = self.journal.store, self.source.connections
+        pieces = PieceReader(self.workers, connections, snapshot, self.workspace, store, label, tables=reader)
+        with PacketWriter(self.workspace, store, label) as writer:
             yield Capture(
                 snapshot,
                 known,
                 reader,
+                pieces,
                 writer,
                 position,
                 previous,
@@ -333,6 +340,9 @@ class Ingestion:
                 dry=dry,
                 carried=carried,
             )
+
+    def _reader(self, snapshot: Snapshot) -> TableReader:
+        return TableReader(snapshot, self.workspace, self.source.connections)
 
     def _leave(self) -> Ingested:
         """Returns without reading the source, since another runner does; the result is the newest batch of the lake."""

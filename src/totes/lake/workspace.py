@@ -42,10 +42,11 @@ class Handoff(NamedTuple):
 
 
 class Workspace:
-    """An engine in memory, which spills into `folder`; its own tables outlive the stage that created them."""
+    """An engine in `memory`, as `600MB`, which spills into `folder`; its own tables outlive the stage that created them."""
 
-    def __init__(self, folder: Path, connection: engine.Engine, *, checkpoints: bool) -> None:
+    def __init__(self, folder: Path, connection: engine.Engine, memory: str, *, checkpoints: bool) -> None:
         self.folder = folder
+        self.memory = memory
         self.checkpoints = checkpoints
         self._engine = connection
         self._numbers = itertools.count(1)
@@ -77,7 +78,7 @@ class Workspace:
             connection = engine.connect(
                 None, memory=memory, scratch=scratch, reads=(folder, *reads), symbol_tables=False
             )
-            yield cls(folder, opened.enter_context(closing(connection)), checkpoints=checkpoints)
+            yield cls(folder, opened.enter_context(closing(connection)), memory, checkpoints=checkpoints)
 
     def connect(self) -> engine.Engine:
         """Opens another connection, for a thread or transaction of its own."""
@@ -112,9 +113,10 @@ class Workspace:
         return engine.name(_CATALOG, "main", f"rows_{next(self._numbers)}")
 
     def drop(self, tables: Iterable[str]) -> None:
-        """Drops tables of the workspace."""
-        for table in tables:
-            self._engine.execute(f"DROP TABLE IF EXISTS {table}")
+        """Drops tables of the workspace, from any thread."""
+        with closing(self.connect()) as connection:
+            for table in tables:
+                connection.execute(f"DROP TABLE IF EXISTS {table}")
 
     def hand_off(self, manifest_sha256: str, rows: dict[str, Handoff]) -> None:
         """Hands off the rows of a committed batch, by table, in place of those of an earlier one."""

@@ -18,6 +18,7 @@ from totes.ingestion.log import decoding
 from totes.ingestion.log.changes import Decoder, TableLog
 from totes.ingestion.log.session import LogSession, LogUnusable
 from totes.ingestion.log.unsent import NotInLake, Unsent
+from totes.ingestion.objects import BatchLabel
 from totes.ingestion.packets import PacketWriter, handoff_of_log
 from totes.lake.journal import Journal
 from totes.lake.manifest import IngestionManifest, Position, SourceColumn, TableChanges
@@ -127,7 +128,8 @@ class LogBatch:
         )
         tables: dict[str, TableChanges] = {}
         batch = previous.batch + 1
-        with PacketWriter(self._workspace, store, batch, position.read_at, compression) as writer:
+        label = BatchLabel(batch, position.read_at, compression)
+        with PacketWriter(self._workspace, store, label) as writer:
             for name, table in self._tables.items():
                 entry = self._entry(previous.tables[name], table, read.lsn)
                 tables[name] = self._written(writer, table, entry) if name in self._logs else entry

@@ -21,7 +21,7 @@ from totes.sqlstate import next_step
 
 VERSION_MIN, VERSION_TESTED = 13, 18  # pg_current_snapshot() came with 13
 SKEW_SECONDS_MAX = 30
-_CONNECTIONS, _CONNECTIONS_MAX = 2, 5
+_CONNECTIONS = 2
 _FUNCTIONS = (
     "pg_control_system()",
     "pg_control_checkpoint()",
@@ -92,7 +92,7 @@ def connect(area: Area, url: str, source: SourceSettings) -> Iterator[Server | N
         with area.checking("clock", "asking for the server's time"):
             _check_clock(area, server)
         with area.checking("timeouts", "setting up a session"):
-            _check_session(area, server)
+            _check_session(area, server, source.connections + 1)
         yield server
 
 
@@ -203,7 +203,7 @@ def _check_clock(area: Area, server: Server) -> None:
         area.ok("clock", "the source's clock and this machine's agree")
 
 
-def _check_session(area: Area, server: Server) -> None:
+def _check_session(area: Area, server: Server, connections: int) -> None:
     connection = server.connection
     before, left = _timeouts(psycopg.Cursor(connection)), _timeouts(connection.cursor())
     left.pop("idle_in_transaction_session_timeout", None)  # a batch sends a query more often than that
@@ -215,7 +215,7 @@ def _check_session(area: Area, server: Server) -> None:
         area.ok(
             "pooler",
             "there is a connection pooler in between: all that a batch sets or locks ends with its transactions, and the pool "
-            f"needs {_CONNECTIONS_MAX} free connections",
+            f"needs {connections} free connections",
         )
     if row[1] not in (None, "-1"):
         area.warn(
