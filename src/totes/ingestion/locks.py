@@ -56,10 +56,13 @@ def begin_locked(control: psycopg.Connection, source: SourceSettings, needed: fr
 def _first_blocked(control: psycopg.Connection, tables: tuple[SourceTable, ...]) -> SourceTable | None:
     """Locks tables without waiting; returns the first one that cannot be locked, if any."""
     control.execute("SAVEPOINT unlocked")
-    if _lock_at_once(control, tables):
-        return None
-    control.execute("ROLLBACK TO SAVEPOINT unlocked")
-    return next((table for table in tables if not _lock_at_once(control, [table])), None)
+    blocked = None
+    if not _lock_at_once(control, tables):
+        control.execute("ROLLBACK TO SAVEPOINT unlocked")
+        blocked = next((table for table in tables if not _lock_at_once(control, [table])), None)
+    if blocked is None:
+        control.execute("RELEASE SAVEPOINT unlocked")  # a snapshot is not exported out of a subtransaction
+    return blocked
 
 
 def _lock_at_once(control: psycopg.Connection, tables: Iterable[SourceTable]) -> bool:
