@@ -191,17 +191,22 @@ def test_a_load_that_fails_half_way_publishes_nothing_of_before(
     assert next(row for row in star(file)["dim_customer"] if row[0] == 10)[2] == "York"
 
 
+SWEPT = (
+    "duckdb.shadow.copied:1",
+    "duckdb.rows:1",
+    "duckdb.commit.before:1",
+    "duckdb.commit.after:2",
+    "duckdb.shadow.published:1",
+)
+
+
 @pytest.mark.parametrize(
     "point",
     [
-        "duckdb.shadow.copied:1",
-        "duckdb.rows:1",
-        "duckdb.commit.before:1",
         "duckdb.commit.after:1",
         "duckdb.commit.before:2",
-        "duckdb.commit.after:2",
         "duckdb.shadow.closed:1",
-        "duckdb.shadow.published:1",
+        *(pytest.param(point, marks=pytest.mark.sweep) for point in SWEPT),
     ],
 )
 def test_killed_when_it_is_its_turn(
