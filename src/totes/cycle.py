@@ -57,7 +57,7 @@ class Cycle:
     def goes_on(self) -> bool:
         """Whether another cycle should follow at once, since the source has more than this batch could read."""
         more = self.ingested and self.ingested.more and self.ingested.batch
-        return bool(more) and self.failures.keys() <= {"ingest"}
+        return bool(more) and self.failures.keys() <= {"ingest", PUBLISH}
 
     def as_json(self) -> dict[str, object]:
         """The object that `totes run --json` prints."""

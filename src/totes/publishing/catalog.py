@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -103,12 +103,15 @@ class Catalog:
             table = self._opened.load_table((self.namespace, name))
         except (NoSuchTableError, NoSuchNamespaceError):
             return None
-        if _MADE not in table.properties:
+        self._refuse_others("table", name, table.properties)
+        return table
+
+    def _refuse_others(self, kind: str, name: str, properties: Mapping[str, str]) -> None:
+        if _MADE not in properties:
             raise CatalogRefused(
-                f"the catalog has a table {self.namespace}.{name} that totes did not make",
+                f"the catalog has a {kind} {self.namespace}.{name} that totes did not make",
                 hint="Rename or drop it there, or give project.name another value",
             )
-        return table
 
     def create(self, name: str, schema: Schema | None = None) -> Table:
         """Creates a table, by default without columns, which the first commit brings; or loads it if somebody was first."""
@@ -128,9 +131,40 @@ class Catalog:
             return self.table(name) or self.create(name, schema)
 
     def drop(self, name: str) -> None:
-        """Drops a table of totes from the catalog, if it is there. All files stay."""
+        """Drops a table of totes from the catalog with its views, if it is there. All files stay."""
         if self.table(name):
             self._opened.drop_table((self.namespace, name))
+        for view in (f"{name}_current", f"{name}_history") if self.has_views else ():
+            if self._opened.view_exists((self.namespace, view)):
+                self._opened.drop_view((self.namespace, view))
+
+    @property
+    def has_views(self) -> bool:
+        """Whether views can be made: PyIceberg does that in REST catalogs, if their server says that it has them."""
+        from pyiceberg.catalog.rest import VIEW_ENDPOINTS
+
+        return bool(getattr(self._opened, "_supported_endpoints", set()) >= VIEW_ENDPOINTS)
+
+    def bring_up_view(self, name: str, schema: Schema, texts: Mapping[str, str]) -> None:
+        """Makes a view what it is to be, if it is not: PyIceberg cannot replace one, so there is none for a moment.
+
+        Raises:
+            CatalogRefused: it is somebody else's.
+        """
+        from pyiceberg.view.metadata import ViewVersion
+
+        place = (self.namespace, name)
+        if self._opened.view_exists(place):
+            view = self._opened.load_view(place)
+            self._refuse_others("view", name, view.properties)
+            present = view.current_version().representations
+            if {one.root.dialect: one.root.sql for one in present} == texts:
+                return
+            self._opened.drop_view(place)
+        written = [{"type": "sql", "dialect": dialect, "sql": text} for dialect, text in texts.items()]
+        version = {"schema-id": 0, "representations": written, "default-namespace": [self.namespace]}
+        made = {_MADE: __version__}
+        self._opened.create_view(place, schema, ViewVersion.model_validate(version), properties=made)
 
 
 @contextmanager

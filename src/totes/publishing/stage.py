@@ -20,6 +20,7 @@ from totes.progress import report
 from totes.publishing.catalog import Catalog, catalog_errors, published_batch, published_manifest, recorded
 from totes.publishing.ledger import advance
 from totes.publishing.table import PublishedTable, commit
+from totes.publishing.views import bring_up_views
 from totes.star.declaration import LEDGER
 from totes.star.field_ids import with_field_ids
 from totes.star.model import Model
@@ -167,6 +168,7 @@ class _Table:
         files = form.files(missing, _url(self.journal.store))
         reach("publish.commit")
         commit(table, form, files, recorded(self.newest), replaces=at < begins)
+        bring_up_views(self.catalog, self.name, form)
         return len(files)
 
     def _check(self, changes: Entries) -> None:
@@ -178,7 +180,7 @@ class _Table:
             for path in sorted(set(of_folder) - store.present(of_folder)):
                 raise LakeDamaged(
                     f"{store.location(path)} is missing, so {self.name} cannot be published",
-                    hint="Restore it from a backup; the other tables are published",
+                    hint="Restore it from a backup, or unzip its bundle; the other tables are published",
                 )
 
 

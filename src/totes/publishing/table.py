@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pyiceberg.table.metadata import TableMetadata
     from pyiceberg.table.update import TableUpdate
 
-_BATCH_ID, _VALID_TO = "batch_id", "valid_to"
+BATCH_ID, VALID_TO = "batch_id", "valid_to"
 _NAME_MAPPING = "schema.name-mapping.default"
 _FIRST_PARTITION_FIELD = 1000
 
@@ -43,11 +43,11 @@ class PublishedTable:
         """The columns that are partition values, with their types."""
         if self.entry.kind == "versioned":
             return {}
-        return {_BATCH_ID: "long"} | ({} if self.entry.soft_deletes else {IS_DELETED: "boolean"})
+        return {BATCH_ID: "long"} | ({} if self.entry.soft_deletes else {IS_DELETED: "boolean"})
 
-    def _called(self, added: str) -> str:
-        """What an added column is called: a model may declare one of that name."""
-        taken = {column.name for column in self.entry.columns}
+    def called(self, added: str) -> str:
+        """What a column that totes adds is called: a model may declare one of that name."""
+        taken = {one.name for one in self.entry.columns if one.field_id != ADDED_IDS[added]}
         return f"totes_{added}" if added in taken else added
 
     def schema(self, number: int) -> Schema:
@@ -57,10 +57,10 @@ class PublishedTable:
         fields = [
             {"id": column.field_id, "name": column.name, "type": iceberg_type(column)}
             for column in self.entry.columns
-            if column.field_id != ADDED_IDS[_VALID_TO]
+            if column.field_id != ADDED_IDS[VALID_TO]
         ]
         fields += [
-            {"id": ADDED_IDS[added], "name": self._called(added), "type": kind}
+            {"id": ADDED_IDS[added], "name": self.called(added), "type": kind}
             for added, kind in self._partitions.items()
         ]
         for field in fields:
@@ -81,7 +81,7 @@ class PublishedTable:
                 source_id=ADDED_IDS[added],
                 field_id=_FIRST_PARTITION_FIELD + place,
                 transform=IdentityTransform(),
-                name=self._called(added),
+                name=self.called(added),
             )
             for place, added in enumerate(self._partitions)
         ]
@@ -104,8 +104,8 @@ class PublishedTable:
         from pyiceberg.typedef import Record
         from pyiceberg.types import LongType
 
-        values = {_BATCH_ID: batch, IS_DELETED: deleted}
-        number = ADDED_IDS[_BATCH_ID]
+        values = {BATCH_ID: batch, IS_DELETED: deleted}
+        number = ADDED_IDS[BATCH_ID]
         first = 1 if begins and self.entry.kind == "versioned" else batch  # it may hold all of the history
         return DataFile.from_args(
             content=DataFileContent.DATA,

@@ -43,7 +43,7 @@ def check_publishing(area: Area, pipeline: Pipeline) -> None:
             area.fail(
                 "published objects",
                 f"{name} names {count(number, 'object')} that the lake does not have any more: nobody can read it",
-                "Restore them from a backup",
+                "Restore them from a backup, or unzip their bundles: docs/concepts/lake.md#bundles",
             )
         if batch and not missing:
             area.ok("published objects", "the lake has every object that the tables name")
