@@ -82,9 +82,8 @@ class Status:
             "tables": self.tables,
             "quarantine": self.quarantine,
             "alerts_unsent": self.alerts_unsent,
-            "publish_failing": incident(self.publish_failing),
             "log": self.log.as_json() | {"failing": incident(self.log_failing)} if self.log else None,
-        }
+        } | ({"publish_failing": incident(self.publish_failing)} if self.publish_failing else {})
 
 
 def read_status(pipeline: Pipeline) -> Status:
