@@ -67,6 +67,20 @@ def test_glue_has_the_tables_with_their_columns(
     assert columns["dim_region"] == ["code", "name", "batch_id", "is_deleted"]
 
 
+def test_an_sql_catalog_in_postgresql(
+    new_database: Callable[[], Database],
+    database: Database,
+    make_pipeline: Callable[..., Pipeline],
+    write_project: Any,
+) -> None:
+    there = {"iceberg": f"sql:{new_database().url}"}
+    pipeline = make_pipeline(database.url, project=write_project(kiosk.MODELS), publish=there)
+    for state in kiosk.STATES:
+        database.execute(state)
+        run_cleanly(pipeline)
+    assert readers.check(pipeline)["fact_sale"] == len(kiosk.HISTORY)
+
+
 @pytest.fixture
 def rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A REST catalog with its own S3; PyIceberg's settings have its credentials."""
