@@ -14,6 +14,7 @@ from tests.conftest import Database, rows_of, run_cleanly
 from tests.processing.transactions import take_together
 from tests.spread import in_sweep
 from totes.lake.journal import processed_journal
+from totes.monitoring.quarantine import read_quarantine
 from totes.pipeline import Pipeline
 
 TABLES = (
@@ -200,6 +201,49 @@ def test_a_row_that_came_and_went_within_a_batch_has_both_versions(twice: Twice)
     together = star(twice.together())
     assert [row[-1] for row in together["fact_customer"]] == [False, True]
     assert together == star(twice.apart)
+
+
+def test_a_deleted_row_of_a_table_with_one_row_a_key_stays_as_it_was_last(
+    database: Database, make_pipeline: Any, write_project: Any, tmp_path: Path
+) -> None:
+    """No table has every version of a customer, so nothing else asks for the steps between."""
+    models = {name: MODELS[name] for name in ("dim_customer", "dim_region", "fact_order")}
+    twice = Twice(database, make_pipeline, write_project(models, name="dimensions"), tmp_path)
+    twice.commit(
+        "INSERT INTO region VALUES (1, 'North')", "INSERT INTO customer VALUES (1, 'Ada', 1, '2024-01-01')"
+    )
+    twice.commit("INSERT INTO customer VALUES (2, 'Bob', 1, '2024-01-01')")
+    twice.commit("UPDATE customer SET name = 'Ada Byron' WHERE customer_id = 1")
+    twice.commit("UPDATE region SET name = 'South'")
+    twice.commit("DELETE FROM customer")
+    twice.commit("UPDATE region SET name = 'East'")
+    query = ROWS["dim_customer"]
+    assert rows_of(twice.apart, query) == [(1, "Ada Byron", "South", True), (2, "Bob", "South", True)]
+    assert rows_of(twice.together(), query) == rows_of(twice.apart, query)
+
+
+def test_a_row_that_is_in_quarantine_now_and_then_is_there_if_it_was_last(twice: Twice) -> None:
+    def reasons(pipeline: Pipeline) -> list[tuple[str, str, str, str]]:
+        found = read_quarantine(pipeline).rows
+        return sorted((row.table, str(row.key), row.reason, str(row.row)) for row in found)
+
+    twice.commit("INSERT INTO region VALUES (1, 'North')", "INSERT INTO customer VALUES (1, 'Ada', 1, '2024-01-01')",
+                 "INSERT INTO \"order\" SELECT i, 1, 'a', '2024-01-01' FROM generate_series(1, 4) AS i")  # fmt: skip
+    twice.commit('UPDATE "order" SET item = NULL WHERE order_id < 4')
+    twice.commit("UPDATE \"order\" SET item = 'b' WHERE order_id < 3")
+    twice.commit('UPDATE "order" SET customer_id = 9 WHERE order_id IN (1, 4)')
+    twice.commit("UPDATE \"order\" SET item = 'c', customer_id = 1 WHERE order_id IN (2, 4)")
+    twice.commit(
+        'UPDATE "order" SET item = NULL WHERE order_id = 2', 'DELETE FROM "order" WHERE order_id = 4'
+    )
+    twice.commit("UPDATE customer SET name = NULL", "INSERT INTO \"order\" VALUES (4, 8, 'd', '2024-01-02')")
+    assert {(table, key) for table, key, *_ in reasons(twice.apart)} >= {
+        ("fact_order", f"{{'order_id': {key}}}") for key in (1, 2, 3, 4)
+    }
+    middle = (4, twice.transactions)
+    for together in (twice.together(), twice.together(*middle)):
+        assert star(together) == star(twice.apart)
+        assert reasons(together) == reasons(twice.apart)
 
 
 @pytest.mark.parametrize("seed", [0, 1, *(in_sweep(seed) for seed in range(2, 20))])

@@ -35,6 +35,7 @@ from totes.star.model import Model
 from totes.star.project import CALENDAR, Project
 
 MANY_ROWS = 50_000  # from here on progress is reported table by table
+UNKNOWN = f"NULL::TIMESTAMP AS {READ}, NULL::BIGINT AS {TURN}"  # of a change that is no transaction's own
 NOTHING_REBUILT: Mapping[str, Model] = MappingProxyType({})
 
 
@@ -83,7 +84,8 @@ class StarBatch:
         self.queries, self.deferred = bind_or_defer(project, manifest, journal.newest())
         self._from_log = manifest.position.log_lsn is not None
         self._all_changes: dict[str, str] = {}  # relations, by the name of what changed
-        self._changes: dict[str, str] = {}  # those of a round
+        self._changes: dict[str, str] = {}  # those of a round: the last one of each row
+        self._steps: dict[str, str] = {}  # all of them, of tables with rows that have several
         self._present: dict[str, str] = {}  # relations with the rows of tables, read from the lake or made
         self._retained: set[str] = set()  # source tables whose rows the state has to have
         self._missing: set[str] = set()  # those of them whose rows it does not have
@@ -128,20 +130,22 @@ class StarBatch:
         self._follow_tables()
         rounds = self._rounds()
         if len(rounds) == 1:
-            yield from self._round(rounds[0])
+            yield from self._round(*rounds[0])
             return
         sums: dict[str, tuple[SummedRows, SummedQuarantine]] = {}
-        for changes in rounds:
-            for part, quarantine in self._round(changes):
+        for changes, steps in rounds:
+            for part, quarantine in self._round(changes, steps):
                 new = SummedRows(self._engine, part), SummedQuarantine(self._engine, part.model)
                 rows, quarantined = sums.setdefault(part.model.name, new)
                 rows.add(part)
                 quarantined.add(quarantine)
         yield from (sums[query.model.name] for query in self.queries if query.model.name in sums)
 
-    def _round(self, changes: dict[str, str]) -> Iterator[tuple[Transformation, QuarantineChanges]]:
+    def _round(
+        self, changes: dict[str, str], steps: dict[str, str]
+    ) -> Iterator[tuple[Transformation, QuarantineChanges]]:
         """What some of the batch's changes change in each table that they touch, in load order."""
-        self._changes, self._touched, self._retried = changes, {}, {}
+        self._changes, self._steps, self._touched, self._retried = changes, steps, {}, {}
         self._apply_changes()
         reach("process.loaded")
         off, on = (
@@ -184,23 +188,35 @@ class StarBatch:
     def _relations(self) -> dict[str, Relation]:
         return {leaf.relation.name: leaf.relation for query in self.queries for leaf in query.leaves}
 
-    def _rounds(self) -> list[dict[str, str]]:
-        """The changes of each round, by the name of what changed: of a batch by query, or of one transaction, there is one."""
+    def _rounds(self) -> list[tuple[dict[str, str], dict[str, str]]]:
+        """The last changes of rows in each round, and all where rows have several, by the name of what changed.
+
+        Of a batch by query, or of one transaction, there is one round.
+        """
         if not self._from_log or self._is_one_transaction():
-            return [self._all_changes]
+            return [(self._all_changes, {})]
         turns = self._rounds_of_turns() if self._goes_on else {}
         self._engine.execute(
             f"CREATE OR REPLACE TEMP TABLE rounds AS SELECT unnest(?::BIGINT[]) AS {TURN}, unnest(?::BIGINT[]) AS round",
             [list(turns), list(turns.values())],
         )
-        rounds: list[dict[str, str]] = [{} for _ in range(max(turns.values(), default=1))]
+        rounds: list[tuple[dict[str, str], dict[str, str]]] = [
+            ({}, {}) for _ in range(max(turns.values(), default=1))
+        ]
         for name, changes in self._all_changes.items():
             keys = engine.names(self._relations[name].key)
-            newest = f"row_number() OVER (PARTITION BY round, {keys} ORDER BY {TURN} DESC) = 1"
-            rows = f"FROM (SELECT * REPLACE (coalesce(round, 1) AS round) FROM {changes} LEFT JOIN rounds USING ({TURN}))"
-            table = engine.create_temporary(self._engine, "in_rounds", name, f"{rows} QUALIFY {newest}")
-            for (round_,) in self._engine.execute(f"SELECT DISTINCT round FROM {table}").fetchall():
-                rounds[round_ - 1][name] = f"(SELECT * EXCLUDE (round) FROM {table} WHERE round = {round_})"
+            last = f"{TURN} = max({TURN}) OVER (PARTITION BY round, {keys}) AS is_last"
+            rows = f"SELECT * REPLACE (coalesce(round, 1) AS round) FROM {changes} LEFT JOIN rounds USING ({TURN})"
+            table = engine.create_temporary(
+                self._engine, "in_rounds", name, f"SELECT *, {last} FROM ({rows})"
+            )
+            found = f"SELECT round, bool_and(is_last) FROM {table} GROUP BY round"
+            for round_, is_once in self._engine.execute(found).fetchall():
+                rows = f"SELECT * EXCLUDE (round, is_last) FROM {table} WHERE round = {round_}"
+                last, steps = rounds[round_ - 1]
+                last[name] = f"({rows} AND is_last)"
+                if not is_once:
+                    steps[name] = f"({rows})"
         return rounds
 
     def _is_one_transaction(self) -> bool:
@@ -247,7 +263,7 @@ class StarBatch:
             if changes:
                 same = engine.same("old", "new", base.key)
                 unchanged = f" WHERE NOT EXISTS (SELECT 1 FROM {changes} AS new WHERE {same})"
-            read = f", NULL::TIMESTAMP AS {READ}" * self._from_log
+            read = f", {UNKNOWN}" * self._from_log
             rows = f"SELECT *{read} FROM ({self._state.quarantined_rows(model.name, base)}) AS old{unchanged}"
             self._retried[model.name] = engine.create_temporary(self._engine, "retried", model.name, rows)
 
@@ -289,6 +305,7 @@ class StarBatch:
             read_at=f"TIMESTAMP {engine.text(read_at.isoformat(sep=' ', timespec='microseconds'))}",
             from_log=self._from_log,
             retried=self._retried.get(name),
+            steps=self._steps.get(query.base.relation.name),
         )
 
     def _compute(self, query: BoundQuery) -> Transformation | None:
@@ -365,7 +382,7 @@ class StarBatch:
                 self._engine,
                 "changes",
                 CALENDAR,
-                f"SELECT *, NULL::TIMESTAMP AS {READ} FROM ({calendar_rows(added)})",
+                f"SELECT *, {UNKNOWN} FROM ({calendar_rows(added)})",
             )
             self._present.pop(CALENDAR, None)
             self.years = covered

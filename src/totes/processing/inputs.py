@@ -24,6 +24,7 @@ class Inputs:
         read_at: when the batch read the source, as SQL.
         from_log: whether changes have the time of their own transaction's commit, which then counts in its place.
         retried: a relation with rows of the first table that are in quarantine and computed again, though unchanged.
+        steps: a relation with all changes of the first table, if some rows have several; `changes` has the last one of each.
     """
 
     query: BoundQuery
@@ -34,11 +35,24 @@ class Inputs:
     read_at: str
     from_log: bool = False
     retried: str | None = None
+    steps: str | None = None
 
     @property
     def base_changes(self) -> str | None:
         """The first table's changes, and its rows that are computed again as if they had changed."""
-        changes = self.changes.get(self.query.base.relation.name)
+        return self._with_retried(self.changes.get(self.query.base.relation.name))
+
+    @property
+    def base_steps(self) -> str | None:
+        """The same, with all changes of each row."""
+        return self._with_retried(self.steps)
+
+    @property
+    def in_order(self) -> bool:
+        """Whether the model's rows are computed for each change of the first table, in order."""
+        return self.steps is not None and not self.whole and self.query.steps_in_order
+
+    def _with_retried(self, changes: str | None) -> str | None:
         parts = [part for part in (changes, self.retried) if part]
         return (
             parts[0]

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from totes import engine
+from totes.processing.bound.leaf import PLACE
 from totes.processing.bound.problem import PROBLEM, problem
 from totes.processing.inputs import Inputs
 from totes.processing.state import DELETED
@@ -23,13 +24,14 @@ class RowError(NamedTuple):
 def repeated_key(inputs: Inputs, new: str) -> RowError:
     """Several of the computed rows have one key."""
     query = inputs.query
-    keys = engine.names(query.key)
+    at_once = (*query.key, PLACE) if inputs.in_order else query.key
+    keys = engine.names(at_once)
     given = " AND ".join(f"{engine.name(key)} IS NOT NULL" for key in query.key)
     several = f"(SELECT {keys} FROM {new} WHERE {given} GROUP BY {keys} HAVING count(*) > 1)"
     cause = "it is read from text" if query.rowwise else "a join gives more than one row"
     kind = f"several rows have this {', '.join(query.key)}: {cause}"
     return RowError(
-        f"EXISTS (SELECT 1 FROM {several} AS several WHERE {engine.same('row', 'several', query.key)})",
+        f"EXISTS (SELECT 1 FROM {several} AS several WHERE {engine.same('row', 'several', at_once)})",
         problem(None, kind, message=engine.text(kind)),
         f"SELECT count(*) FROM {several}",
     )

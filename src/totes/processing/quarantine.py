@@ -42,7 +42,7 @@ class QuarantineChanges:
             f"SELECT DISTINCT {model} AS model, {self._row_key('row')} AS row_key, row.{text} AS reason,"
             f" {source_row} AS source_row, {self._batch}::BIGINT AS batch,"
             f" {stored(engine.name('row', PROBLEMS))} AS problems"
-            f" FROM {self._part.new} AS row{join} WHERE row.{text} IS NOT NULL",
+            f" FROM {self._part.last} AS row{join} WHERE row.{text} IS NOT NULL",
         )
 
     def _compare(self) -> None:
@@ -55,7 +55,7 @@ class QuarantineChanges:
             f" (SELECT DISTINCT row_key FROM {before} WHERE {rechecked})"
             f" ANTI JOIN (SELECT row_key FROM {self.table}) USING (row_key)"
         )
-        computed = f"SELECT {self._row_key('row')} FROM {self._part.new} AS row"
+        computed = f"SELECT {self._row_key('row')} FROM {self._part.last} AS row"
         self.released = int(
             engine.scalar(
                 self._engine,

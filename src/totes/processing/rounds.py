@@ -1,8 +1,9 @@
 """The transactions of a batch in as few rounds as give each row every version that they made of it. Pure.
 
-A round is processed as a whole batch would be. Two transactions may be in one if no row of the star shows both of them:
-what one changed is then seen as of before the other or after it, and nobody can tell. The changes of one source row stay in
-order, and what a row refers to is in an earlier round than the row or in the same one.
+A round is processed as a whole batch would be. Two transactions may be in one if no row of the star shows both of them: what
+one changed is then seen as of before the other or after it, and nobody can tell. They also may if a row shows both by its own
+changes alone, which are processed in order. The changes of one source row stay in order, and what a row refers to is in an
+earlier round than the row or in the same one.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from totes.processing.touched import only
 class Touch(NamedTuple):
     """What a transaction touches: a row, by a number that stands for it, because of a change in a table.
 
-    With `shown`, it is a row of a versioned table, which shows the transaction; else a row of the source.
+    With `alone`, no other transaction that touches the row can be in its round: it is a row of the star whose states cannot be
+    computed at once.
     """
 
     turn: int
     table: str
     row: int
-    shown: bool
+    alone: bool
 
 
 def touches(query: BoundQuery, changes: Mapping[str, str], rows: Callable[[Leaf], str]) -> str:
@@ -41,11 +43,9 @@ def touches(query: BoundQuery, changes: Mapping[str, str], rows: Callable[[Leaf]
     changed = [leaf for leaf in query.leaves if leaf.relation.name in changes]
     parts = [
         f"SELECT {TURN}, {engine.text(leaf.relation.name)} AS t, {_row(leaf, leaf.relation.key)} AS r,"
-        f" {str(query.model.versioned and leaf is query.base).lower()} AS shown FROM {changes[leaf.relation.name]}"
+        f" {_is_alone(query, leaf)} AS alone FROM {changes[leaf.relation.name]}"
         for leaf in changed
     ]
-    if not query.model.versioned:  # of such a row only the last state is seen
-        return " UNION ALL ".join(parts)
 
     def states(leaf: Leaf) -> str:
         """All rows that a leaf has before the batch or at any moment of it."""
@@ -57,13 +57,16 @@ def touches(query: BoundQuery, changes: Mapping[str, str], rows: Callable[[Leaf]
             f" SELECT {columns} FROM {changes[leaf.relation.name]} WHERE _op = 'upsert')"
         )
 
-    for leaf in changed if len(query.leaves) > 1 else ():
+    for leaf in (leaf for leaf in changed if leaf is not query.base):
+        limit = _limit(query, changes)
+        if limit is None:
+            continue
         mine = changes[leaf.relation.name]
         same = engine.equal("joined", "change", leaf.key, leaf.relation.key)
         joined = query.touching(leaf, only(states, leaf, mine, leaf.relation.key))
         parts.append(
             f"SELECT {TURN}, {engine.text(leaf.relation.name)}, {_row(query.base, query.base.key)}, true"
-            f" FROM ({joined}) AS joined JOIN {mine} AS change ON {same}"
+            f" FROM (SELECT DISTINCT * FROM ({joined})) AS joined{limit} JOIN {mine} AS change ON {same}"
         )
     return " UNION ALL ".join(parts)
 
@@ -77,6 +80,25 @@ def parents(queries: Collection[BoundQuery]) -> dict[str, frozenset[str]]:
         for table in read[query.model.name]:
             found.setdefault(table, set()).update(seen)
     return {table: frozenset(seen) for table, seen in found.items()}
+
+
+def _is_alone(query: BoundQuery, leaf: Leaf) -> str:
+    """The SQL of whether changes of a leaf's rows, as such, have to be in rounds of their own."""
+    return str(query.model.retains_deleted and leaf is query.base and not query.steps_in_order).lower()
+
+
+def _limit(query: BoundQuery, changes: Mapping[str, str]) -> str | None:
+    """Limits rows to those of which more than the last state is seen; None where that is none of them.
+
+    In a table with one row a key, these are deleted rows that stay there as they were before.
+    """
+    if query.model.versioned:
+        return ""
+    deleted = changes.get(query.base.relation.name)
+    if not deleted or not query.model.retains_deleted:
+        return None
+    same = engine.equal("joined", "deleted", query.base.key, query.base.relation.key)
+    return f" SEMI JOIN (FROM {deleted} WHERE _op = 'delete') AS deleted ON {same}"
 
 
 def _row(leaf: Leaf, key: tuple[str, ...]) -> str:
@@ -93,17 +115,19 @@ def rounds_of(touches: Iterable[Touch], after: Mapping[str, frozenset[str]]) -> 
     """
     rounds: dict[int, int] = {}
     of_row: dict[int, int] = {}
+    alone: dict[int, bool] = {}
     of_table: dict[str, int] = {}
     for turn, group in groupby(touches, key=lambda touch: touch.turn):
         touched = list(group)
         tables = {touch.table for touch in touched}
         seen = {parent for table in tables for parent in after.get(table, ())}
-        found = max(
-            1,
-            *(of_row.get(touch.row, 1 - touch.shown) + touch.shown for touch in touched),
-            *(of_table.get(table, 1) for table in seen),
+        after_rows = (
+            of_row[each.row] + (each.alone or alone[each.row]) for each in touched if each.row in of_row
         )
+        found = max([1, *after_rows, *(of_table.get(table, 1) for table in seen)])
         rounds[turn] = found
-        of_row.update((touch.row, found) for touch in touched)
+        for touch in touched:
+            alone[touch.row] = touch.alone or (alone.get(touch.row, False) and of_row[touch.row] == found)
+            of_row[touch.row] = found
         of_table.update((table, max(of_table.get(table, 1), found)) for table in tables)
     return rounds

@@ -5,9 +5,9 @@ from __future__ import annotations
 from totes import engine
 from totes.processing.bound.query import BoundQuery
 from totes.processing.quarantine import QuarantineChanges
-from totes.processing.state import BEGINS, DELETED
+from totes.processing.state import DELETED
 from totes.processing.transform import Count, Transformation
-from totes.processing.versions import CHANGED
+from totes.processing.versions import CHANGED, NEWEST, end_of_version
 from totes.star.model import Model
 
 
@@ -26,7 +26,7 @@ class SummedRows:
         """Adds a later round."""
         key = self.query.key
         if not self.merged:
-            self._newest = self._create("summed_newest", f"FROM {part.merged}")
+            self._newest = self._create("summed_newest", f"FROM {part.merged} WHERE {NEWEST}")
             self.merged = (
                 self._create("summed", f"FROM {part.merged} WHERE {CHANGED}")
                 if self.model.versioned
@@ -42,7 +42,7 @@ class SummedRows:
             self._engine.execute(
                 f"DELETE FROM {self._newest} AS earlier USING {part.merged} AS later WHERE {same}"
             )
-            self._engine.execute(f"INSERT INTO {self._newest} BY NAME FROM {part.merged}")
+            self._engine.execute(f"INSERT INTO {self._newest} BY NAME FROM {part.merged} WHERE {NEWEST}")
             if self.model.versioned:
                 self._engine.execute(f"INSERT INTO {self.merged} BY NAME FROM {part.merged} WHERE {CHANGED}")
         [counted] = self._engine.execute(
@@ -54,12 +54,12 @@ class SummedRows:
     @property
     def ends(self) -> str:
         """The SQL of when a merged version ends: where the next one begins."""
-        return f"lead({BEGINS}) OVER (PARTITION BY {engine.names(self.query.key)} ORDER BY {BEGINS})"
+        return end_of_version(self.query)
 
     @property
     def merged_rows(self) -> str:
         """The newest merged rows, in the shape of the newest versions."""
-        return f"(SELECT * EXCLUDE ({CHANGED}) FROM {self._newest})"
+        return f"(SELECT * EXCLUDE ({CHANGED}, {NEWEST}) FROM {self._newest})"
 
     def _create(self, kind: str, query: str) -> str:
         return engine.create_temporary(self._engine, kind, self.model.name, query)

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from totes import engine
-from totes.processing.bound.leaf import Leaf
+from totes.lake.packets import TURN
+from totes.processing.bound.leaf import PLACE, Leaf
 from totes.processing.inputs import Inputs
 from totes.processing.source_rows import READ
+
+PLACE_OF_STEP = f"coalesce({TURN}, 0)"
+_PLACE = engine.name(PLACE)
 
 
 def touched_keys(inputs: Inputs) -> str:
     """A query for the first table's keys of the rows with which a changed row of any table is joined at present.
 
     They are touched by the batch that are joined with a changed row before its changes are applied, or afterwards. In a batch
-    from the log each has the time of the transaction that touched it, as `READ`.
+    from the log each has the time and the place of the transaction that touched it, as `READ` and `TURN`.
     """
     base, parts = inputs.query.base, []
-    read = f", {READ}" * inputs.from_log
+    read = f", {READ}, {TURN}" * inputs.from_log
     if inputs.base_changes:
         parts.append(f"SELECT {_renamed(base.relation.key, base.key)}{read} FROM {inputs.base_changes}")
     for leaf in inputs.query.leaves:
@@ -37,10 +41,49 @@ def computed_rows(inputs: Inputs, touched: str) -> str:
     query = inputs.query
     if inputs.whole:
         return query.sql(inputs.rows)
+    if inputs.in_order:
+        base = _base_in_order(inputs, touched)
+        return query.sql(lambda leaf: base if leaf is query.base else inputs.rows(leaf), PLACE_OF_STEP)
     if inputs.reads_changes:
         return query.sql(lambda _: inputs.base_rows)
     keys = f"(SELECT {_renamed(query.base.key, query.base.relation.key)} FROM {touched})"
     return query.sql(only(inputs.rows, query.base, keys, query.base.relation.key))
+
+
+def steps(inputs: Inputs, touched: str) -> str:
+    """A query for the states of the first table's rows that are computed in order: their keys, `_at`, `READ` and the place.
+
+    There is one for each change of a row, and one for a row that is touched without a change of its own.
+    """
+    base = inputs.query.base
+    keys, place = engine.names(base.relation.key), f"{READ}, {PLACE_OF_STEP} AS {_PLACE}"
+    parts = [f"SELECT {keys}, _at, {place} FROM {inputs.base_steps}"] if inputs.base_steps else []
+    if not inputs.query.rowwise:
+        parts.append(f"SELECT {keys}, NULL::TIMESTAMP AS _at, {place} FROM {_touched_alone(inputs, touched)}")
+    return " UNION ALL ".join(parts)
+
+
+def _base_in_order(inputs: Inputs, touched: str) -> str:
+    """The relation with the states of the first table's rows that are computed in order, with `TURN`."""
+    base, changes = inputs.query.base, inputs.base_steps
+    columns = engine.names([*(column.name for column in base.relation.columns), "_at"])
+    parts = [f"SELECT {columns}, {TURN} FROM {changes} WHERE _op = 'upsert'"] if changes else []
+    if not inputs.query.rowwise:
+        same = engine.equal("present", "alone", base.relation.key)
+        rows = f"(SELECT {columns} FROM {inputs.rows(base)}) AS present JOIN {_touched_alone(inputs, touched)} AS alone ON {same}"
+        parts.append(f"SELECT present.*, alone.{TURN} FROM {rows}")
+    return f"({' UNION ALL '.join(parts)})"
+
+
+def _touched_alone(inputs: Inputs, touched: str) -> str:
+    """A relation with the keys of the first table's rows that are touched without a change of their own, each once."""
+    base, changes = inputs.query.base, inputs.base_steps
+    newest = f"max({READ}) AS {READ}, max({TURN}) AS {TURN}"
+    keys = f"SELECT {_renamed(base.key, base.relation.key)}, {newest} FROM {touched} GROUP BY ALL"
+    if not changes:
+        return f"({keys})"
+    same = engine.equal("alone", "change", base.relation.key)
+    return f"(SELECT alone.* FROM ({keys}) AS alone ANTI JOIN {changes} AS change ON {same})"
 
 
 def recomputed_keys(inputs: Inputs, touched: str) -> tuple[str, tuple[str, ...]]:

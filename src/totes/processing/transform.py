@@ -11,7 +11,8 @@ from totes.processing.inputs import Inputs
 from totes.processing.integrity import RowError, existing_key, orphan, orphans, repeated_key
 from totes.processing.state import DELETED
 from totes.processing.touched import affected_keys, computed_rows, touched_keys
-from totes.processing.versions import CHANGED, versions
+from totes.processing.versions import CHANGED, NEWEST, end_of_version, versions
+from totes.processing.versions_in_order import last_states, versions_in_order
 from totes.star.model import Model
 
 
@@ -83,12 +84,17 @@ class Transformation:
                 "old",
                 f"SELECT star.* FROM {self.inputs.known} AS star SEMI JOIN ({keys}) AS affected ON {same}",
             )
-        self.merged = self._create("merged", versions(self.inputs, self.new, old, self._touched))
+        self.merged = self._create("merged", self._versions(old))
         [counted] = self._engine.execute(
-            f"SELECT count(*), count(*) FILTER ({self.written}), count(*) FILTER ({DELETED}),"
+            f"SELECT count(*) FILTER ({NEWEST}), count(*) FILTER ({self.written}), count(*) FILTER ({DELETED}),"
             f" (SELECT count({engine.name(PROBLEM)}) FROM {self.new}) FROM {self.merged}"
         ).fetchall()
         self.count = Count(*counted)
+
+    @property
+    def last(self) -> str:
+        """The relation with the new rows in their last states."""
+        return last_states(self.inputs, self.new, self._touched) if self.inputs.in_order else self.new
 
     @property
     def written(self) -> str:
@@ -97,13 +103,18 @@ class Transformation:
 
     @property
     def ends(self) -> str:
-        """The SQL of when a merged version ends: of each row there is one, which is the newest."""
-        return "NULL::TIMESTAMP"
+        """The SQL of when a merged version ends: where the next one begins."""
+        return end_of_version(self.query) if self.inputs.in_order else "NULL::TIMESTAMP"
 
     @property
     def merged_rows(self) -> str:
-        """The merged rows in the shape of the newest versions."""
-        return f"(SELECT * EXCLUDE ({CHANGED}) FROM {self.merged})"
+        """The newest merged rows, in the shape of the newest versions."""
+        return f"(SELECT * EXCLUDE ({CHANGED}, {NEWEST}) FROM {self.merged} WHERE {NEWEST})"
+
+    def _versions(self, old: str) -> str:
+        if self.inputs.in_order:
+            return versions_in_order(self.inputs, self.new, old, self._touched)
+        return versions(self.inputs, self.new, old, self._touched)
 
     def _sum(self, counts: Iterable[str]) -> int:
         return int(engine.scalar(self._engine, f"SELECT {' + '.join(f'({count})' for count in counts)}"))

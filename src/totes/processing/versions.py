@@ -5,16 +5,17 @@ from __future__ import annotations
 from totes import engine
 from totes.processing.bound.leaf import AT
 from totes.processing.bound.problem import PROBLEM
+from totes.processing.bound.query import BoundQuery
 from totes.processing.inputs import Inputs
 from totes.processing.source_rows import READ
 from totes.processing.state import BEGINS, DELETED
 
-CHANGED = '"~changed"'
+CHANGED, NEWEST = '"~changed"', '"~newest"'
 # When the row changed at the source, when that was read, and when the known version began.
 _AT, _READ, _BEFORE = '"~changed_at"', '"~read_at"', '"~before"'
-_SHORTEST_VERSION = "1 microsecond"
+SHORTEST_VERSION = "1 microsecond"
 # Of intervals, 30 days and a month would be equal; of floats, 0 and -0.
-_COMPARED_AS_TEXT = dict.fromkeys(("INTERVAL", "FLOAT", "DOUBLE"), "::VARCHAR")
+COMPARED_AS_TEXT = dict.fromkeys(("INTERVAL", "FLOAT", "DOUBLE"), "::VARCHAR")
 
 
 def versions(inputs: Inputs, new: str, old: str, touched: str) -> str:
@@ -51,15 +52,20 @@ def versions(inputs: Inputs, new: str, old: str, touched: str) -> str:
     )
     return (
         f"SELECT {engine.names(inputs.columns)}, CASE WHEN {CHANGED} THEN {_begins(inputs)} ELSE {_BEFORE} END AS {BEGINS},"
-        f" {DELETED}, {CHANGED} FROM ({compared})"
+        f" {DELETED}, {CHANGED}, true AS {NEWEST} FROM ({compared})"
     )
+
+
+def end_of_version(query: BoundQuery) -> str:
+    """The SQL of when a version ends that is among all those of its row: where the next one begins."""
+    return f"lead({BEGINS}) OVER (PARTITION BY {engine.names(query.key)} ORDER BY {BEGINS})"
 
 
 def _differs(inputs: Inputs) -> str:
     return " OR ".join(
         f"new.{engine.name(column.name)}{as_text} IS DISTINCT FROM old.{engine.name(column.name)}{as_text}"
         for column in inputs.query.model.produced
-        for as_text in (_COMPARED_AS_TEXT.get(column.type, ""),)
+        for as_text in (COMPARED_AS_TEXT.get(column.type, ""),)
     )
 
 
@@ -76,7 +82,7 @@ def _begins(inputs: Inputs) -> str:
     advanced = f"{_AT} IS NOT NULL AND ({_BEFORE} IS NULL OR {_AT} > {_BEFORE})"
     return (
         f"CASE WHEN {advanced} THEN {_AT} ELSE"
-        f" greatest({_READ}, coalesce({_BEFORE} + INTERVAL '{_SHORTEST_VERSION}', {_READ})) END"
+        f" greatest({_READ}, coalesce({_BEFORE} + INTERVAL '{SHORTEST_VERSION}', {_READ})) END"
     )
 
 

@@ -8,7 +8,8 @@ from totes import engine
 from totes.processing.bound.problem import Condition, found, problem, suspected
 from totes.processing.bound.relation import Relation
 
-BAD, AT = "~bad", "~at"
+BAD, AT, PLACE = "~bad", "~at", "~place"
+NO_PLACE = "NULL::BIGINT"
 
 
 @dataclass
@@ -39,10 +40,15 @@ class Leaf:
     @property
     def hidden(self) -> tuple[str, ...]:
         """All hidden columns of the leaf."""
-        return (*self.key, f"{BAD}{self.index}", *((AT,) if self.index == 0 else ()))
+        return (*self.key, f"{BAD}{self.index}", *((AT, PLACE) if self.index == 0 else ()))
 
-    def sql(self, rows: str) -> str:
-        """The leaf's definition over `rows`, a relation with the columns as they are held and, for a source table, `_at`."""
+    def sql(self, rows: str, place: str = NO_PLACE) -> str:
+        """The leaf's definition over `rows`, a relation with the columns as they are held and, for a source table, `_at`.
+
+        Args:
+            rows: the relation.
+            place: of the first table, SQL for the place of a row among several of one key.
+        """
         columns = []
         for column in (column for column in self.relation.columns if column.name in self.named):
             quoted = engine.name(column.name)
@@ -54,6 +60,7 @@ class Leaf:
             columns.append(f"{engine.name(key)} AS {engine.name(hidden)}")
         if self.index == 0:
             columns.append(f"{'_at' if self.relation.is_source else 'NULL::TIMESTAMP'} AS {engine.name(AT)}")
+            columns.append(f"{place} AS {engine.name(PLACE)}")
         typed, conditions = f"SELECT {', '.join(columns)}", self._conditions()
         bad = f"{found(conditions, suspected(conditions))} AS {engine.name(BAD + str(self.index))}"
         if not conditions:

@@ -11,7 +11,7 @@ from sqlglot import exp
 from totes import engine
 from totes.errors import ModelError
 from totes.processing.bound.declared import Output, checked
-from totes.processing.bound.leaf import AT, Leaf
+from totes.processing.bound.leaf import AT, NO_PLACE, PLACE, Leaf
 from totes.processing.bound.lossless_casts import FLOATING, WHOLE
 from totes.processing.bound.relation import Relation, RelationColumn, Relations
 from totes.processing.bound.row_errors import attempt
@@ -74,6 +74,11 @@ class BoundQuery:
         """Whether each row comes from one source row alone and has its key, so that no other row is needed."""
         return len(self.leaves) == 1 and self.key_is_base_key
 
+    @property
+    def steps_in_order(self) -> bool:
+        """Whether several states of one row of the first table have to be computed, and can be at once, in their order."""
+        return self.model.retains_deleted and self.key_is_base_key and not self.key_is_read_from_text
+
     def touching(self, leaf: Leaf, rows: Callable[[Leaf], str]) -> str:
         """A query for the keys of a leaf's rows and of the first table's rows that these are joined with, under hidden names.
 
@@ -91,7 +96,7 @@ class BoundQuery:
         """The output columns that carry the first table's key, in the order of that key."""
         return self._base_carriers
 
-    def sql(self, rows: Callable[[Leaf], str]) -> str:
+    def sql(self, rows: Callable[[Leaf], str], place: str | None = None) -> str:
         """A query for the model's rows.
 
         They have the produced columns, `~problem` (what is wrong, as text), `~problems`, the lineage, and `~at`, the
@@ -99,11 +104,15 @@ class BoundQuery:
 
         Args:
             rows: gives, for each leaf, the relation that it reads.
+            place: SQL for the place of a row of the first table among several of one key; then the rows have `~place`.
         """
-        leaves = ", ".join(f"{engine.name(leaf.name)} AS ({leaf.sql(rows(leaf))})" for leaf in self.leaves)
-        return checked(
-            f"WITH {leaves} {self._text}", self.outputs, self.key, self._hidden, (*self.lineage, AT)
+        places = {self.base.index: place or NO_PLACE}
+        leaves = ", ".join(
+            f"{engine.name(leaf.name)} AS ({leaf.sql(rows(leaf), places.get(leaf.index, NO_PLACE))})"
+            for leaf in self.leaves
         )
+        retained = (*self.lineage, AT, PLACE) if place else (*self.lineage, AT)
+        return checked(f"WITH {leaves} {self._text}", self.outputs, self.key, self._hidden, retained)
 
     @cached_property
     def _text(self) -> str:
