@@ -52,10 +52,8 @@ def held(file: Path) -> Iterator[None]:
             program.communicate()
 
 
-def test_an_idle_run_imports_nothing_that_it_does_not_need(
-    fresh: Callable[[], Pipeline], database: Database
-) -> None:
-    pipeline = fresh()
+def imported(pipeline: Pipeline, database: Database) -> tuple[str, set[str]]:
+    """What `totes run` prints in a process of its own, and the modules that it imports."""
     settings = pipeline.settings
     environment = {
         "TOTES_SOURCE__URL": database.url,
@@ -72,8 +70,26 @@ def test_an_idle_run_imports_nothing_that_it_does_not_need(
         [sys.executable, "-c", program],
         cwd=settings.base, env={**os.environ, **environment}, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert done.stdout == "Nothing new.\n"
-    assert UNNEEDED & set(done.stderr.split()) == set()
+    return done.stdout, set(done.stderr.split())
+
+
+def test_an_idle_run_imports_nothing_that_it_does_not_need(
+    fresh: Callable[[], Pipeline], database: Database
+) -> None:
+    printed, modules = imported(fresh(), database)
+    assert printed == "Nothing new.\n"
+    assert UNNEEDED & modules == set()
+
+
+def test_a_batch_with_models_that_have_not_changed_needs_no_parser(
+    fresh: Callable[[], Pipeline], database: Database
+) -> None:
+    pipeline = fresh()
+    database.execute("UPDATE t SET v = 2")
+    printed, modules = imported(pipeline, database)
+    assert "Batch 2: captured from the source" in printed
+    assert "sqlglot" not in modules
+    assert rows_of(pipeline, "SELECT v FROM fact_t ORDER BY v") == [(1,), (2,)]
 
 
 def test_a_warehouse_that_nobody_has_written_is_not_opened(fresh: Callable[[], Pipeline]) -> None:

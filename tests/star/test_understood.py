@@ -40,7 +40,7 @@ def write(folder: Path, **models: str) -> None:
 
 
 def load(folder: Path) -> Project:
-    return load_project("shop", folder, folder / "known" / "models.json")
+    return load_project("shop", folder, folder / "known")
 
 
 def test_a_model_is_the_same_whether_it_was_understood_before_or_not(folder: Path) -> None:
@@ -58,7 +58,7 @@ def test_what_was_understood_needs_no_parser(folder: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from totes.star.project import load_project\n"
         "folder = Path(sys.argv[1])\n"
-        "project = load_project('shop', folder, folder / 'known' / 'models.json')\n"
+        "project = load_project('shop', folder, folder / 'known')\n"
         "print(sorted(project.source_tables), project.models[1].query_sha256({})[:2], 'sqlglot' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program, folder], capture_output=True, text=True, check=True)
@@ -99,7 +99,7 @@ def test_what_reads_models_is_part_of_what_is_known(folder: Path, monkeypatch: p
         model["description"] = "of another release"
     file.write_text(json.dumps(document))
     assert load(folder).models[0].description == "of another release"
-    monkeypatch.setattr(understood, "_readers", lambda: "of this one")
+    monkeypatch.setattr(understood, "readers", lambda _folder: "of this one")
     assert load(folder).models[0].description == ""
 
 
