@@ -1,4 +1,4 @@
-"""How long a command takes that does next to nothing: `totes --help`, and `totes status` on many batches."""
+"""How long a command takes that does next to nothing: `totes --help`, `totes status` on many batches, an idle or small run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks import process
 from benchmarks.cycles import Cycles
 from benchmarks.loading import write_settings
 from benchmarks.measurement import Aim, BenchmarkFailed, Measurement, median
-from benchmarks.workbench import Workbench
+from benchmarks.workbench import Source, Workbench
 
 SECTION = "start-up"
 _TIMES_MIN = 9
@@ -31,8 +31,14 @@ def measure(bench: Workbench) -> list[Measurement]:
     totes = Path(sys.executable).with_name("totes")
     bench.say(f"{SECTION}: totes --help")
     nothing, help_ = _in_turn(bench, folder, [sys.executable, "-c", "pass"], [totes, "--help"])
-    _make_batches(bench, folder, bench.batches)
-    nothing_again, status = _in_turn(bench, folder, [sys.executable, "-c", "pass"], [totes, "status"])
+    source, running = _make_batches(bench, folder, bench.batches)
+    nothing_again, status, idle = _in_turn(
+        bench, folder, [sys.executable, "-c", "pass"], [totes, "status"], [totes, "run"]
+    )
+    cold = []
+    for number in range(len(running)):
+        source.execute(f"INSERT INTO tick VALUES ({-1 - number}, 'note')")
+        cold.append(process.run([totes, "run"], folder).seconds)
     bench.remove(folder)
     return [
         Measurement(
@@ -42,6 +48,14 @@ def measure(bench: Workbench) -> list[Measurement]:
         Measurement(
             SECTION, f"totes status, {bench.batches:,} batches", median(status), median(nothing_again), "python -c pass",
             speed=False, aim=Aim("at most", 1, "seconds"), samples=tuple(status),
+        ),
+        Measurement(
+            SECTION, "totes run, nothing new", median(idle), median(nothing_again), "python -c pass", speed=False,
+            aim=Aim("at most", 0.6, "seconds"), samples=tuple(idle),
+        ),
+        Measurement(
+            SECTION, "totes run, one row: more than in a running process", median(cold) - median(running), speed=False,
+            aim=Aim("at most", 0.4, "seconds"), details={"cold": median(cold), "running": median(running)},
         ),
     ]  # fmt: skip
 
@@ -54,8 +68,8 @@ def _in_turn(bench: Workbench, folder: Path, *commands: Sequence[str | Path]) ->
     return [list(times) for times in zip(*rounds, strict=True)]
 
 
-def _make_batches(bench: Workbench, folder: Path, batches: int) -> None:
-    """Makes a lake of so many real batches, of one row each.
+def _make_batches(bench: Workbench, folder: Path, batches: int) -> tuple[Source, list[float]]:
+    """Makes a lake of so many real batches, of one row each; gives its source, and the seconds of the last batches.
 
     Raises:
         BenchmarkFailed: there are not as many.
@@ -67,9 +81,12 @@ def _make_batches(bench: Workbench, folder: Path, batches: int) -> None:
     source.execute("CREATE TABLE tick (tick_id integer PRIMARY KEY, note text NOT NULL)")
     bench.finish_source(source)
     write_settings(folder, source, "duckdb:///warehouse.duckdb")
+    seconds = []
     with Cycles(folder / "totes.toml") as cycles:
         for number in range(1, batches + 1):
             source.execute(f"INSERT INTO tick VALUES ({number}, 'note')")
-            made = cycles.run()["batch"]
-            if made != number:
-                raise BenchmarkFailed(f"batch {number} was to be made, and {made} was")
+            made = cycles.run()
+            if made["batch"] != number:
+                raise BenchmarkFailed(f"batch {number} was to be made, and {made['batch']} was")
+            seconds.append(made["elapsed"])
+    return source, seconds[-_TIMES_MIN:]

@@ -209,7 +209,9 @@ def test_nothing_connects_or_starts_a_program_when_it_is_imported() -> None:
     [
         ("totes.cli.app", {"duckdb", "psycopg", "pydantic_settings", "rich", "sqlglot"}),
         ("totes.monitoring.status", {"adbc_driver_manager", "psycopg", "sqlglot"}),
-        ("totes.ingestion.stage", {"sqlglot"}),
+        ("totes.ingestion.stage", {"nanoarrow", "rich", "sqlglot"}),
+        ("totes.processing.stage", {"rich", "sqlglot"}),
+        ("totes.warehouse.stage", {"psycopg", "rich", "sqlglot"}),
     ],
 )
 def test_what_begins_quickly_imports_nothing_that_others_need(module: str, unneeded: set[str]) -> None:

@@ -57,7 +57,7 @@ class Pipeline:
 
         path = self.settings.project.path
         folder = self.settings.path(path) if path else None
-        return load_project(self.settings.project.name, folder, self.settings.cache_folder / "models.json")
+        return load_project(self.settings.project.name, folder, self.settings.cache_folder)
 
     @cached_property
     def ingestion_store(self) -> Store:

@@ -12,7 +12,6 @@ from threading import Event, Thread
 from typing import Any
 
 import adbc_driver_manager
-import nanoarrow
 import psycopg
 from adbc_driver_manager import dbapi
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -131,6 +130,8 @@ class BulkConnection:
         Raises:
             adbc_driver_manager.Error: the server cannot be reached, has no such snapshot, or a table cannot be locked.
         """
+        import nanoarrow
+
         # The driver begins the transaction: a BEGIN of ours would be prepared first and executed then, which a pool in
         # transaction mode sees as two transactions.
         self._connection: dbapi.Connection = connect_arrow(target, autocommit=False)

@@ -192,7 +192,7 @@ class Journal(Generic[M]):
         while last > 0:
             part = self.chapters.part(last)
             chapter = self.chapters.open(part)
-            found = map(chapter.read, reversed(part)) if chapter else self._read_ahead(part[::-1])
+            found = map(chapter.read, reversed(part)) if chapter else self._backwards(part[::-1])
             yield from filter(concerns, found)
             last = (
                 chapter.newest_before(wanted, quarantine=quarantine) if chapter and skip else part.start - 1
@@ -220,6 +220,14 @@ class Journal(Generic[M]):
         for part in self.chapters.parts(end + 1, last):
             sums = sums.before_next().plus(self.manifests(part.start, part.stop - 1))
         return sums
+
+    def _backwards(self, batches: range) -> Iterator[M]:
+        """The manifests of batches, the newest first; those at the beginning that were read lately are not read again."""
+        while batches and (manifest := self._recent.get(batches[0])):
+            yield manifest
+            batches = batches[1:]
+        if batches:
+            yield from self._read_ahead(batches)
 
     def _read_ahead(self, batches: range) -> Iterator[M]:
         """The manifests of batches; some are read ahead, since each read from a remote store takes a while."""

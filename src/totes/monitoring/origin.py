@@ -151,7 +151,7 @@ class Origin:
         return (found | known) or None
 
     def _by_key(self, query: BoundQuery) -> dict[str, set[tuple[str, ...]]]:
-        key = tuple(self._row[carrier] for carrier in query.key_of_base() if carrier in self._row)
+        key = tuple(self._row[carrier] for carrier in query.key_of_base if carrier in self._row)
         base = query.base.relation
         return {base.name: {key}} if len(key) == len(base.key) > 0 else {}
 

@@ -90,7 +90,7 @@ def source_of(pipeline: Pipeline, model: Model, captured: IngestionManifest) -> 
 def _carriers(pipeline: Pipeline, model: Model, captured: IngestionManifest) -> dict[str, str]:
     """The columns that carry the key of a model's first table, by the names that they have there, in its order."""
     query = _bound(pipeline, model, captured)
-    return dict(zip(query.base.relation.key, query.key_of_base(), strict=True)) if query else {}
+    return dict(zip(query.base.relation.key, query.key_of_base, strict=True)) if query else {}
 
 
 def _bound(pipeline: Pipeline, model: Model, captured: IngestionManifest) -> BoundQuery | None:

@@ -32,13 +32,15 @@ class Reference:
 class Project:
     """The models in load order (a table after those that it refers to), and the reference files by name.
 
-    `is_built_in` is true for TerrificTotes, the project that is used if the settings name no folder.
+    `is_built_in` is true for TerrificTotes, the project that is used if the settings name no folder. `cache` is a folder for
+    what is understood of the models.
     """
 
     name: str
     models: tuple[Model, ...]
     references: dict[str, Reference]
     is_built_in: bool = False
+    cache: Path | None = None
 
     def mismatch(self, tables: Iterable[str]) -> ConfigurationError | None:
         """The error if the built-in models are used with a source that has none of their tables; otherwise None."""
@@ -70,13 +72,13 @@ class Project:
         return {name: reference.content for name, reference in self.references.items()}
 
 
-def load_project(name: str, path: Path | None, understood: Path | None = None) -> Project:
+def load_project(name: str, path: Path | None, cache: Path | None = None) -> Project:
     """Loads and checks a project.
 
     Args:
         name: the project's name.
         path: its folder, or None for the built-in one.
-        understood: a file for what was understood of its models, which are then read faster the next time.
+        cache: a folder for what was understood of its models, which are then read faster the next time.
 
     Raises:
         ConfigurationError: there are no models.
@@ -90,7 +92,7 @@ def load_project(name: str, path: Path | None, understood: Path | None = None) -
             f"there is no model in {folder / 'models'}", hint="Put one there, as a file NAME.sql"
         )
     models: dict[str, Model] = {}
-    known = Understood(understood)
+    known = Understood(cache / "models.json" if cache else None)
     for file in files:
         model = known.model(file, read_definition(file))
         if model is None:
@@ -106,7 +108,7 @@ def load_project(name: str, path: Path | None, understood: Path | None = None) -
     for target in {target for model in models.values() for target in model.references.values()}:
         models[target] = replace(models[target], referenced=True)
         check_added(models[target])
-    return Project(name, tuple(_load_order(models)), references, is_built_in=path is None)
+    return Project(name, tuple(_load_order(models)), references, is_built_in=path is None, cache=cache)
 
 
 def model_files(name: str, path: Path | None) -> list[Path]:

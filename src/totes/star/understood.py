@@ -28,7 +28,7 @@ class Understood:
 
     def __init__(self, file: Path | None) -> None:
         self._file = file
-        self._readers = _readers() if file else ""
+        self._readers = readers(Path(__file__).parent) if file else ""
         self._before = self._read()
         self._now: dict[str, dict[str, Any]] = {}
 
@@ -79,11 +79,12 @@ def _digest(definition: str) -> str:
     return sha256(definition.encode()).hexdigest()
 
 
-def _readers() -> str:
-    """Identifies what understands models: the modules of this package, sqlglot's version, and DuckDB's."""
+def readers(folder: Path) -> str:
+    """Identifies what understands models: the modules of this package and of a folder, sqlglot's version, and DuckDB's."""
     found = sha256(duckdb.__version__.encode())
     sqlglot = find_spec("sqlglot")
     version = Path(sqlglot.origin).with_name("_version.py") if sqlglot and sqlglot.origin else Path()
-    for file in (*sorted(Path(__file__).parent.glob("*.py")), version):
+    modules = {*Path(__file__).parent.glob("*.py"), *folder.glob("*.py")}
+    for file in (*sorted(modules), version):
         found.update(file.read_bytes())
     return found.hexdigest()

@@ -17,7 +17,8 @@ from totes.monitoring.diagnosis.tables import Tables
 from totes.monitoring.diagnosis.values import check_values
 from totes.processing.bound.binding import bind
 from totes.processing.bound.query import BoundQuery
-from totes.processing.bound.text_comparison import HINT, doubts, suspects
+from totes.processing.bound.relation import suspects
+from totes.processing.bound.text_comparison import HINT, doubts
 from totes.processing.reference import load_reference
 from totes.star.project import CALENDAR, Project, load_model, load_project, model_files
 

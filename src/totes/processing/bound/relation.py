@@ -16,6 +16,7 @@ from totes.processing.bound.lossless_casts import json_bends, loses_digits
 from totes.star.model import WIDEST_DECIMAL
 
 T = TypeVar("T")
+Suspects = dict[tuple[str, str], str]
 # DuckDB's nearest type to a PostgreSQL type, for types that need no look at their parameters.
 TYPED = {
     "smallint": "SMALLINT",
@@ -151,3 +152,15 @@ def typed_name(column: SourceColumn) -> str:
     if base.startswith("interval"):
         return "INTERVAL"
     return TYPED.get(base.strip(), "VARCHAR")
+
+
+def suspects(tables: dict[str, TableChanges]) -> Suspects:
+    """The columns, by table and name, whose type PostgreSQL does not compare character by character, with what they are."""
+    found: Suspects = {}
+    for name, table in tables.items():
+        for column in table.columns:
+            if re.search(r'(^|\.)"?citext"?$', column.type):
+                found[name, column.name] = "a citext"
+            elif re.fullmatch(r"character(\(\d+\))?", column.type):
+                found[name, column.name] = f"a {column.type}"
+    return found

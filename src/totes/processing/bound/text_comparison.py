@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from sqlglot import exp
 
-from totes.lake.manifest import TableChanges
 from totes.processing.bound.query import BoundQuery
-from totes.processing.bound.relation import Relations
+from totes.processing.bound.relation import Relations, Suspects
 from totes.processing.bound.scope import Binder, Scope
 from totes.star import syntax
 from totes.star.written import Written, line_of, sql
@@ -18,9 +16,6 @@ from totes.star.written import Written, line_of, sql
 HINT = (
     "Write what makes values alike on both sides, such as lower(…) or rtrim(…): docs/how-to/postgresql-sql.md"
 )
-
-
-Suspects = dict[tuple[str, str], str]
 
 
 class Compared(NamedTuple):
@@ -33,18 +28,6 @@ class Compared(NamedTuple):
     other: tuple[str, str] | None
     line: int | None
     is_reference: bool = False
-
-
-def suspects(tables: dict[str, TableChanges]) -> Suspects:
-    """The columns, by table and name, whose type PostgreSQL does not compare character by character, with what they are."""
-    found: Suspects = {}
-    for name, table in tables.items():
-        for column in table.columns:
-            if re.search(r'(^|\.)"?citext"?$', column.type):
-                found[name, column.name] = "a citext"
-            elif re.fullmatch(r"character(\(\d+\))?", column.type):
-                found[name, column.name] = f"a {column.type}"
-    return found
 
 
 def doubts(query: BoundQuery, suspected: Suspects) -> list[str]:
