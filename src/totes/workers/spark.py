@@ -8,7 +8,7 @@ again whose executor is lost. The executors need the same version of totes.
 from __future__ import annotations
 
 import os
-import pickle
+import pickle  # nosec B403: between processes of the same pipeline
 import sys
 from collections.abc import Callable, Generator, Iterable
 from functools import partial
