@@ -40,9 +40,25 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
 def test_without_a_deadline_the_room_alone_is_a_limit(free: dict[str, int], tmp_path: Path) -> None:
     allowance = Allowance(NEVER, tmp_path)
     assert not allowance.is_limited
-    assert [allowance.take() for _ in range(3)] == [True] * 3
+    assert [allowance.take(lambda: True) for _ in range(3)] == [True] * 3  # it waits for nothing
     free["free"] = 499
     assert not allowance.take()
+
+
+def test_what_was_read_is_written_before_more_is(
+    free: dict[str, int], clock: dict[str, float], tmp_path: Path
+) -> None:
+    allowance = Allowance(Deadline.after(800), tmp_path)
+    answers = iter([True, True, False])
+    assert allowance.take(lambda: True)  # the first is not waited for
+    assert allowance.take(lambda: next(answers))
+    assert next(answers, None) is None
+
+    def is_behind() -> bool:
+        clock["now"] += 50
+        return True
+
+    assert not allowance.take(is_behind)  # and the wait ends with the time
 
 
 def test_an_eighth_of_the_time_is_for_reading(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from totes.deadline import Deadline
@@ -11,6 +13,7 @@ from totes.deadline import Deadline
 # PostgreSQL, in one transaction, takes five times as long as reading them.
 _TIME_SHARE = 0.125
 _ROOM_SHARE = 0.5
+_PAUSE_SECONDS = 0.02
 
 
 class Allowance:
@@ -26,9 +29,14 @@ class Allowance:
         self._used = False
         self._spent = False
 
-    def take(self) -> bool:
-        """Whether another piece may be read. The first always may, so that every batch makes progress."""
+    def take(self, is_behind: Callable[[], bool] = lambda: False) -> bool:
+        """Whether another piece may be read. The first always may, so that every batch makes progress.
+
+        If time is limited, it first waits until writing has caught up with reading.
+        """
         if self._used and not self._spent:
+            while self._deadline.is_limited and is_behind() and not self._deadline.passed(_TIME_SHARE):
+                time.sleep(_PAUSE_SECONDS)
             self._spent = self._is_over()
         self._used = True
         return not self._spent

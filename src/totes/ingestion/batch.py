@@ -8,8 +8,6 @@ from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime
 
-import duckdb
-
 from totes.errors import SourceRefused, TableUnreadable
 from totes.failpoint import reach
 from totes.ingestion.allowance import Allowance
@@ -21,7 +19,7 @@ from totes.ingestion.identity import Standing, is_another
 from totes.ingestion.known import KnownRows, key_list
 from totes.ingestion.packets import PacketWriter
 from totes.ingestion.pieces import PieceReader, ReadTable
-from totes.ingestion.reading import Rows, TableReader, too_large, union
+from totes.ingestion.reading import Rows, TableReader, union
 from totes.ingestion.source import Piece, Snapshot
 from totes.lake.document import StoredObject
 from totes.lake.manifest import IngestionManifest, LeftOut, Position, ResumePoint, TableChanges
@@ -99,13 +97,13 @@ class Capture:
         tables = self._in_turn()
         if not self._previous:
             new = [(table, self._reader.pieces(table)) for table in tables if table.key_enforced]
-            for read in self._pieces.read(new, self._allowance.take):
+            for read in self._pieces.read(new, self._take):
                 if read.failure:
                     self._abandon(read.table, read.failure)
-                else:
-                    diff, left = self._diff_of(read), read.left
-                    resume = left and ResumePoint(block=left.first, file=self._snapshot.file(read.table))
-                    self._write(read.began, diff, resume, diff.upserts)
+                    continue
+                diff, file = self._diff_of(read), self._snapshot.file(read.table)
+                resume = read.left and ResumePoint(block=read.left.first, file=file)
+                self._write(read.began, diff, resume, diff.upserts)
             tables = [table for table in tables if not table.key_enforced]
         for source_table in tables:
             try:
@@ -157,6 +155,10 @@ class Capture:
         """Whether the remaining rows of a table are left to the next batch."""
         return any(table.rest for table in self.tables.values())
 
+    def _take(self) -> bool:
+        """Whether another piece may be read; if time is limited, reading does not get ahead of writing."""
+        return self._allowance.take(lambda: self._writer.is_behind)
+
     def _in_turn(self) -> list[SourceTable]:
         """The tables in the order of their capture: first those that were read completely before."""
         before = self._previous.tables if self._previous else {}
@@ -192,10 +194,14 @@ class Capture:
         self._write(began, *self._find(table, plan, rows))
 
     def _diff_of(self, read: ReadTable) -> TableDiff:
-        """The diff of a table of which new rows were read: they are in objects already."""
-        marks = [entry for piece in read.pieces for entry in piece.marks]
-        added = self._known.added_by(read.table, marks)
-        return TableDiff(read.table, added=added, pieces=tuple(read.pieces))
+        """The diff of a table of which new rows were read: they are being written already."""
+        diff, table = TableDiff(read.table, pieces=tuple(read.pieces)), read.table
+        if not (diff.upserts and self._known.captured(table)):
+            return replace(diff, added=diff.upserts)
+        if diff.all_new is None:
+            return replace(diff, added=self._known.added_by(table, diff.marks_of_pieces()))
+        present = union(names_of(diff.all_new), key_list(table))
+        return replace(diff, added=self._known.added(table, present, diff.upserts))
 
     def _write(self, began: float, diff: TableDiff, resume: ResumePoint | None, rows: int) -> None:
         """Begins to write the diff of a table; `began` is when its capture did."""
@@ -217,16 +223,10 @@ class Capture:
         )
         if diff.is_empty:
             return changes
-        try:
-            objects = tuple(each.result() for each in writing.objects)
-            marks = (writing.marks.result(),) if writing.marks else ()
-        except duckdb.OutOfMemoryException as error:
-            raise too_large(table) from error
+        objects, marks = writing.stored()
         self._diffs.append(diff)
         if self._dry:
             return changes
-        objects = (*(entry for piece in diff.pieces for entry in piece.objects), *objects)
-        marks = (*(entry for piece in diff.pieces for entry in piece.marks), *marks)
         reach("ingest.table")
         _log.info(
             "captured",
@@ -342,7 +342,7 @@ class Capture:
         # not enforce the key, since only all rows together show whether it is unique.
         limited = table.key_enforced and not (compared and added)
         pieces = self._reader.pieces(table, resume.block, condition)
-        take = self._allowance.take if limited else None
+        take = self._take if limited else None
         by_content = compared and resume.by_content
         diff = self._find_new(table, pieces, added, compared=compared, by_content=by_content, take=take)
         read = len(diff.read) + len(diff.pieces)

@@ -7,9 +7,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import duckdb
+
 from totes.ingestion.catalog import SourceTable
 from totes.ingestion.piece import WrittenPiece
-from totes.ingestion.reading import Rows
+from totes.ingestion.reading import Rows, too_large
 from totes.lake.document import StoredObject
 from totes.lake.manifest import IngestionManifest, LeftOut, ResumePoint
 
@@ -67,6 +69,10 @@ class TableDiff:
         written = sum(piece.count > 0 for piece in self.pieces)
         return (*self.new, *here) if len(here) == written else None
 
+    def marks_of_pieces(self) -> list[StoredObject]:
+        """The objects with the marks of the pieces, once they are written."""
+        return [entry for piece in self.pieces for entry in piece.objects.marks]
+
     @property
     def is_empty(self) -> bool:
         """Whether nothing has changed."""
@@ -92,6 +98,19 @@ class Writing(NamedTuple):
     began: float
     objects: list[Future[StoredObject]]
     marks: Future[StoredObject] | None
+
+    def stored(self) -> tuple[tuple[StoredObject, ...], tuple[StoredObject, ...]]:
+        """The table's objects, and those with its marks, once all are written.
+
+        Raises:
+            TableUnreadable: a row is too large for the engine's memory.
+        """
+        try:
+            lines = [entry for piece in self.diff.pieces for entry in piece.objects.lines]
+            marks = self.diff.marks_of_pieces() + ([self.marks.result()] if self.marks else [])
+            return (*lines, *(each.result() for each in self.objects)), tuple(marks)
+        except duckdb.OutOfMemoryException as error:
+            raise too_large(self.diff.table) from error
 
 
 def dropped_since(previous: IngestionManifest | None, seen: Container[str]) -> dict[str, LeftOut]:

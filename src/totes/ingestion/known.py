@@ -167,11 +167,8 @@ class KnownRows:
 
     def added_by(self, table: SourceTable, marks: Sequence[StoredObject]) -> int:
         """How many of the rows with marks in some objects have an unknown key."""
-        rows = sum(entry.rows for entry in marks)
-        if not rows or not self.captured(table):
-            return rows
         with self._journal.store.local(marks) as files:
-            return self.added(table, engine.parquet(files), rows)
+            return self.added(table, engine.parquet(files), sum(entry.rows for entry in marks))
 
     def learn_written(self, table: str, batch: int, changes: TableChanges) -> None:
         """Adds what a batch has written of a table to the known rows, as if the cache had to catch up with it."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from types import TracebackType
+from typing import Any, TypeVar
 
 from totes import engine
 from totes.ingestion import lines
@@ -23,6 +24,7 @@ from totes.lake.store import Store
 from totes.lake.workspace import Handoff, Workspace
 
 _WORKERS_MAX = 4
+T = TypeVar("T")
 
 
 class PacketWriter:
@@ -32,8 +34,9 @@ class PacketWriter:
         self._objects = ObjectWriter(workspace, store, label)
         self._numbers: defaultdict[str, Iterator[int]] = defaultdict(lambda: itertools.count(1))
         workers = min(os.cpu_count() or 1, _WORKERS_MAX)
+        self._workers = workers
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="totes-write")
-        self._begun: defaultdict[str, list[Future[StoredObject]]] = defaultdict(list)
+        self._begun: defaultdict[str, list[Future[Any]]] = defaultdict(list)
 
     def __enter__(self) -> PacketWriter:
         """Returns itself."""
@@ -65,18 +68,25 @@ class PacketWriter:
         self, table: SourceTable, new: Sequence[Rows], deleted: Rows | None, remarked: Sequence[Rows]
     ) -> Future[StoredObject]:
         """Begins to write the keys and marks of new and remarked rows, and deleted keys."""
-        return self._begin(table, partial(self._objects.put_marks, table, new, deleted, remarked, 1))
+        return self.begin(table, partial(self._objects.put_marks, table, new, deleted, remarked, 1))
 
     def _write_lines(self, table: SourceTable, line: str, rows: Rows) -> list[Future[StoredObject]]:
-        return [self._begin(table, partial(self._put, table, line, rows, part)) for part in in_parts(rows)]
+        return [self.begin(table, partial(self._put, table, line, rows, part)) for part in in_parts(rows)]
 
     def _put(self, table: SourceTable, line: str, rows: Rows, which: range) -> StoredObject:
         return self._objects.put_lines(table, line, rows, which, next(self._numbers[table.name]))
 
-    def _begin(self, table: SourceTable, work: Callable[[], StoredObject]) -> Future[StoredObject]:
+    def begin(self, table: SourceTable, work: Callable[[], T]) -> Future[T]:
+        """Begins some writing of a table's rows."""
         begun = self._pool.submit(work)
         self._begun[table.name].append(begun)
         return begun
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether more is waiting to be written than there are threads."""
+        waiting = sum(not begun.done() for several in list(self._begun.values()) for begun in list(several))
+        return waiting > self._workers
 
     def abandon(self, table: SourceTable) -> None:
         """Cancels the writing of a table; when it returns, none of its rows are being read any more."""

@@ -6,9 +6,11 @@ read twice, or by a process that was killed, changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,18 +36,29 @@ class TablePiece(NamedTuple):
     native: frozenset[int]
 
 
+class PieceObjects(NamedTuple):
+    """A piece's objects, for the manifest."""
+
+    lines: tuple[StoredObject, ...] = ()
+    marks: tuple[StoredObject, ...] = ()
+
+
 @dataclass(frozen=True)
 class WrittenPiece:
-    """A piece's entries for the manifest; without rows it has none.
+    """A piece that was read, with its number of rows; what is written of it may still be on its way.
 
     `native` are the columns that were exact in native types. `rows` are its rows, where they are in the workspace of the batch.
     """
 
     count: int
     native: frozenset[int]
-    objects: tuple[StoredObject, ...] = ()
-    marks: tuple[StoredObject, ...] = ()
+    writing: Future[PieceObjects] | PieceObjects = field(default_factory=PieceObjects)
     rows: Rows | None = None
+
+    @property
+    def objects(self) -> PieceObjects:
+        """Its objects, once they are written."""
+        return self.writing.result() if isinstance(self.writing, Future) else self.writing
 
 
 @dataclass(frozen=True)
@@ -60,11 +73,15 @@ class Place:
 
 @dataclass(frozen=True)
 class Bench:
-    """A workspace with connections to both, in this process; `connections` are opened together."""
+    """What a batch works with, in its own process; `connections` are opened together.
+
+    `begin` begins to write rows of a table, so that a store that is slow does not hold up reading, and with it the source.
+    """
 
     workspace: Workspace
     reader: InstantReader
     store: Store
+    begin: Callable[[SourceTable, Callable[[], PieceObjects]], Future[PieceObjects]]
     connections: int
 
 
@@ -90,39 +107,38 @@ class PieceTask:
             StoreError: the lake cannot be written.
         """
         try:
-            if self._bench:
-                return self._written(self._bench, piece)
-            with self._own_bench() as bench:
-                return replace(self._written(bench, piece), rows=None)
+            return self._here(self._bench, piece) if self._bench else self._elsewhere(piece)
         except SourceRefused as error:
             return error
 
-    @contextmanager
-    def _own_bench(self) -> Iterator[Bench]:
-        # Connections do not outlive the piece: an idle one would hold the snapshot, and the source could not be vacuumed.
-        place = self._place
-        with (
-            temporary_folder() as folder,
-            Workspace.open(folder, place.memory) as workspace,
-            closing(InstantReader(place.instant, lambda: True)) as reader,
-        ):
-            yield Bench(workspace, reader, Store.open(place.store, Path()), 1)
-
-    def _written(self, bench: Bench, piece: TablePiece) -> WrittenPiece:
-        table = piece.table
+    def _here(self, bench: Bench, piece: TablePiece) -> WrittenPiece:
         bench.reader.open_connections(bench.connections)
-        rows = RowReader(bench.reader, bench.workspace).read(table, piece.condition, piece.native)
+        rows = _read(bench.workspace, bench.reader, piece)
         if not rows.count:
             bench.workspace.drop([rows.name])
             return WrittenPiece(0, rows.native)
-        writer = ObjectWriter(bench.workspace, bench.store, self._place.label)
+        write = partial(self._write, bench.workspace, bench.store, piece, rows)
+        return WrittenPiece(rows.count, rows.native, bench.begin(piece.table, write), rows)
+
+    def _elsewhere(self, piece: TablePiece) -> WrittenPiece:
+        # Connections do not outlive the piece: an idle one would hold the snapshot, and the source could not be vacuumed.
+        place = self._place
+        with temporary_folder() as folder, Workspace.open(folder, place.memory) as workspace:
+            with closing(InstantReader(place.instant, lambda: True)) as reader:
+                rows = _read(workspace, reader, piece)
+            store = Store.open(place.store, Path())
+            objects = self._write(workspace, store, piece, rows) if rows.count else PieceObjects()
+            return WrittenPiece(rows.count, rows.native, objects)
+
+    def _write(self, workspace: Workspace, store: Store, piece: TablePiece, rows: Rows) -> PieceObjects:
+        table, writer = piece.table, ObjectWriter(workspace, store, self._place.label)
         line, number = writer.upsert(table), piece.number
         try:
-            objects = tuple(writer.put_lines(table, line, rows, which, number) for which in in_parts(rows))
-            marks = writer.put_marks(table, [rows], None, [], number)
-        except BaseException as error:
-            bench.workspace.drop([rows.name])
-            if isinstance(error, duckdb.OutOfMemoryException):
-                raise too_large(table) from error
-            raise
-        return WrittenPiece(rows.count, rows.native, objects, (marks,), rows)
+            lines = tuple(writer.put_lines(table, line, rows, which, number) for which in in_parts(rows))
+            return PieceObjects(lines, (writer.put_marks(table, [rows], None, [], number),))
+        except duckdb.OutOfMemoryException as error:
+            raise too_large(table) from error
+
+
+def _read(workspace: Workspace, reader: InstantReader, piece: TablePiece) -> Rows:
+    return RowReader(reader, workspace).read(piece.table, piece.condition, piece.native)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from totes.errors import SourceRefused
 from totes.ingestion.catalog import SourceTable
 from totes.ingestion.objects import BatchLabel
+from totes.ingestion.packets import PacketWriter
 from totes.ingestion.piece import Bench, PieceTask, Place, TablePiece, WrittenPiece
 from totes.ingestion.reading import TableReader
 from totes.ingestion.source import Piece, Snapshot
@@ -78,13 +79,14 @@ class PieceReader:
         store: Store,
         label: BatchLabel,
         tables: TableReader,
+        writer: PacketWriter,
     ) -> None:
         self._workers = workers
         self._connections = connections
         self._snapshot = snapshot
         self._tables = tables
         self._place = Place(snapshot.instant, store.url, label, workspace.memory)
-        self._bench = partial(Bench, workspace, snapshot.reader, store)
+        self._bench = partial(Bench, workspace, snapshot.reader, store, writer.begin)
 
     def read(
         self, tables: Sequence[tuple[SourceTable, Sequence[Piece]]], take: Callable[[], bool] | None = None

@@ -323,8 +323,10 @@ class Ingestion:
         last = previous.batch if previous else 0
         label = BatchLabel(last + 1, position.read_at, self.compression)
         store, connections = self.journal.store, self.source.connections
-        pieces = PieceReader(self.workers, connections, snapshot, self.workspace, store, label, tables=reader)
         with PacketWriter(self.workspace, store, label) as writer:
+            pieces = PieceReader(
+                self.workers, connections, snapshot, self.workspace, store, label, reader, writer
+            )
             yield Capture(
                 snapshot,
                 known,
