@@ -8,16 +8,17 @@ again whose executor is lost. The executors need the same version of totes.
 from __future__ import annotations
 
 import os
-import pickle  # nosec B403: between processes of the same pipeline
+import pickle  # nosec B403
+import socket
 import sys
 from collections.abc import Callable, Generator, Iterable
 from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from totes import __version__
 from totes.errors import ConfigurationError, WorkersFailed
-from totes.log import logger
 from totes.progress import report
 from totes.redaction import redact
 from totes.workers.protocol import A, R, in_threads
@@ -25,7 +26,7 @@ from totes.workers.protocol import A, R, in_threads
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-_log = logger()
+_CONNECT_PORT, _SECONDS_MAX = 15002, 15.0
 
 
 class SparkWorkers:
@@ -63,9 +64,12 @@ class SparkWorkers:
                     f"workers.url is {redact(self._url)}, and PySpark is not installed",
                     hint="pip install 'totes[spark]'",
                 ) from error
-            builder = SparkSession.builder.appName("totes").config("spark.ui.showConsoleProgress", "false")
-            is_server = self._url.startswith("sc://")
-            builder = builder.remote(self._url) if is_server else builder.master(self._url)
+            builder = SparkSession.builder.appName("totes")
+            if self._url.startswith("sc://"):
+                self._check_server()
+                builder = builder.remote(self._url)
+            else:
+                builder = builder.master(self._url).config("spark.ui.showConsoleProgress", "false")
             if self._url.startswith("local-cluster"):
                 os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
             try:
@@ -73,6 +77,16 @@ class SparkWorkers:
             except Exception as error:
                 raise self._failure("connecting failed", error) from error
         return self._opened
+
+    def _check_server(self) -> None:
+        """Makes sure that a server of Spark Connect answers: its client would go on trying for a quarter of an hour."""
+        try:
+            place = urlsplit(self._url)
+            socket.create_connection(
+                (place.hostname or "", place.port or _CONNECT_PORT), _SECONDS_MAX
+            ).close()
+        except (OSError, ValueError) as error:
+            raise self._failure("connecting failed", error) from error
 
     def _call(self, session: SparkSession, task: Callable[[A], R], argument: A) -> R:
         from pyspark.sql.functions import udf
