@@ -79,7 +79,7 @@ class SparkWorkers:
         return self._opened
 
     def _check_server(self) -> None:
-        """Makes sure that a server of Spark Connect answers: its client would go on trying for a quarter of an hour."""
+        """Makes sure that a server of Spark Connect answers: its client would go on trying for minutes."""
         try:
             place = urlsplit(self._url)
             socket.create_connection(
@@ -98,7 +98,7 @@ class SparkWorkers:
             [[found]] = session.range(0, 1, 1, 1).select(function("id")).collect()
         except Exception as error:
             raise self._failure("a task failed", error) from error
-        result, failure = pickle.loads(found)  # noqa: S301  # nosec B301: of a task of ours
+        result, failure = pickle.loads(found)  # noqa: S301  # nosec B301
         if failure is not None:
             raise failure
         return result  # type: ignore[no-any-return]
@@ -128,7 +128,7 @@ def answer(version: str, call: bytes) -> bytes:
                 f"an executor has totes {__version__}, and it was called by totes {version}",
                 hint=f"Install totes {version} there: docs/how-to/spark.md",
             )
-        task, argument = pickle.loads(call)  # noqa: S301  # nosec B301: from the driver
+        task, argument = pickle.loads(call)  # noqa: S301  # nosec B301
         result = task(argument)
     except Exception as error:
         failure = _picklable(error)
@@ -137,7 +137,7 @@ def answer(version: str, call: bytes) -> bytes:
 
 def _picklable(error: Exception) -> Exception:
     try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301  # nosec B301: what was pickled just now
+        pickle.loads(pickle.dumps(error))  # noqa: S301  # nosec B301
     except Exception:
         return WorkersFailed(f"a task failed: {type(error).__name__}: {error}")
     return error
