@@ -13,7 +13,7 @@ locals {
       { name = "load", function_arn = module.load.live_arn },
     ]
     # The errors of src/totes/errors.py that are retryable.
-    transient_errors = ["SourceError", "SourceBehind", "SourceBusy", "RunnerAtWork", "StoreError", "WarehouseError", "EngineFault", "BatchConflict", "SecretUnavailable"]
+    transient_errors = ["SourceError", "SourceBehind", "SourceBusy", "RunnerAtWork", "StoreError", "WarehouseError", "EngineFault", "BatchConflict", "SecretUnavailable", "CatalogError", "WorkersFailed"]
     foreign_errors   = ["LakeOfAnotherSource", "LakesApart"]
     # A first load comes back to a stage as often as it takes; a day is more than any needs.
     execution_seconds = 86400

@@ -23,7 +23,7 @@ MIB = 1 << 20
 # What imports everything that a call of any stage does, and says which packages that took.
 IMPORTS_ALL = """
 import importlib, json, pkgutil, sys
-import totes.aws.handlers, totes, sqlglot, pytz
+import totes.aws.handlers, totes, nanoarrow, sqlglot, pytz
 for found in pkgutil.walk_packages(totes.__path__, "totes."):
     importlib.import_module(found.name)
 import duckdb

@@ -87,9 +87,16 @@ def test_doctor_and_verify_open_the_file_to_read(
     "arguments", [("history", "fact_order", "1"), ("load",)], ids=lambda arguments: arguments[0]
 )
 def test_who_writes_the_file_is_named_in_one_line_within_seconds(
-    pipeline: Pipeline, run: Callable[..., Command], tmp_path: Path, arguments: tuple[str, ...]
+    pipeline: Pipeline,
+    database: Database,
+    run: Callable[..., Command],
+    tmp_path: Path,
+    arguments: tuple[str, ...],
 ) -> None:
     run_cleanly(pipeline)
+    database.execute("UPDATE customer SET city = 'Bath'")
+    pipeline.ingest()
+    pipeline.process()
     file = tmp_path / "warehouse.duckdb"
     with opened(file, read_only=False) as holder:
         began = time.monotonic()

@@ -51,7 +51,11 @@ class Writer:
             if reading:
                 reading.close()
             _connect(self._file, self._memory, self._reads, read_only=False).close()
-        shadow = self._shadow = self._opened.enter_context(Shadow.of(self._file, alike=alike))
+        try:
+            shadow = self._shadow = self._opened.enter_context(Shadow.of(self._file, alike=alike))
+        except WarehouseError:
+            connect_to_read(self._file, self._memory).close()  # fails too where a program writes it, and names that
+            raise
         try:
             connection = self._connect(shadow)
         except duckdb.Error:  # what a killed load has left may be damaged
