@@ -54,7 +54,9 @@ class Writer:
         try:
             shadow = self._shadow = self._opened.enter_context(Shadow.of(self._file, alike=alike))
         except WarehouseError:
-            connect_to_read(self._file, self._memory).close()  # fails too where a program writes it, and names that
+            connect_to_read(
+                self._file, self._memory
+            ).close()  # fails too where a program writes it, and names that
             raise
         try:
             connection = self._connect(shadow)
