@@ -90,7 +90,7 @@ test-versions: .venv/dev.stamp .venv-postgresql/stamp
 # PyIceberg brings pyarrow, which totes itself must do without: no other test sees it.
 test-iceberg: .venv/dev.stamp .venv-iceberg/stamp
 	@PYTHONPATH="$$(echo .venv-iceberg/lib/python*/site-packages)" $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal \
-	    -m "iceberg and not sweep" tests/publishing
+	    -m "iceberg and not sweep" $(if $(ONLY),-k '$(ONLY)') tests/publishing
 
 # PySpark is in an environment of its own, which Spark's processes find as these tests do: by its absolute path.
 test-spark: .venv/dev.stamp .venv-spark/stamp
