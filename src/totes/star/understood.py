@@ -1,6 +1,6 @@
 """Models as they were understood, in a file: one whose text is the same need not be parsed and checked again.
 
-The file can be deleted at any time. It belongs to one version of what reads models; with any other, it is made anew.
+The file can be deleted at any time. It belongs to one version of what reads models; with any other, it is rebuilt.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Understood:
     def __init__(self, file: Path | None) -> None:
         self._file = file
         self._readers = readers(Path(__file__).parent) if file else ""
-        self._before = self._read()
+        self._before = known_by(self._readers, file, "models")
         self._now: dict[str, dict[str, Any]] = {}
 
     def model(self, path: Path, definition: str) -> Model | None:
@@ -64,16 +64,6 @@ class Understood:
             make_folders(self._file.parent)
             replace(self._file, json.dumps(document).encode())
 
-    def _read(self) -> dict[str, dict[str, Any]]:
-        if self._file is None:
-            return {}
-        try:
-            document = json.loads(self._file.read_bytes())
-        except (OSError, ValueError):  # there is none, or it is damaged
-            return {}
-        is_current = isinstance(document, dict) and document.get("readers") == self._readers
-        return dict(document["models"]) if is_current else {}
-
 
 def _digest(definition: str) -> str:
     return sha256(definition.encode()).hexdigest()
@@ -88,3 +78,15 @@ def readers(folder: Path) -> str:
     for file in (*sorted(modules), version):
         found.update(file.read_bytes())
     return found.hexdigest()
+
+
+def known_by(readers: str, file: Path | None, section: str) -> dict[str, dict[str, Any]]:
+    """What these readers have written into a section of a file; nothing of what others have, and of one that cannot be read."""
+    if file is None:
+        return {}
+    try:
+        document = json.loads(file.read_bytes())
+    except (OSError, ValueError):  # there is none, or it was not written to its end
+        return {}
+    is_current = isinstance(document, dict) and document.get("readers") == readers
+    return dict(document[section]) if is_current else {}

@@ -138,6 +138,6 @@ def answer(version: str, call: bytes) -> bytes:
 def _picklable(error: Exception) -> Exception:
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301  # nosec B301
-    except Exception:
+    except Exception:  # an error's own methods are called, and may raise anything
         return WorkersFailed(f"a task failed: {type(error).__name__}: {error}")
     return error

@@ -1,6 +1,6 @@
 """Bound queries as they were bound before, in a file: binding a model to the same relations always gives the same query.
 
-The file can be deleted at any time. It belongs to one version of what binds models; with any other, it is made anew.
+The file can be deleted at any time. It belongs to one version of what binds models; with any other, it is rebuilt.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from totes.processing.bound.leaf import Leaf
 from totes.processing.bound.query import BoundQuery
 from totes.processing.bound.relation import Relations
 from totes.star.model import Model
-from totes.star.understood import readers
+from totes.star.understood import known_by, readers
 
 _PLAIN = ("key", "key_of_base", "key_is_exact", "key_is_read_from_text", "hidden", "text", "relaxed_text")
 _TUPLES = ("key", "key_of_base", "hidden")
@@ -30,7 +30,7 @@ class Retained:
     def __init__(self, file: Path | None) -> None:
         self._file = file
         self._readers = readers(Path(__file__).parent) if file else ""
-        self._queries = self._read()
+        self._queries = known_by(self._readers, file, "queries")
 
     def query(self, model: Model, relations: Relations) -> BoundQuery | None:
         """A model bound to relations, if that was done before."""
@@ -54,16 +54,6 @@ class Retained:
             make_folders(self._file.parent)
             document = {"readers": self._readers, "queries": found}
             replace(self._file, json.dumps(document).encode(), durable=False)
-
-    def _read(self) -> dict[str, dict[str, Any]]:
-        if self._file is None:
-            return {}
-        try:
-            document = json.loads(self._file.read_bytes())
-        except (OSError, ValueError):  # there is none, or it was not written to its end
-            return {}
-        is_current = isinstance(document, dict) and document.get("readers") == self._readers
-        return dict(document["queries"]) if is_current else {}
 
 
 def _identity(model: Model, relations: Relations) -> str:
