@@ -34,3 +34,12 @@ def pipeline(
     """A shop's pipeline into that warehouse."""
     database.execute(*SCHEMA)
     return make_pipeline(database.url, star.url, project=write_project(MODELS))
+
+
+@pytest.fixture
+def into_duckdb(
+    database: Database, make_pipeline: Callable[..., Pipeline], write_project: Callable[..., dict[str, Any]]
+) -> Pipeline:
+    """The same shop's pipeline into a DuckDB file."""
+    database.execute(*SCHEMA)
+    return make_pipeline(database.url, project=write_project(MODELS))

@@ -16,7 +16,6 @@ import duckdb
 import pytest
 
 from tests.conftest import Command, Database, run_cleanly
-from tests.contracts.shop import MODELS, SCHEMA
 from totes.errors import CommandFailed
 from totes.monitoring.rows import RowsWanted, read_rows
 from totes.pipeline import Pipeline
@@ -30,12 +29,8 @@ READS = (
 
 
 @pytest.fixture
-def pipeline(
-    database: Database, make_pipeline: Callable[..., Pipeline], write_project: Callable[..., dict[str, Any]]
-) -> Pipeline:
-    """A shop's pipeline."""
-    database.execute(*SCHEMA)
-    return make_pipeline(database.url, project=write_project(MODELS))
+def pipeline(into_duckdb: Pipeline) -> Pipeline:
+    return into_duckdb
 
 
 @pytest.fixture

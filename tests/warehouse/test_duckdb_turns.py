@@ -13,7 +13,6 @@ import duckdb
 import pytest
 
 from tests.conftest import Command, Database, run_cleanly
-from tests.contracts.shop import MODELS, SCHEMA
 from tests.warehouse.test_duckdb_file import reading
 from totes.pipeline import Pipeline
 
@@ -21,12 +20,8 @@ RANDOM_TABLE = "CREATE TABLE theirs AS SELECT gen_random_uuid() AS n FROM range(
 
 
 @pytest.fixture
-def pipeline(
-    database: Database, make_pipeline: Callable[..., Pipeline], write_project: Callable[..., dict[str, Any]]
-) -> Pipeline:
-    """A shop's pipeline."""
-    database.execute(*SCHEMA)
-    return make_pipeline(database.url, project=write_project(MODELS))
+def pipeline(into_duckdb: Pipeline) -> Pipeline:
+    return into_duckdb
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 
 from totes import engine
-from totes.errors import QueryTooSlow, WarehouseError, WarehouseRefused
+from totes.errors import QueryTooSlow, WarehouseError
 from totes.failpoint import reach
 from totes.lake.manifest import OutputColumn
 from totes.messages import message
@@ -129,14 +129,8 @@ class DuckDBWarehouse:
     def _load(self, tables: tuple[WarehouseTable, ...], batch: BatchLoad) -> bool:
         """What a load does in its transaction; returns False where that has been done, maybe by one that was killed."""
         found = Inspection.of(self.rows, self._schema, self.dialect)
-        newest = newest_batch(self.rows, self._schema) if found.has(LEDGER) else None
-        if newest and newest.batch >= batch.batch:
+        if not found.awaits(self.rows, tables, batch):
             return False
-        if (newest.batch if newest else 0) != batch.batch - 1:
-            raise WarehouseRefused(f"batch {batch.batch - 1} must be loaded before batch {batch.batch}")
-        found.refuse_strangers(tables, batch.loaded)
-        if newest is None:
-            found.refuse_leftovers(self.rows, tables)
         found.refuse_strangers(batch.dropped, batch.loaded)
         created = self._create(tables, found, batch.loaded)
         if found.has_outdated:

@@ -13,8 +13,9 @@ from totes.star.change import holds
 from totes.star.column import Column
 from totes.star.declaration import LEDGER, MADE, OUTDATED
 from totes.warehouse import ddl
+from totes.warehouse.adapter import newest_batch
 from totes.warehouse.alteration import column_of
-from totes.warehouse.table import Dialect, WarehouseTable
+from totes.warehouse.table import BatchLoad, Dialect, WarehouseTable
 
 Rows = Callable[[str], list[tuple[Any, ...]]]
 _RELATIONS: dict[Dialect, str] = {
@@ -116,6 +117,22 @@ class Inspection:
                 )
                 found += [name for name in indexes if self.has(name)]
         return found
+
+    def awaits(self, rows: Rows, tables: tuple[WarehouseTable, ...], batch: BatchLoad) -> bool:
+        """Whether a batch is the next one to load, and may be; not where it is in the ledger already.
+
+        Raises:
+            WarehouseRefused: the batch before it is not loaded, or what is in the place of its tables does not come from loads.
+        """
+        newest = newest_batch(rows, self.schema) if self.has(LEDGER) else None
+        if newest and newest.batch >= batch.batch:
+            return False
+        if (newest.batch if newest else 0) != batch.batch - 1:
+            raise WarehouseRefused(f"batch {batch.batch - 1} must be loaded before batch {batch.batch}")
+        self.refuse_strangers(tables, batch.loaded)
+        if newest is None:
+            self.refuse_leftovers(rows, tables)
+        return True
 
     def refuse_strangers(self, tables: Iterable[WarehouseTable], loaded: frozenset[str]) -> None:
         """Makes sure that no table is written to that totes did not make.

@@ -15,7 +15,7 @@ import duckdb
 import psycopg
 
 from totes import engine
-from totes.errors import QueryTooSlow, WarehouseError, WarehouseRefused
+from totes.errors import QueryTooSlow, WarehouseError
 from totes.failpoint import reach
 from totes.lake.manifest import OutputColumn
 from totes.libpq import with_limits
@@ -174,14 +174,8 @@ class PostgreSQLWarehouse:
     def _load(self, tables: tuple[WarehouseTable, ...], batch: BatchLoad) -> bool:
         self._take_turn()
         found = Inspection.of(self.rows, self._schema, self.dialect)
-        newest = newest_batch(self.rows, self._schema) if found.has(LEDGER) else None
-        if newest and newest.batch >= batch.batch:
+        if not found.awaits(self.rows, tables, batch):
             return False
-        if (newest.batch if newest else 0) != batch.batch - 1:
-            raise WarehouseRefused(f"batch {batch.batch - 1} must be loaded before batch {batch.batch}")
-        found.refuse_strangers(tables, batch.loaded)
-        if newest is None:
-            found.refuse_leftovers(self.rows, tables)
         self._drop(left_over(found.kinds))
         self._set_text_forms()
         star = batch.loaded | {table.name for table in tables}
