@@ -14,8 +14,7 @@ from tests.conftest import Database, rows_of, run_cleanly
 from tests.ingestion.test_reading import captured
 from tests.spread import in_sweep
 from totes.deadline import Deadline
-from totes.ingestion import allowance, reading
-from totes.ingestion import batch as batch_module
+from totes.ingestion import allowance, planning, reading
 from totes.lake import cache as cache_module
 from totes.lake.journal import ingestion_journal
 from totes.monitoring.verification import verify
@@ -155,7 +154,7 @@ def test_a_change_of_very_many_rows_is_read_in_parts(
     database: Database, hotel: Pipeline, piece_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_cleanly(hotel)
-    monkeypatch.setattr(batch_module, "MANY_ROWS", 500)
+    monkeypatch.setattr(planning, "MANY_ROWS", 500)
     database.execute("UPDATE stay SET memo = 'changed'")
     calls = 1
     while ingest_a_piece(hotel):

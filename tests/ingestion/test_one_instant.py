@@ -52,7 +52,7 @@ def test_every_connection_sees_the_instant_at_which_the_source_was_opened(tables
                 connection.register("incoming", first)
                 assert connection.execute("SELECT * FROM incoming").fetchall() == [(0, 100)]
         assert read(snapshot, sums) == [(0, 100)]
-        assert snapshot.survey(snapshot.tables[1]).rows == 100
+        assert snapshot.count(snapshot.tables[1]) == 100
 
 
 def test_nothing_can_be_written_at_the_source_by_a_batch(tables: Database) -> None:

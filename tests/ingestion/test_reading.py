@@ -45,12 +45,13 @@ def pipelines(make_pipeline: Any, write_project: Any, tmp_path: Path) -> Callabl
 def surveyed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The tables that are looked through, in order."""
     tables: list[str] = []
-    survey = Snapshot.survey
-    monkeypatch.setattr(
-        Snapshot,
-        "survey",
-        lambda self, table, *asked, **how: tables.append(table.name) or survey(self, table, *asked, **how),
-    )
+    surveys = Snapshot.surveys
+
+    def noting(self: Snapshot, asked: Any, **how: Any) -> Any:
+        tables.extend(table.name for table, _ in asked)
+        return surveys(self, asked, **how)
+
+    monkeypatch.setattr(Snapshot, "surveys", noting)
     return tables
 
 

@@ -11,14 +11,14 @@ from datetime import UTC, datetime
 from totes.errors import SourceRefused, TableUnreadable
 from totes.failpoint import reach
 from totes.ingestion.allowance import Allowance
-from totes.ingestion.capture import check_shape, may_be_new
 from totes.ingestion.catalog import SourceTable
 from totes.ingestion.content import CapturedContent
-from totes.ingestion.diff import CapturePlan, TableDiff, Writing, dropped_since, filled, names_of
+from totes.ingestion.diff import TableDiff, Writing, dropped_since, filled, names_of
 from totes.ingestion.identity import Standing, is_another
 from totes.ingestion.known import KnownRows, key_list
 from totes.ingestion.packets import PacketWriter
 from totes.ingestion.pieces import PieceReader, ReadTable
+from totes.ingestion.planning import CapturePlan, Planning
 from totes.ingestion.reading import Rows, TableReader, union
 from totes.ingestion.source import Piece, Snapshot
 from totes.lake.document import StoredObject
@@ -27,8 +27,6 @@ from totes.lake.workspace import Handoff
 from totes.log import logger
 
 _log = logger(stage="ingest")
-# From this many recently written rows on, they are read in pieces, so that a batch can leave some to the next one.
-MANY_ROWS = 1_000_000
 
 
 class Capture:
@@ -72,6 +70,7 @@ class Capture:
         self._compression = compression
         self._allowance = allowance
         self._standing, self._content, self._dry = standing, content, dry
+        self._planning = Planning(snapshot, known, previous, standing, in_parts=allowance.is_limited)
         self._carried = dict(carried or {})
         self.position = position
         self._writer = writer
@@ -92,8 +91,8 @@ class Capture:
         self.position = self.position.model_copy(update={"flushed_lsn": self._snapshot.flushed_lsn()})
 
     def _find_in_tables(self) -> None:
-        for table, error in self._snapshot.selection.left_out.items():
-            self._leave_out(table, error)
+        for name, why in self._snapshot.selection.left_out.items():
+            self._leave_out(name, why)
         tables = self._in_turn()
         if not self._previous:
             new = [(table, self._reader.pieces(table)) for table in tables if table.key_enforced]
@@ -105,11 +104,13 @@ class Capture:
                 resume = read.left and ResumePoint(block=read.left.first, file=file)
                 self._write(read.began, diff, resume, diff.upserts)
             tables = [table for table in tables if not table.key_enforced]
-        for source_table in tables:
+        for table, plan in self._planning.plans(tables):
             try:
-                self._capture(source_table)
+                if isinstance(plan, SourceRefused):
+                    raise plan
+                self._capture(table, plan)
             except SourceRefused as error:
-                self._abandon(source_table, error)
+                self._abandon(table, error)
 
     def manifest(self, started: datetime, *, always: bool = False) -> IngestionManifest | None:
         """Waits until all objects are written, and returns the batch's manifest; None if nothing is new, unless `always`."""
@@ -183,15 +184,11 @@ class Capture:
         _log.warning(f"the table is left out: {error.what}", table=table)
         self.left_out[table] = LeftOut(reason=str(error), before=before and before.without_changes())
 
-    def _capture(self, table: SourceTable) -> None:
-        began = time.perf_counter()
-        rows, plan = None, self._plan(table)
-        if not plan.resume:
-            rows, plan = self._surveyed(table, plan)
-            if not plan.recent and not plan.resume and rows == self._known.rows(table):
-                self.tables[table.name] = table.description().model_copy(update={"rows": rows})
-                return
-        self._write(began, *self._find(table, plan, rows))
+    def _capture(self, table: SourceTable, plan: CapturePlan) -> None:
+        if plan.recent or plan.resume or plan.rows != self._known.rows(table):
+            self._write(time.perf_counter(), *self._find(table, plan))
+        else:
+            self.tables[table.name] = table.description().model_copy(update={"rows": plan.rows})
 
     def _diff_of(self, read: ReadTable) -> TableDiff:
         """The diff of a table of which new rows were read: they are being written already."""
@@ -266,53 +263,9 @@ class Capture:
             if one.all_new is not None and (one.all_new or one.deleted)
         }
 
-    def _plan(self, table: SourceTable) -> CapturePlan:
-        """Which rows of a table to read: all of them, if what was captured does not show which are new."""
-        previous = self._previous
-        before = previous.last_seen(table.name) if previous else None
-        if previous is None or before is None:
-            return CapturePlan(resume=ResumePoint())
-        added, renewed = check_shape(before, table)
-        if renewed:
-            _log.warning(f"{renewed}; all its rows are compared with what was captured", table=table.name)
-        marked = table.has_transaction_ids
-        # A table that was left out is compared by content: a restore, for instance, may have happened meanwhile.
-        if renewed or (marked and (self._standing.why_compared or table.name not in previous.tables)):
-            return CapturePlan(resume=ResumePoint(compared=True, by_content=True), added=added)
-        if not marked:
-            return CapturePlan(resume=ResumePoint(compared=True), added=added)
-        since = self._snapshot.changed_since(self._standing.since or previous.position)
-        recent, resume = may_be_new(since, before, table, added), before.rest
-        if resume and resume.file != self._snapshot.file(table):
-            # The table was rewritten: its rows may be in other blocks now.
-            resume = ResumePoint(compared=True, by_content=resume.by_content)
-        if resume and recent:
-            recent = f"({recent}) AND ctid < '({resume.block},0)'" if resume.block else None
-        return CapturePlan(recent, resume, added)
-
-    def _surveyed(self, table: SourceTable, plan: CapturePlan) -> tuple[int, CapturePlan]:
-        """Counts a table's rows, and narrows the plan to the blocks with recently written rows, mostly at its end."""
-        recent = plan.recent
-        if recent is None:
-            return self._known.rows(table), plan
-        assert self._previous is not None
-        rows, met, first = self._snapshot.survey(table, recent, counted=self._allowance.is_limited)
-        if first is None:
-            return rows, plan._replace(recent=None)
-        if not self._snapshot.has_block_ranges(table):
-            return rows, plan
-        if self._allowance.is_limited and met >= MANY_ROWS:
-            block = int(first.strip("()").partition(",")[0])
-            since = self._standing.since or self._previous.position
-            resume = ResumePoint(block=block, since=since, compared=True)
-            return rows, plan._replace(recent=None, resume=resume)
-        return rows, plan._replace(recent=f"({recent}) AND ctid >= '{first}'")
-
-    def _find(
-        self, table: SourceTable, plan: CapturePlan, rows: int | None
-    ) -> tuple[TableDiff, ResumePoint | None, int]:
+    def _find(self, table: SourceTable, plan: CapturePlan) -> tuple[TableDiff, ResumePoint | None, int]:
         """The diff of a table, where the next batch resumes, and how many rows there are, or are captured if it does resume."""
-        known, added, resume = self._known, plan.added, plan.resume
+        known, added, resume, rows = self._known, plan.added, plan.resume, plan.rows
         whole, diff = resume is not None and resume.is_whole, TableDiff(table)
         if plan.recent:
             diff += self._find_new(table, [Piece(0, plan.recent)], added)
@@ -324,7 +277,7 @@ class Capture:
         if whole:
             rows = sum(read.count for read in diff.read) + sum(piece.count for piece in diff.pieces)
         elif rows is None:
-            rows = self._snapshot.survey(table).rows
+            rows = self._snapshot.count(table)
         if not whole and rows > known.rows(table) + diff.added:
             # Rows that were not captured and have no recent transaction id: it should not happen, but they are not in the lake.
             _log.warning("rows without a recent transaction are captured by a full read", table=table.name)

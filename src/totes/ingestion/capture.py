@@ -76,6 +76,14 @@ def check_shape(before: TableChanges, table: SourceTable) -> tuple[tuple[int, ..
     Raises:
         SourceRefused: the table's key has changed, so that its rows cannot be matched with the captured ones.
     """
+    now = table.description()
+    if (now.columns, now.key, now.marked_by, now.relation) == (
+        before.columns,
+        before.key,
+        before.marked_by,
+        before.relation,
+    ):
+        return (), None
     if before.key != table.key:
         raise SourceRefused(
             f"the key of {table.schema}.{table.name} was ({', '.join(before.key)}) and is ({', '.join(table.key)})",
@@ -93,26 +101,26 @@ def check_shape(before: TableChanges, table: SourceTable) -> tuple[tuple[int, ..
             )
     names = {column.name for column in before.columns}
     added = tuple(position for position, column in enumerate(table.columns) if column.name not in names)
-    return added, _why_renewed(before, table)
+    return added, _why_renewed(before, now)
 
 
-def _why_renewed(before: TableChanges, table: SourceTable) -> str | None:
+def _why_renewed(before: TableChanges, now: TableChanges) -> str | None:
     """Why the marks of a table do not show which rows are new, if they do not."""
-    if before.marked_by != table.description().marked_by:
+    if before.marked_by != now.marked_by:
         return "its rows have another kind of mark"
-    if not table.has_transaction_ids:
-        return _why_altered(before, table)  # marks are digests of the content
-    if before.relation not in (0, table.relation):
+    if now.marked_by == "content":
+        return _why_altered(before, now)
+    if before.relation not in (0, now.relation):
         return "another table has its name now"
-    if table.description().renames(before):
+    if now.renames(before):
         return "columns were renamed or replaced"
-    return _why_altered(before, table)
+    return _why_altered(before, now)
 
 
-def _why_altered(before: TableChanges, table: SourceTable) -> str | None:
+def _why_altered(before: TableChanges, now: TableChanges) -> str | None:
     """Why the values of a column have another text form now, though no row was written, if they have."""
     previous = {column.name: column for column in before.columns}
-    for entry in (column.entry for column in table.columns if column.name in previous):
+    for entry in (column for column in now.columns if column.name in previous):
         then = previous[entry.name]
         if written_as(then.type) != written_as(entry.type) and (then.kind, entry.kind) != ("integer",) * 2:
             # PostgreSQL may change such a type without rewriting the rows, except between integer types.

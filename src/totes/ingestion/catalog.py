@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from importlib import resources
+from typing import Any
 
 import psycopg
 
@@ -47,6 +49,8 @@ _MONEY_SQL = """
 # As native values these take less time and memory than as text, and are exact between the years 1 and 9999. ADBC adds a constant
 # to PostgreSQL's number, modulo 2^64: values outside of these years, and infinities, always stay outside of them.
 _NATIVE_TIMES = {"date", "timestamp without time zone", "timestamp with time zone"}
+# A batch reads the catalog twice, and the next one finds mostly the same columns.
+_COLUMNS_REMEMBERED = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,7 @@ def select_tables(
     """
     rows = connection.execute(CATALOG_SQL, {"schema": source.schema_}).fetchall()
     money_digits = _digits_of_money(connection, rows)
-    by_table: dict[str, list[tuple[object, ...]]] = {}
+    by_table: dict[str, list[tuple[Any, ...]]] = {}
     for row in rows:
         by_table.setdefault(str(row[0]), []).append(row)
     folded = {table.lower(): table for table in by_table}
@@ -234,11 +238,11 @@ def _column_obstacle(
     return None
 
 
-def _table(
-    table: str, rows: list[tuple[object, ...]], source: SourceSettings, money_digits: int
-) -> SourceTable:
+def _table(table: str, rows: list[tuple[Any, ...]], source: SourceSettings, money_digits: int) -> SourceTable:
     _, kind, _, _, key, *_, partitions, partly_foreign = rows[0]
-    columns = tuple(_column(row, money_digits) for row in rows)
+    columns = tuple(
+        _column(*row[5:10], labels=tuple(row[10] or ()), money_digits=money_digits) for row in rows
+    )
     assert isinstance(key, list | None)
     assert isinstance(partitions, list)
     changed_at = next(
@@ -264,8 +268,16 @@ def _table(
     )
 
 
-def _column(row: tuple[object, ...], money_digits: int) -> TableColumn:
-    column, type_with_modifiers, base_type, nullable = str(row[5]), str(row[6]), str(row[7]), bool(row[8])
+@lru_cache(_COLUMNS_REMEMBERED)
+def _column(
+    column: str,
+    type_with_modifiers: str,
+    base_type: str,
+    nullable: bool,
+    number: int,
+    labels: tuple[str, ...],
+    money_digits: int,
+) -> TableColumn:
     quoted = engine.name(column)
     if base_type in _NATIVE_INTEGERS:
         kind, expression = "integer", f"{quoted}::{base_type}"
@@ -284,11 +296,11 @@ def _column(row: tuple[object, ...], money_digits: int) -> TableColumn:
     entry = SourceColumn.model_validate(
         {
             "name": column,
-            "number": row[9],
+            "number": number,
             "type": type_with_modifiers,
             "kind": kind,
             "nullable": nullable,
-            "labels": row[10],
+            "labels": labels,
         }
     )
     is_native = base_type in _NATIVE_INTEGERS | _NATIVE_TIMES

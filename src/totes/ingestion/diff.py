@@ -16,18 +16,6 @@ from totes.lake.document import StoredObject
 from totes.lake.manifest import IngestionManifest, LeftOut, ResumePoint
 
 
-class CapturePlan(NamedTuple):
-    """Which rows of a table a batch reads.
-
-    `recent` is the SQL condition of recently written rows, None if there are none. `resume` is where the part of the table
-    begins that no batch has read yet, and `added` are the positions of new columns.
-    """
-
-    recent: str | None = None
-    resume: ResumePoint | None = None
-    added: tuple[int, ...] = ()
-
-
 @dataclass(frozen=True)
 class TableDiff:
     """How one table differs from what was captured.

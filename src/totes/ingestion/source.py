@@ -6,18 +6,19 @@ A batch reads everything through one Snapshot; nothing here decides what is new.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
+from operator import itemgetter
 from threading import Lock
 from typing import Any, NamedTuple
 
 import psycopg
 
 from totes.config import SourceSettings
-from totes.display import size
-from totes.errors import RunnerAtWork, SourceRefused
+from totes.display import count, size
+from totes.errors import RunnerAtWork, SourceRefused, TableUnreadable
 from totes.ingestion.capture import changed_since
 from totes.ingestion.catalog import Selection, SourceTable, select_tables
 from totes.ingestion.instant import Instant, InstantReader, failure
@@ -191,33 +192,52 @@ class Snapshot:
             rows = self._control.execute(_SIZES_SQL, [[table.relation for table in self.tables]]).fetchall()
         return {number: (int(blocks), int(size), int(file)) for number, blocks, size, file in rows}
 
-    def survey(self, table: SourceTable, condition: str = "true", *, counted: bool = False) -> Survey:
-        """Counts a table's rows and finds the first that meets a condition, in one pass over the table, in PostgreSQL.
+    def count(self, table: SourceTable) -> int:
+        """How many rows a table has."""
+        [(rows,)] = self._ask([table], f"SELECT count(*) FROM {table.reference}")
+        return int(rows)
 
-        With `counted`, the rows that meet it are counted too, for which PostgreSQL evaluates the condition twice per row.
+    def surveys(
+        self, asked: Sequence[tuple[SourceTable, str]], *, counted: bool = False
+    ) -> list[Survey | TableUnreadable]:
+        """Counts tables' rows and finds the first of each that meets a condition, in one pass over the table, in PostgreSQL.
+
+        All of them are one query, or one for each half of them where that fails, and in the end one for each table that cannot
+        be read. With `counted`, the rows that meet a condition are counted too, for which PostgreSQL evaluates it twice per row.
         """
-        report(f"looking for changes in {table.name}, {size(self.size_bytes(table))}")
-        met = f"count(*) FILTER (WHERE {condition})" if counted else "0"
-        sql = f"SELECT count(*), {met}, min(CASE WHEN {condition} THEN ctid END)::text FROM {table.reference}"
-        row = self._ask(f"counting {table.name}", sql)
-        return Survey(int(row[0]), int(row[1]), row[2])
+        tables = [table for table, _ in asked]
+        if not asked:
+            return []
+        report(f"looking for changes in {_named(tables)}, {size(sum(map(self.size_bytes, tables)))}")
+        parts = []
+        for number, (table, condition) in enumerate(asked):
+            met = f"count(*) FILTER (WHERE {condition})" if counted else "0"
+            first = f"min(CASE WHEN {condition} THEN ctid END)::text"
+            parts.append(f"SELECT {number}, count(*), {met}, {first} FROM {table.reference}")
+        try:
+            rows = self._ask(tables, " UNION ALL ".join(parts))
+        except TableUnreadable as error:
+            if len(asked) == 1:
+                return [error]
+            half = len(asked) // 2
+            return [
+                part for one in (asked[:half], asked[half:]) for part in self.surveys(one, counted=counted)
+            ]
+        return [Survey(int(row[1]), int(row[2]), row[3]) for row in sorted(rows, key=itemgetter(0))]
 
-    def _ask(self, doing: str, sql: str) -> tuple[Any, ...]:
-        """The row of a query about one table; its failure does not end the snapshot."""
+    def _ask(self, tables: Sequence[SourceTable], sql: str) -> list[tuple[Any, ...]]:
+        """The rows of a query about some tables; its failure does not end the snapshot."""
         with self._asking:
             try:
                 answers = self._control.execute(f"SAVEPOINT asked; {sql}; RELEASE SAVEPOINT asked".encode())
                 answers.nextset()
-                row = answers.fetchone()
+                return answers.fetchall()
             except psycopg.Error as error:
                 failed = error
                 with suppress(psycopg.Error):
                     self._control.execute("ROLLBACK TO SAVEPOINT asked")
-            else:
-                assert row is not None
-                return row
         of_table = not concerns_all(failed) and self._is_readable()
-        raise failure(doing, failed, of_table=of_table) from failed
+        raise failure(f"counting {_named(tables)}", failed, of_table=of_table) from failed
 
     def in_turn(self, tables: Iterable[SourceTable]) -> list[SourceTable]:
         """The tables in order: each after those that it refers to, and otherwise the smaller ones first."""
@@ -253,6 +273,10 @@ class Snapshot:
         """Whether PostgreSQL can read a range of the table's blocks without reading the whole table."""
         one_heap = table.has_transaction_ids and not table.partitions
         return one_heap and self._control.info.server_version >= _BLOCK_RANGES_SINCE
+
+
+def _named(tables: Sequence[SourceTable]) -> str:
+    return tables[0].name if len(tables) == 1 else count(len(tables), "table")
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -133,6 +133,7 @@ class DuckDBWarehouse:
             return False
         found.refuse_strangers(batch.dropped, batch.loaded)
         created = self._create(tables, found, batch.loaded)
+        switched = {one.table.name for one in batch.loads if one.whole or one.is_redeclared} - created
         if found.has_outdated:
             self._engine.execute(f"DROP TABLE {self._name(OUTDATED)}")
         for table in batch.dropped:
@@ -140,14 +141,15 @@ class DuckDBWarehouse:
             self._engine.execute(f"DELETE FROM {self._name(MADE)} WHERE table_name = ?", [table.name])
         for number, load in enumerate(batch.loads):
             report_load(load, sum(one.count for one in batch.loads[:number]), batch.rows)
-            if load.table.name not in created and (load.whole or load.is_redeclared):
+            if load.table.name in switched:
                 self._switch(load)
             self._write(load, fresh=load.whole or load.table.name in created)
             reach("duckdb.rows")
         for load in reversed(batch.loads):
             self._remove(load)
             reach("duckdb.removed")
-        self._describe(tables)
+        if made := created | switched:
+            self._describe(table for table in tables if table.name in made)
         loaded_at = datetime.now(UTC).replace(tzinfo=None)
         self._engine.execute(
             f"INSERT INTO {self._name(LEDGER)} VALUES (?, ?, ?, ?, ?)",
@@ -266,7 +268,7 @@ class DuckDBWarehouse:
         self._engine.execute(ddl.create_table(table, self._schema, "duckdb"))
         self._engine.execute(ddl.create_view(table, self._schema))
 
-    def _describe(self, tables: tuple[WarehouseTable, ...]) -> None:
+    def _describe(self, tables: Iterable[WarehouseTable]) -> None:
         for statement in comments.outdated(self.rows, tables, self._schema, self.dialect):
             self._engine.execute(statement)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -130,7 +130,7 @@ def _checked(
     anew = {name for name, changes in ahead.items() if changes.since > newest.batch}
     # Of a table that was rebuilt the newest versions may be gone, with the highest of these.
     surrogates = {name: one.surrogates for name, one in before.models.items() if one.since <= 1}
-    present = tuple(table for table in star_tables(before, described) if table.name not in anew)
+    present = tuple(table for table in star_tables(before.models, described) if table.name not in anew)
     warehouse.restore(present, surrogates)
     return newest.batch
 
@@ -157,7 +157,7 @@ def rebuild(
         check_same_lake(journal, journal.last(), newest)
         if newest is None:
             raise WarehouseRefused("nothing is loaded yet", hint="Run totes load: it makes every table")
-        tables = {one.name: one for one in star_tables(journal.read(newest.batch), described)}
+        tables = {one.name: one for one in star_tables(journal.read(newest.batch).models, described)}
         if table not in tables:
             raise ConfigurationError(
                 f"the warehouse has no table {table} at batch {newest.batch}",
@@ -191,24 +191,26 @@ def _load_batch(
     before: ProcessedManifest | None,
     described: Iterable[Model],
 ) -> dict[str, int] | None:
-    tables = star_tables(manifest, described)
-    previous = {name: _table(name, changes) for name, changes in before.models.items()} if before else {}
+    loaded = before.models if before else {}
+    concerned = {name: manifest.models[name] for name in _concerned(manifest.models, loaded)}
+    tables = star_tables(concerned, described)
+    previous = {name: _table(name, loaded[name]) for name in concerned if name in loaded}
     objects = [
         entry
         for table in tables
-        for entry in (*manifest.models[table.name].objects, *manifest.models[table.name].removed)
+        for entry in (*concerned[table.name].objects, *concerned[table.name].removed)
     ]
     with store.local(objects) as files:
         place = {entry.path: file for entry, file in zip(objects, files, strict=True)}
         loads = tuple(
             TableLoad(
                 table,
-                [place[entry.path] for entry in manifest.models[table.name].objects],
-                [place[entry.path] for entry in manifest.models[table.name].removed],
-                sum(entry.rows for entry in manifest.models[table.name].objects),
+                [place[entry.path] for entry in concerned[table.name].objects],
+                [place[entry.path] for entry in concerned[table.name].removed],
+                sum(entry.rows for entry in concerned[table.name].objects),
                 previous.get(table.name),
-                manifest.models[table.name].renamed,
-                whole=manifest.models[table.name].since == manifest.batch > 1,
+                concerned[table.name].renamed,
+                whole=concerned[table.name].since == manifest.batch > 1,
             )
             for table in tables
         )
@@ -217,24 +219,38 @@ def _load_batch(
             manifest.sha256(),
             manifest.read_at.isoformat(sep=" "),
             loads,
-            frozenset(previous),
-            tuple(table for name, table in previous.items() if name not in manifest.models),
+            frozenset(loaded),
+            tuple(_table(name, changes) for name, changes in loaded.items() if name not in manifest.models),
         )
         if not warehouse.load(tables, batch):
             return None
     return {entry.table.name: entry.count for entry in loads if entry.count}
 
 
-def star_tables(manifest: ProcessedManifest, described: Iterable[Model] = ()) -> tuple[WarehouseTable, ...]:
-    """The tables that a batch may bring rows to, in load order, as its manifest declares them.
+def _concerned(models: Mapping[str, ModelChanges], loaded: Mapping[str, ModelChanges]) -> Iterable[str]:
+    """The tables that a batch concerns: those that it has something for, or all where any is another one than before."""
+
+    def declared(entries: Mapping[str, ModelChanges]) -> dict[str, object]:
+        return {
+            name: (one.table_sha256, one.key, one.since, bool(one.query_sha256))
+            for name, one in entries.items()
+        }
+
+    if declared(models) != declared(loaded):
+        return models
+    return [name for name, changes in models.items() if changes.objects or changes.removed]
+
+
+def star_tables(
+    entries: Mapping[str, ModelChanges], described: Iterable[Model] = ()
+) -> tuple[WarehouseTable, ...]:
+    """The tables that a batch may bring rows to, in load order, as its manifest's entries declare them.
 
     A table whose model was gone when the batch was processed is not among them: it stays as it is, and may be dropped.
     """
     models = {model.name: model for model in described}
     tables = [
-        _table(name, changes, models.get(name))
-        for name, changes in manifest.models.items()
-        if changes.query_sha256
+        _table(name, changes, models.get(name)) for name, changes in entries.items() if changes.query_sha256
     ]
     return warehouse_tables((table.model for table in tables), {table.name: table.key for table in tables})
 

@@ -157,7 +157,7 @@ def test_a_snapshot_is_inspected_once_all_that_it_sees_is_captured(source: Datab
 
     def inspect(snapshot: Any) -> None:
         source.execute("INSERT INTO t VALUES (4, 'after')")
-        seen.append(snapshot.survey(snapshot.tables[0]).rows)
+        seen.append(snapshot.count(snapshot.tables[0]))
 
     source.execute("INSERT INTO t VALUES (1, 'a')")
     with source.connect() as session:
