@@ -275,3 +275,20 @@ def test_random_transactions(twice: Twice, seed: int) -> None:
     middle = chance.randint(2, twice.transactions - 1)
     for ends in ((), (middle, twice.transactions)):
         assert star(twice.together(*ends)) == expected, ends
+
+
+def test_a_row_that_changes_before_what_it_refers_to_is_there(
+    database: Database, make_pipeline: Any, write_project: Any, tmp_path: Path
+) -> None:
+    """What it was before is in quarantine by then, and nothing shows it."""
+    models = {name: MODELS[name] for name in ("dim_customer", "fact_order")}
+    twice = Twice(database, make_pipeline, write_project(models, name="references"), tmp_path)
+    twice.commit("INSERT INTO region VALUES (1, 'r1')")
+    twice.commit("""INSERT INTO "order" VALUES (1, 7, 'first', '2024-01-01')""")
+    twice.commit("""UPDATE "order" SET item = 'second', last_updated = '2024-01-02'""")
+    twice.commit("INSERT INTO customer VALUES (7, 'Ada', 1, '2024-01-03')")
+    twice.commit("""UPDATE "order" SET item = 'third', last_updated = '2024-01-04'""")
+    versions = rows_of(twice.apart, ROWS["fact_order"])
+    assert [row[1] for row in versions] == ["second", "third"]
+    assert rows_of(twice.together(), ROWS["fact_order"]) == versions
+    assert rows_of(twice.together(3, twice.transactions), ROWS["fact_order"]) == versions

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from types import MappingProxyType
 
 import duckdb
@@ -224,10 +225,8 @@ class StarBatch:
         return not turns or engine.scalar(self._engine, f"SELECT count(*) FROM ({turns})") == 1
 
     def _rounds_of_turns(self) -> dict[int, int]:
-        found = filter(None, (touches(query, self._all_changes, self._rows) for query in self.queries))
-        if not (asked := " UNION ".join(found)):
-            return {}
-        rows = self._engine.execute(f"{asked} ORDER BY 1").fetchall()
+        asked = touches(self.queries, self._all_changes, self._rows, self._state.newest, self._quarantined)
+        rows = self._engine.execute(asked).fetchall() if asked else []
         return rounds_of(map(Touch._make, rows), parents(self.queries))
 
     def _apply_changes(self) -> None:
@@ -254,7 +253,7 @@ class StarBatch:
         batch without any changes is made on purpose: to try all of them again.
         """
         model, base = query.model, query.base.relation
-        if not base.is_source or not base.key or not self._state.quarantined(model.name):
+        if not (quarantined := self._quarantined(query)):
             return
         tables, relations = self._related(model)
         on_purpose = not any(table.objects for table in self._manifest.tables.values())
@@ -263,9 +262,15 @@ class StarBatch:
             if changes:
                 same = engine.same("old", "new", base.key)
                 unchanged = f" WHERE NOT EXISTS (SELECT 1 FROM {changes} AS new WHERE {same})"
-            read = f", {UNKNOWN}" * self._from_log
-            rows = f"SELECT *{read} FROM ({self._state.quarantined_rows(model.name, base)}) AS old{unchanged}"
+            rows = f"SELECT *{f', {UNKNOWN}' * self._from_log} FROM ({quarantined}) AS old{unchanged}"
             self._retried[model.name] = engine.create_temporary(self._engine, "retried", model.name, rows)
+
+    def _quarantined(self, query: BoundQuery) -> str | None:
+        """A query for the rows of a model's first table that are in quarantine, if there are any."""
+        base = query.base.relation
+        if not base.is_source or not base.key or not self._state.quarantined(query.model.name):
+            return None
+        return self._state.quarantined_rows(query.model.name, base)
 
     def _related(self, model: Model) -> tuple[set[str], set[str]]:
         """The tables that a model refers to, directly or not, and itself; and the relations that all of these read."""
@@ -321,9 +326,12 @@ class StarBatch:
 
     def _report(self, doing: str, model: Model, rows: int) -> None:
         """Reports progress, counted in changed rows of the tables that the models read; not of a small batch among many."""
-        rows_in_all = sum(map(self._rows_read, self.queries))
-        if rows_in_all >= MANY_ROWS:
-            report(f"{doing} {model.name}, batch {self._manifest.batch}", rows, rows_in_all)
+        if self._rows_in_all >= MANY_ROWS:
+            report(f"{doing} {model.name}, batch {self._manifest.batch}", rows, self._rows_in_all)
+
+    @cached_property
+    def _rows_in_all(self) -> int:
+        return sum(map(self._rows_read, self.queries))
 
     def _rows_read(self, query: BoundQuery) -> int:
         changed = [self._manifest.tables.get(leaf.relation.name) for leaf in query.leaves]

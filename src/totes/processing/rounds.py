@@ -3,12 +3,12 @@
 A round is processed as a whole batch would be. Two transactions may be in one if no row of the star shows both of them: what
 one changed is then seen as of before the other or after it, and nobody can tell. They also may if a row shows both by its own
 changes alone, which are processed in order. The changes of one source row stay in order, and what a row refers to is in an
-earlier round than the row or in the same one.
+earlier round than the row or in the same one; in a later one, where it came after the row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import NamedTuple
 
@@ -32,20 +32,101 @@ class Touch(NamedTuple):
     alone: bool
 
 
-def touches(query: BoundQuery, changes: Mapping[str, str], rows: Callable[[Leaf], str]) -> str:
-    """A query for what each transaction of a batch touches of a model, as in `Touch`.
+def touches(
+    queries: Iterable[BoundQuery],
+    changes: Mapping[str, str],
+    rows: Callable[[Leaf], str],
+    present: Callable[[str], str | None],
+    waiting: Callable[[BoundQuery], str | None],
+) -> str:
+    """A query for what each transaction of a batch touches, in the order of the transactions; empty where that is nothing.
 
     Args:
-        query: the model.
+        queries: the models.
         changes: relations with the changes of source tables, each with `TURN`.
         rows: gives the rows of a leaf before the batch.
+        present: gives the relation with the newest version of each row that a model's table had before the batch.
+        waiting: gives a query for the first table's rows that were in quarantine then, if there are any.
     """
-    changed = [leaf for leaf in query.leaves if leaf.relation.name in changes]
+    named = {query.model.name: query for query in queries}
+    found = [_touches(query, changes, rows) for query in named.values()]
+    for query in named.values():
+        for column, target in query.model.references.items():
+            if target in named and (newest := present(target)):
+                found.append(_arrivals(query, column, named[target], newest, waiting(query), changes, rows))
+    asked = " UNION ".join(filter(None, found))
+    return f"{asked} ORDER BY 1" if asked else ""
+
+
+def _touches(query: BoundQuery, changes: Mapping[str, str], rows: Callable[[Leaf], str]) -> str:
+    """A query for what each transaction touches of a model."""
     parts = [
         f"SELECT {TURN}, {engine.text(leaf.relation.name)} AS t, {_row(leaf, leaf.relation.key)} AS r,"
         f" {_is_alone(query, leaf)} AS alone FROM {changes[leaf.relation.name]}"
-        for leaf in changed
+        for leaf in _changed(query, changes)
     ]
+    limit = _limit(query, changes)
+    if limit is not None:
+        parts += [
+            f"SELECT {TURN}, {engine.text(leaf.relation.name)}, {_row(query.base, query.base.key)}, true FROM ({joined}){limit}"
+            for leaf, joined in _joined(query, changes, rows)
+        ]
+    return " UNION ALL ".join(parts)
+
+
+def _arrivals(
+    query: BoundQuery,
+    column: str,
+    target: BoundQuery,
+    present: str,
+    waiting: str | None,
+    changes: Mapping[str, str],
+    rows: Callable[[Leaf], str],
+) -> str:
+    """A query for what new rows of another table touch: rows that have referred to them in a column before they were there.
+
+    Empty where columns of source tables do not show which row refers to which.
+    """
+    base, other = query.base, target.base
+    [carrier] = [output.carrier for output in query.outputs if output.column.name == column]
+    if not carrier or carrier[0] is not base or not target.key_is_base_key:
+        return ""
+    [key], [own] = target.model.primary_key, other.relation.key
+    came = [
+        f"SELECT {TURN}, {engine.name(other.key[0])} AS k FROM ({joined})"
+        for _, joined in _joined(target, changes, rows)
+    ]
+    if other.relation.name in changes:
+        came.append(f"SELECT {TURN}, {engine.name(own)} AS k FROM {changes[other.relation.name]}")
+    if not came or not (waiting or base.relation.name in changes):
+        return ""
+    [kind] = [output.column.type for output in target.outputs if output.column.name == key]
+    referred = f"{engine.name(carrier[1].name)}::VARCHAR AS k, {_row(base, base.relation.key)} AS r"
+    referring = [
+        f"SELECT {referred}, {TURN} AS since FROM {changes[table]}"
+        for table in [base.relation.name]
+        if table in changes
+    ]
+    if waiting:
+        referring.append(f"SELECT {referred}, -1 FROM ({waiting})")
+    return (
+        f"SELECT came.{TURN}, {engine.text(other.relation.name)}, r, true FROM ({' UNION ALL '.join(came)}) AS came"
+        f" JOIN ({' UNION ALL '.join(referring)}) AS referring ON referring.k = came.k::VARCHAR AND since < came.{TURN}"
+        f" ANTI JOIN {present} AS present ON present.{engine.name(key)} = TRY_CAST(came.k AS {kind})"
+    )
+
+
+def _changed(query: BoundQuery, changes: Mapping[str, str]) -> list[Leaf]:
+    return [leaf for leaf in query.leaves if leaf.relation.name in changes]
+
+
+def _joined(
+    query: BoundQuery, changes: Mapping[str, str], rows: Callable[[Leaf], str]
+) -> Iterator[tuple[Leaf, str]]:
+    """By each changed leaf but the first, a query for the keys of the first table's rows that were joined with its changed rows.
+
+    They have `TURN`, and hidden names as `touching` gives them.
+    """
 
     def states(leaf: Leaf) -> str:
         """All rows that a leaf has before the batch or at any moment of it."""
@@ -57,18 +138,16 @@ def touches(query: BoundQuery, changes: Mapping[str, str], rows: Callable[[Leaf]
             f" SELECT {columns} FROM {changes[leaf.relation.name]} WHERE _op = 'upsert')"
         )
 
-    for leaf in (leaf for leaf in changed if leaf is not query.base):
-        limit = _limit(query, changes)
-        if limit is None:
-            continue
-        mine = changes[leaf.relation.name]
-        same = engine.equal("joined", "change", leaf.key, leaf.relation.key)
-        joined = query.touching(leaf, only(states, leaf, mine, leaf.relation.key))
-        parts.append(
-            f"SELECT {TURN}, {engine.text(leaf.relation.name)}, {_row(query.base, query.base.key)}, true"
-            f" FROM (SELECT DISTINCT * FROM ({joined})) AS joined{limit} JOIN {mine} AS change ON {same}"
-        )
-    return " UNION ALL ".join(parts)
+    for leaf in _changed(query, changes):
+        if leaf is not query.base:
+            mine = changes[leaf.relation.name]
+            same = engine.equal("joined", "change", leaf.key, leaf.relation.key)
+            joined = query.touching(leaf, only(states, leaf, mine, leaf.relation.key))
+            keys = engine.names(query.base.key, "joined")
+            yield (
+                leaf,
+                f"SELECT {TURN}, {keys} FROM (SELECT DISTINCT * FROM ({joined})) AS joined JOIN {mine} AS change ON {same}",
+            )
 
 
 def parents(queries: Collection[BoundQuery]) -> dict[str, frozenset[str]]:
@@ -97,8 +176,8 @@ def _limit(query: BoundQuery, changes: Mapping[str, str]) -> str | None:
     deleted = changes.get(query.base.relation.name)
     if not deleted or not query.model.retains_deleted:
         return None
-    same = engine.equal("joined", "deleted", query.base.key, query.base.relation.key)
-    return f" SEMI JOIN (FROM {deleted} WHERE _op = 'delete') AS deleted ON {same}"
+    same = engine.equal("touched", "deleted", query.base.key, query.base.relation.key)
+    return f" AS touched SEMI JOIN (FROM {deleted} WHERE _op = 'delete') AS deleted ON {same}"
 
 
 def _row(leaf: Leaf, key: tuple[str, ...]) -> str:
