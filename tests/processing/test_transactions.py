@@ -16,6 +16,8 @@ from tests.spread import in_sweep
 from totes.lake.journal import processed_journal
 from totes.monitoring.quarantine import read_quarantine
 from totes.pipeline import Pipeline
+from totes.processing import batch as batch_module
+from totes.processing.transform import Transformation
 
 TABLES = (
     "CREATE TABLE region (region_id int PRIMARY KEY, name text)",
@@ -292,3 +294,50 @@ def test_a_row_that_changes_before_what_it_refers_to_is_there(
     assert [row[1] for row in versions] == ["second", "third"]
     assert rows_of(twice.together(), ROWS["fact_order"]) == versions
     assert rows_of(twice.together(3, twice.transactions), ROWS["fact_order"]) == versions
+
+
+def test_changes_of_joined_rows_that_no_model_sees_share_a_round(
+    twice: Twice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A customer is joined to each order by name and region: when its time changes, no line does."""
+    twice.commit("INSERT INTO region VALUES (1, 'North')", "INSERT INTO customer VALUES (1, 'Ada', 1, '2024-01-01')",
+                 "INSERT INTO \"order\" VALUES (1, 1, 'a', '2024-01-01')")  # fmt: skip
+    for day in range(2, 9):
+        twice.commit(f"UPDATE customer SET last_updated = '2024-01-0{day}'")
+        if day == 5:
+            twice.commit("UPDATE customer SET name = 'Ada Byron'")
+    twice.commit("UPDATE customer SET name = 'Ada Lovelace'")
+    twice.commit("UPDATE customer SET last_updated = '2024-01-09'")
+    rounds = []
+    split = batch_module.split
+    monkeypatch.setattr(batch_module, "split", lambda *parts: rounds.append(found := split(*parts)) or found)
+    together = star(twice.together())
+    assert [row[2] for row in together["fact_line"]] == ["Ada", "Ada Byron", "Ada Lovelace"]
+    assert together == star(twice.apart)
+    assert [len(found) for found in rounds] == [2]
+
+
+def test_a_joined_row_that_changes_in_a_column_that_no_model_names_touches_nothing(
+    database: Database, make_pipeline: Any, write_project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.execute(*TABLES, "INSERT INTO region VALUES (1, 'North')",
+                     "INSERT INTO customer VALUES (1, 'Ada', 1, '2024-01-01')",
+                     "INSERT INTO \"order\" SELECT i, 1, 'a', '2024-01-01' FROM generate_series(1, 100) AS i")  # fmt: skip
+    pipeline = make_pipeline(
+        database.url, project=write_project({"fact_line": MODELS["fact_line"]}, name="lines")
+    )
+    run_cleanly(pipeline)
+    computed = []
+    compute = Transformation.compute
+    monkeypatch.setattr(
+        Transformation,
+        "compute",
+        lambda part, *touched: computed.append(part.model.name) or compute(part, *touched),
+    )
+    database.execute("UPDATE customer SET last_updated = '2024-01-02'")
+    run_cleanly(pipeline)
+    assert not computed
+    database.execute("UPDATE customer SET name = 'Ada Byron', last_updated = '2024-01-03'")
+    run_cleanly(pipeline)
+    assert computed == ["fact_line"]
+    assert len(rows_of(pipeline, "SELECT * FROM fact_line WHERE customer = 'Ada Byron'")) == 100

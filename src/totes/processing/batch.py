@@ -25,11 +25,11 @@ from totes.processing.calendar import calendar_rows, covered_years
 from totes.processing.inputs import Inputs
 from totes.processing.quarantine import QuarantineChanges
 from totes.processing.reference import load_reference
-from totes.processing.rounds import Touch, parents, rounds_of, touches
+from totes.processing.rounds import Round, Touch, parents, rounds_of, split, touches
 from totes.processing.source_rows import READ
 from totes.processing.state import StarState, source_table
 from totes.processing.summing import SummedQuarantine, SummedRows
-from totes.processing.touched import touched_keys
+from totes.processing.touched import seen_changes, touched_keys
 from totes.processing.transform import Transformation
 from totes.progress import report
 from totes.star.model import Model
@@ -90,6 +90,7 @@ class StarBatch:
         self._present: dict[str, str] = {}  # relations with the rows of tables, read from the lake or made
         self._retained: set[str] = set()  # source tables whose rows the state has to have
         self._missing: set[str] = set()  # those of them whose rows it does not have
+        self._seen: dict[tuple[str, frozenset[str]], str | None] = {}  # see _changes_seen
         self._retried: dict[str, str] = {}  # relations with source rows, by model
         self._rows_computed = 0
         self._touched: dict[str, str] = {}  # by model, the keys that were touched before changes were applied
@@ -131,22 +132,21 @@ class StarBatch:
         self._follow_tables()
         rounds = self._rounds()
         if len(rounds) == 1:
-            yield from self._round(*rounds[0])
+            yield from self._round(rounds[0])
             return
         sums: dict[str, tuple[SummedRows, SummedQuarantine]] = {}
-        for changes, steps in rounds:
-            for part, quarantine in self._round(changes, steps):
+        for each in rounds:
+            for part, quarantine in self._round(each):
                 new = SummedRows(self._engine, part), SummedQuarantine(self._engine, part.model)
                 rows, quarantined = sums.setdefault(part.model.name, new)
                 rows.add(part)
                 quarantined.add(quarantine)
         yield from (sums[query.model.name] for query in self.queries if query.model.name in sums)
 
-    def _round(
-        self, changes: dict[str, str], steps: dict[str, str]
-    ) -> Iterator[tuple[Transformation, QuarantineChanges]]:
+    def _round(self, changing: Round) -> Iterator[tuple[Transformation, QuarantineChanges]]:
         """What some of the batch's changes change in each table that they touch, in load order."""
-        self._changes, self._steps, self._touched, self._retried = changes, steps, {}, {}
+        self._changes, self._steps = changing.changes, changing.steps
+        self._seen, self._touched, self._retried = {}, {}, {}
         self._apply_changes()
         reach("process.loaded")
         off, on = (
@@ -189,36 +189,13 @@ class StarBatch:
     def _relations(self) -> dict[str, Relation]:
         return {leaf.relation.name: leaf.relation for query in self.queries for leaf in query.leaves}
 
-    def _rounds(self) -> list[tuple[dict[str, str], dict[str, str]]]:
-        """The last changes of rows in each round, and all where rows have several, by the name of what changed.
-
-        Of a batch by query, or of one transaction, there is one round.
-        """
+    def _rounds(self) -> list[Round]:
+        """What changes in each round: of a batch by query, or of one transaction, there is one."""
         if not self._from_log or self._is_one_transaction():
-            return [(self._all_changes, {})]
+            return [Round(self._all_changes, {})]
         turns = self._rounds_of_turns() if self._goes_on else {}
-        self._engine.execute(
-            f"CREATE OR REPLACE TEMP TABLE rounds AS SELECT unnest(?::BIGINT[]) AS {TURN}, unnest(?::BIGINT[]) AS round",
-            [list(turns), list(turns.values())],
-        )
-        rounds: list[tuple[dict[str, str], dict[str, str]]] = [
-            ({}, {}) for _ in range(max(turns.values(), default=1))
-        ]
-        for name, changes in self._all_changes.items():
-            keys = engine.names(self._relations[name].key)
-            last = f"{TURN} = max({TURN}) OVER (PARTITION BY round, {keys}) AS is_last"
-            rows = f"SELECT * REPLACE (coalesce(round, 1) AS round) FROM {changes} LEFT JOIN rounds USING ({TURN})"
-            table = engine.create_temporary(
-                self._engine, "in_rounds", name, f"SELECT *, {last} FROM ({rows})"
-            )
-            found = f"SELECT round, bool_and(is_last) FROM {table} GROUP BY round"
-            for round_, is_once in self._engine.execute(found).fetchall():
-                rows = f"SELECT * EXCLUDE (round, is_last) FROM {table} WHERE round = {round_}"
-                last, steps = rounds[round_ - 1]
-                last[name] = f"({rows} AND is_last)"
-                if not is_once:
-                    steps[name] = f"({rows})"
-        return rounds
+        keys = {name: self._relations[name].key for name in self._all_changes}
+        return split(self._engine, self._all_changes, keys, turns)
 
     def _is_one_transaction(self) -> bool:
         turns = " UNION ".join(f"SELECT {TURN} FROM {changes}" for changes in self._all_changes.values())
@@ -303,7 +280,8 @@ class StarBatch:
         name, read_at = query.model.name, self._manifest.position.read_at
         return Inputs(
             query,
-            self._changes,
+            self._changes.get(query.base.relation.name),
+            {leaf.index: seen for leaf in query.leaves[1:] if (seen := self._changes_seen(leaf))},
             self._rows,
             self._state.newest(name),
             whole=self._recomputes_all(query),
@@ -350,8 +328,22 @@ class StarBatch:
             ) from error
 
     def _is_touched(self, query: BoundQuery) -> bool:
-        changed = any(leaf.relation.name in self._changes for leaf in query.leaves)
+        changed = query.base.relation.name in self._changes or any(map(self._changes_seen, query.leaves[1:]))
         return changed or query.model.name in self._retried
+
+    def _changes_seen(self, leaf: Leaf) -> str | None:
+        """The relation with the changes of a joined table that the query sees; to be asked first before changes are applied."""
+        name = leaf.relation.name
+        if name not in self._changes or name not in self._retained - self._missing:
+            return self._changes.get(name)
+        asked = name, frozenset(leaf.named)
+        if asked not in self._seen:
+            changes = self._steps.get(name, self._changes[name])
+            query = seen_changes(leaf, changes, source_table(name), from_log=self._from_log)
+            table = engine.create_temporary(self._engine, f"seen{len(self._seen)}", name, query)
+            exists = engine.scalar(self._engine, f"SELECT count(*) FROM {table}")
+            self._seen[asked] = table if exists else None
+        return self._seen[asked]
 
     def _recomputes_all(self, query: BoundQuery) -> bool:
         """Whether all rows of a table are computed: none are known, or its keys do not show what changed."""

@@ -17,7 +17,8 @@ class Inputs:
 
     Attributes:
         query: the model.
-        changes: relations with the rows that changed in this batch, by the name of what they changed.
+        changes: the relation with the first table's rows that changed in this batch; None where there are none.
+        seen: relations with the changes of joined tables that the model sees, by the leaf's index.
         rows: gives the relation with all present rows of a leaf.
         known: the relation with the newest version of each row of the model's table; None where there is none.
         whole: whether every row is computed.
@@ -28,7 +29,8 @@ class Inputs:
     """
 
     query: BoundQuery
-    changes: Mapping[str, str]
+    changes: str | None
+    seen: Mapping[int, str]
     rows: Callable[[Leaf], str]
     known: str | None
     whole: bool
@@ -40,7 +42,7 @@ class Inputs:
     @property
     def base_changes(self) -> str | None:
         """The first table's changes, and its rows that are computed again as if they had changed."""
-        return self._with_retried(self.changes.get(self.query.base.relation.name))
+        return self._with_retried(self.changes)
 
     @property
     def base_steps(self) -> str | None:

@@ -9,6 +9,7 @@ earlier round than the row or in the same one; in a later one, where it came aft
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from totes import engine
 from totes.lake.packets import TURN
 from totes.processing.bound.leaf import Leaf
 from totes.processing.bound.query import BoundQuery
-from totes.processing.touched import only
+from totes.processing.touched import only, seen_changes
 
 
 class Touch(NamedTuple):
@@ -30,6 +31,51 @@ class Touch(NamedTuple):
     table: str
     row: int
     alone: bool
+
+
+@dataclass(frozen=True)
+class Round:
+    """What changes in a round: relations by the name of what changed.
+
+    `changes` has the last change of each row, `steps` all changes, where rows have several.
+    """
+
+    changes: dict[str, str]
+    steps: dict[str, str]
+
+
+def split(
+    connection: engine.Engine,
+    changes: Mapping[str, str],
+    keys: Mapping[str, tuple[str, ...]],
+    turns: Mapping[int, int],
+) -> list[Round]:
+    """The rounds of a batch, in order.
+
+    Args:
+        connection: the batch's.
+        changes: relations with all changes, by the name of what changed, each with `TURN`.
+        keys: the key of each of these.
+        turns: the round of each transaction; one that has none is in the first.
+    """
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE rounds AS SELECT unnest(?::BIGINT[]) AS {TURN}, unnest(?::BIGINT[]) AS round",
+        [list(turns), list(turns.values())],
+    )
+    rounds = [Round({}, {}) for _ in range(max(turns.values(), default=1))]
+    for name, relation in changes.items():
+        last = f"{TURN} = max({TURN}) OVER (PARTITION BY round, {engine.names(keys[name])}) AS is_last"
+        rows = (
+            f"SELECT * REPLACE (coalesce(round, 1) AS round) FROM {relation} LEFT JOIN rounds USING ({TURN})"
+        )
+        table = engine.create_temporary(connection, "in_rounds", name, f"SELECT *, {last} FROM ({rows})")
+        found = f"SELECT round, bool_and(is_last) FROM {table} GROUP BY round"
+        for number, is_once in connection.execute(found).fetchall():
+            rows = f"SELECT * EXCLUDE (round, is_last) FROM {table} WHERE round = {number}"
+            rounds[number - 1].changes[name] = f"({rows} AND is_last)"
+            if not is_once:
+                rounds[number - 1].steps[name] = f"({rows})"
+    return rounds
 
 
 def touches(
@@ -140,7 +186,7 @@ def _joined(
 
     for leaf in _changed(query, changes):
         if leaf is not query.base:
-            mine = changes[leaf.relation.name]
+            mine = f"({seen_changes(leaf, changes[leaf.relation.name], rows(leaf), from_log=True)})"
             same = engine.equal("joined", "change", leaf.key, leaf.relation.key)
             joined = query.touching(leaf, only(states, leaf, mine, leaf.relation.key))
             keys = engine.names(query.base.key, "joined")

@@ -12,6 +12,7 @@ from totes.processing.source_rows import READ
 
 PLACE_OF_STEP = f"coalesce({TURN}, 0)"
 _PLACE = engine.name(PLACE)
+_NOW, _BEFORE = '"~now"', '"~before"'
 
 
 def touched_keys(inputs: Inputs) -> str:
@@ -24,9 +25,8 @@ def touched_keys(inputs: Inputs) -> str:
     read = f", {READ}, {TURN}" * inputs.from_log
     if inputs.base_changes:
         parts.append(f"SELECT {_renamed(base.relation.key, base.key)}{read} FROM {inputs.base_changes}")
-    for leaf in inputs.query.leaves:
-        changes = inputs.changes.get(leaf.relation.name)
-        if changes:
+    for leaf in inputs.query.leaves[1:]:
+        if changes := inputs.seen.get(leaf.index):
             joined = inputs.query.touching(leaf, only(inputs.rows, leaf, changes, leaf.relation.key))
             same = engine.equal("joined", "change", leaf.key, leaf.relation.key)
             times = f" JOIN {changes} AS change ON {same}" * inputs.from_log
@@ -34,6 +34,41 @@ def touched_keys(inputs: Inputs) -> str:
                 f"SELECT DISTINCT {engine.names(base.key, 'joined')}{read} FROM ({joined}) AS joined{times}"
             )
     return " UNION ".join(f"({part})" for part in parts)
+
+
+def seen_changes(leaf: Leaf, changes: str, rows: str, *, from_log: bool) -> str:
+    """A query for the changes of a joined table that a model sees: of rows that come or go, or differ in a column that it names.
+
+    It gives the rows' keys, and in a batch from the log `READ` and `TURN`.
+
+    Args:
+        leaf: the joined table in the model.
+        changes: the relation with its changes; several of one row where they have `TURN`.
+        rows: the relation with its rows before them.
+        from_log: whether the batch is from the log.
+    """
+    keys = leaf.relation.key
+    named = [column.name for column in leaf.relation.columns if column.name in leaf.named]
+
+    def state(alias: str) -> str:
+        """A row as the model sees it, as one value."""
+        values = [
+            "'is_there': true",
+            *(f"'c{n}': {engine.name(alias, column)}" for n, column in enumerate(named)),
+        ]
+        return f"{{{', '.join(values)}}}"
+
+    times, before = "", f"CASE WHEN {engine.name('known', keys[0])} IS NOT NULL THEN {state('known')} END"
+    now = f"CASE WHEN _op = 'upsert' THEN {state('change')} END"
+    if from_log:
+        times = f", change.{READ}, change.{TURN}"
+        turns = f"OVER (PARTITION BY {engine.names(keys, 'change')} ORDER BY change.{TURN})"
+        before = f"CASE row_number() {turns} WHEN 1 THEN {before} ELSE lag({now}) {turns} END"
+    states = (
+        f"SELECT {engine.names(keys, 'change')}{times}, {now} AS {_NOW}, {before} AS {_BEFORE} FROM {changes} AS change"
+        f" LEFT JOIN {rows} AS known ON {engine.equal('change', 'known', keys)}"
+    )
+    return f"SELECT * EXCLUDE ({_NOW}, {_BEFORE}) FROM ({states}) WHERE {_NOW} IS DISTINCT FROM {_BEFORE}"
 
 
 def computed_rows(inputs: Inputs, touched: str) -> str:
