@@ -202,7 +202,7 @@ class StarBatch:
         return not turns or engine.scalar(self._engine, f"SELECT count(*) FROM ({turns})") == 1
 
     def _rounds_of_turns(self) -> dict[int, int]:
-        asked = touches(self.queries, self._all_changes, self._rows, self._state.newest, self._quarantined)
+        asked = touches(self.queries, self._all_changes, self._rows, self._parent_keys, self._quarantined)
         rows = self._engine.execute(asked).fetchall() if asked else []
         return rounds_of(map(Touch._make, rows), parents(self.queries))
 

@@ -18,6 +18,7 @@ from totes.lake.packets import TURN
 from totes.processing.bound.leaf import Leaf
 from totes.processing.bound.query import BoundQuery
 from totes.processing.touched import only, seen_changes
+from totes.star.model import Model
 
 
 class Touch(NamedTuple):
@@ -82,7 +83,7 @@ def touches(
     queries: Iterable[BoundQuery],
     changes: Mapping[str, str],
     rows: Callable[[Leaf], str],
-    present: Callable[[str], str | None],
+    present: Callable[[Model], Mapping[str, str]],
     waiting: Callable[[BoundQuery], str | None],
 ) -> str:
     """A query for what each transaction of a batch touches, in the order of the transactions; empty where that is nothing.
@@ -91,15 +92,16 @@ def touches(
         queries: the models.
         changes: relations with the changes of source tables, each with `TURN`.
         rows: gives the rows of a leaf before the batch.
-        present: gives the relation with the newest version of each row that a model's table had before the batch.
+        present: gives, by each table that a model refers to, the relation with the keys that it had before the batch, as `k`.
         waiting: gives a query for the first table's rows that were in quarantine then, if there are any.
     """
     named = {query.model.name: query for query in queries}
     found = [_touches(query, changes, rows) for query in named.values()]
     for query in named.values():
         for column, target in query.model.references.items():
-            if target in named and (newest := present(target)):
-                found.append(_arrivals(query, column, named[target], newest, waiting(query), changes, rows))
+            if target in named:
+                keys = present(query.model)[target]
+                found.append(_arrivals(query, column, named[target], keys, waiting(query), changes, rows))
     asked = " UNION ".join(filter(None, found))
     return f"{asked} ORDER BY 1" if asked else ""
 
@@ -158,7 +160,7 @@ def _arrivals(
     return (
         f"SELECT came.{TURN}, {engine.text(other.relation.name)}, r, true FROM ({' UNION ALL '.join(came)}) AS came"
         f" JOIN ({' UNION ALL '.join(referring)}) AS referring ON referring.k = came.k::VARCHAR AND since < came.{TURN}"
-        f" ANTI JOIN {present} AS present ON present.{engine.name(key)} = TRY_CAST(came.k AS {kind})"
+        f" ANTI JOIN {present} AS present ON present.k = TRY_CAST(came.k AS {kind})"
     )
 
 
