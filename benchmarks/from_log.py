@@ -50,11 +50,11 @@ def _lines(kind: str, orders: int, small: int, many: Series, few: Series) -> Ite
 
 
 def _run(bench: Workbench, server: LocalServer, orders: int) -> dict[str, Series]:
-    source = _source(bench, server, orders)
+    source = make_source(bench, server, orders)
     found = {kind: Series() for kind in WAREHOUSES}
     with ExitStack() as opened:
         bench.say(f"{SECTION}: loading {orders:,} orders into {' and '.join(WAREHOUSES)}")
-        pipelines = {kind: opened.enter_context(_running(bench, source, kind)) for kind in WAREHOUSES}
+        pipelines = {kind: opened.enter_context(running(bench, source, kind)) for kind in WAREHOUSES}
         bench.say(f"{SECTION}: {WARM_UP + EARLY} batches over {orders:,} orders")
         for number in range(WARM_UP + EARLY):
             change(source, number)
@@ -71,7 +71,8 @@ def _run(bench: Workbench, server: LocalServer, orders: int) -> dict[str, Series
     return found
 
 
-def _source(bench: Workbench, server: LocalServer, orders: int) -> Source:
+def make_source(bench: Workbench, server: LocalServer, orders: int) -> Source:
+    """TerrificTotes with so many sales orders, on a server whose log can be captured."""
     database, role = f"logged_{orders}", f"reader_of_logged_{orders}"
     bench.say(f"{SECTION}: creating {orders:,} sales orders")
     with psycopg.connect(server.url(), autocommit=True) as connection:
@@ -91,7 +92,8 @@ def _source(bench: Workbench, server: LocalServer, orders: int) -> Source:
 
 
 @contextmanager
-def _running(bench: Workbench, source: Source, kind: str) -> Iterator[tuple[Loaded, Cycles]]:
+def running(bench: Workbench, source: Source, kind: str) -> Iterator[tuple[Loaded, Cycles]]:
+    """A pipeline that captures a source from the log, and a process that runs its cycles."""
     capture = f'capture = "log"\nslot = "{source.database}_{kind.lower()}"\n'
     with loaded(bench, source, kind, capture) as load, Cycles(load.folder / "totes.toml") as cycles:
         yield load, cycles

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from benchmarks import (
     breadth,
+    continuous,
     from_log,
     full_load,
     memory,
@@ -36,10 +37,22 @@ ORDERS, ORDERS_MIN, FULL_ORDERS = 200_000, 5_000, 1_000_000
 BATCHES, FULL_BATCHES = 100, 1_000
 SECTIONS: dict[str, Callable[[Workbench], list[Measurement]]] = {
     module.SECTION: module.measure
-    for module in (full_load, steps, memory, small_batch, from_log, queries, startup, breadth, shapes)
+    for module in (
+        full_load,
+        steps,
+        memory,
+        small_batch,
+        from_log,
+        queries,
+        startup,
+        breadth,
+        shapes,
+        continuous,
+    )
 }
-# Narrow, wide and text-heavy tables only where they are asked for: three more full loads.
-DEFAULT = tuple(name for name in SECTIONS if name != shapes.SECTION)
+# Only where they are asked for: three more full loads, of narrow, wide and text-heavy tables, and half an hour of changes.
+DEFAULT = tuple(name for name in SECTIONS if name not in (shapes.SECTION, continuous.SECTION))
+SECONDS = 600
 
 
 def main() -> int:
@@ -56,7 +69,9 @@ def main() -> int:
     if not about["quiet"]:
         print(f"The load average is {about['load_average']}: figures are preliminary.", file=sys.stderr)
     failed: dict[str, str] = {}
-    with Workbench(options.orders, options.repeat, batches, peers=not options.no_peers) as bench:
+    with Workbench(
+        options.orders, options.repeat, batches, options.seconds, peers=not options.no_peers
+    ) as bench:
         durability = bench.durability()
         for name in names:
             try:
@@ -93,6 +108,9 @@ def _options() -> argparse.ArgumentParser:
         "--batches",
         type=int,
         help=f"small batches in a row; by default {BATCHES}, and {FULL_BATCHES:,} from {FULL_ORDERS:,} orders on",
+    )
+    parser.add_argument(
+        "--seconds", type=int, default=SECONDS, help=f"how long rows change, for {continuous.SECTION}"
     )
     parser.add_argument(
         "--no-peers", action="store_true", help="leave the peers out, also where they are installed"

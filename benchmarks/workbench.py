@@ -119,13 +119,17 @@ class Workbench:
         orders: the number of sales orders.
         repeat: how often each time is taken.
         batches: how many small batches, and how many of `totes status`.
+        seconds: how long rows change at the source.
         folder: for all that is not in a database.
     """
 
-    def __init__(self, orders: int, repeat: int, batches: int, *, peers: bool) -> None:
+    def __init__(
+        self, orders: int, repeat: int, batches: int, seconds: int = 0, *, peers: bool = False
+    ) -> None:
         self.orders = orders
         self.repeat = repeat
         self.batches = batches
+        self.seconds = seconds
         self.with_peers = peers
         self._sources: dict[int, Source] = {}
         self._opened = ExitStack()
