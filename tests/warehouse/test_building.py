@@ -6,15 +6,18 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from typing import Any
 
 import psycopg
 import pytest
 
 from tests.conftest import Database, rows_of, run_cleanly
+from tests.contracts.shop import MODELS, SCHEMA
 from totes.errors import WarehouseError
 from totes.pipeline import Pipeline
+from totes.processing import output
 from totes.terrifictotes.server import LocalServer
-from totes.warehouse import building, postgresql
+from totes.warehouse import building, postgresql, steps
 
 TABLES = "SELECT relname::text FROM pg_class WHERE relkind IN ('r', 'v') AND relnamespace = 'public'::regnamespace ORDER BY 1"
 OWN = [("totes_batches",), ("totes_tables",)]
@@ -152,7 +155,38 @@ def test_a_transaction_that_waits_for_its_tables_is_kept_alive(
 ) -> None:
     short = postgresql.SET_TIMEOUTS.replace("5min", "1s")
     monkeypatch.setattr(postgresql, "SET_TIMEOUTS", short)
-    monkeypatch.setattr(building, "_PULSE_SECONDS", 0.2)
+    monkeypatch.setattr(steps, "_PULSE_SECONDS", 0.2)
     monkeypatch.setattr(building, "reach", lambda _name: time.sleep(2.5))
     run_cleanly(pipeline)
     assert star.execute(TABLES) == COMPLETE
+
+
+def test_the_indexes_of_one_table_are_built_at_the_same_time(pipeline: Pipeline, star: Database) -> None:
+    star.execute(
+        "CREATE SEQUENCE begun",
+        """CREATE FUNCTION wait_for_another() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+               PERFORM nextval('begun');
+               FOR turn IN 1..600 LOOP
+                   IF (SELECT last_value >= 2 FROM begun) THEN RETURN; END IF;
+                   PERFORM pg_sleep(0.05);
+               END LOOP;
+               RAISE EXCEPTION 'an index is built alone';
+           END $$""",
+        "CREATE EVENT TRIGGER waiting ON ddl_command_start WHEN TAG IN ('CREATE INDEX') EXECUTE FUNCTION wait_for_another()",
+    )
+    run_cleanly(pipeline)
+    assert star.execute(TABLES) == COMPLETE
+
+
+def test_each_file_of_a_table_is_sent_on_its_own(
+    database: Database, star: Database, make_pipeline: Callable[..., Pipeline],
+    write_project: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(output, "GROUP_ROWS", 2048)  # the fewest that DuckDB writes
+    monkeypatch.setattr(output, "PART_GROUPS_MAX", 1)
+    orders = (
+        "INSERT INTO \"order\" SELECT n, 10, 1, 1, '2024-11-25 09:00' FROM generate_series(100, 5000) AS n"
+    )
+    database.execute(*SCHEMA, orders)
+    run_cleanly(make_pipeline(database.url, star.url, project=write_project(MODELS)))
+    assert star.execute("SELECT count(*), count(DISTINCT xmin::text) FROM fact_order") == [(4904, 3)]

@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from secrets import token_hex
 
 from totes.errors import WarehouseError
@@ -20,12 +20,11 @@ from totes.failpoint import reach
 from totes.star.declaration import LOADING
 from totes.warehouse import ddl, postgresql_session
 from totes.warehouse.postgresql_session import Session
+from totes.warehouse.steps import Step, carry_out
 from totes.warehouse.table import TableLoad, WarehouseTable, report_load
 
 _MANY_ROWS = 100_000  # from here on a second connection is worth its opening
 _WORKERS_MAX = 4
-_PULSE_SECONDS = 60.0  # well within the time after which the server ends a transaction without a statement
-_CANCEL_AGAIN_SECONDS = 0.1
 _MADE_HERE = re.compile(LOADING + r"[0-9a-f]{8}_\d+")
 
 
@@ -63,11 +62,10 @@ class Building:
         self._at = self.names | {self.names[name]: self.names[name] for name in replacing & self.names.keys()}
         self._schema = schema
         self._connect = connect
-        self._stopped = False
         self._rows = self._rows_done = 0
 
     def build(self, loads: Mapping[str, TableLoad], pulse: Callable[[], object]) -> None:
-        """Creates the tables with their rows, keys, indexes, and the foreign keys between them, largest tables first.
+        """Creates the tables with their rows, keys, indexes, and the foreign keys between them.
 
         What is built is there when this returns or fails; to drop it is the caller's.
 
@@ -82,8 +80,7 @@ class Building:
                    for name, load in loads.items() if name in self.names}  # fmt: skip
         loads = {table.name: brought.get(table.name) or loads[table.name] for table in self._tables}
         rows = self._rows = sum(loads[table.name].count for table in self._tables)
-        workers = min(os.cpu_count() or 1, _WORKERS_MAX, len(self._tables)) if rows >= _MANY_ROWS else 1
-        largest_first = sorted(self._tables, key=lambda table: -loads[table.name].count)
+        workers = min(os.cpu_count() or 1, _WORKERS_MAX) if rows >= _MANY_ROWS else 1
         with ExitStack() as opened:
             sessions = [opened.enter_context(closing(self._connect()))]
             with suppress(WarehouseError):  # as many as the server allows the role
@@ -92,71 +89,69 @@ class Building:
             with _transaction(sessions[0]) as execute:
                 for table in self._tables:
                     execute(ddl.create_table(table, self._schema, "postgresql", self._at))
-            self._share(
-                sessions, largest_first, lambda session, table: self._fill(session, loads[table.name]), pulse
+            carry_out(self._steps(loads), sessions, pulse)
+
+    def _steps(self, loads: Mapping[str, TableLoad]) -> dict[Step, list[Step]]:
+        """What there is to do, and after what: rows, then the primary key, then indexes, then foreign keys.
+
+        Rows of a file and an index are steps of their own, so that a table much larger than all others has several sessions
+        work on it. Only keys lock others out.
+        """
+        steps: dict[Step, list[Step]] = {}
+        complete: dict[str, Step] = {}
+
+        def add(load: TableLoad, work: Callable[[Session], None], after: list[Step]) -> Step:
+            step = Step(load.count, work)
+            steps[step] = after
+            return step
+
+        for table in self._tables:  # after those that it refers to
+            load = loads[table.name]
+            filled = [add(part, partial(self._fill, load=part), []) for part in _parts(load)]
+            key = ddl.create_primary_key(table, self._schema, self._at)
+            keyed = add(load, partial(_run, statement=key), filled)
+            indexed = [
+                add(load, partial(_run, statement=statement), [keyed])
+                for statement in ddl.create_indexes(table, self._schema, "postgresql", self._at).values()
+            ]
+            # To add a foreign key locks out whoever writes to the table that it refers to, or adds one there.
+            targets = [self._at[target] for target in self._references(table).values()]
+            others = [complete[target] for target in targets if target in complete]  # it may refer to itself
+            complete[self._at[table.name]] = add(
+                load, partial(self._refer, load=load), [keyed, *indexed, *others]
             )
-            # Adding locks both tables, and checking only reads them: so all are added before the first is checked.
-            with _transaction(sessions[0]) as execute:
-                for table, column in self._references(self._tables):
-                    execute(f"{ddl.create_foreign_key(table, column, self._schema, self._at)} NOT VALID")
-            self._share(sessions, largest_first, self._check, pulse)
+        return steps
 
     def _fill(self, session: Session, load: TableLoad) -> None:
-        with _transaction(session) as execute:
+        with _transaction(session):
             report_load(load, self._rows_done, self._rows)
-            if load.rows:
-                target = self._at[load.table.name]
-                session.send(target, load.table.model.output, load.relation, db_schema_name=self._schema)
-            execute(ddl.create_primary_key(load.table, self._schema, self._at))
-            for statement in ddl.create_indexes(load.table, self._schema, "postgresql", self._at).values():
-                execute(statement)
+            target = self._at[load.table.name]
+            session.send(target, load.table.model.output, load.relation, db_schema_name=self._schema)
         self._rows_done += load.count
+
+    def _refer(self, session: Session, load: TableLoad) -> None:
+        """Adds a table's foreign keys, and checks them: in two transactions each, since only adding locks the other table."""
+        for column in self._references(load.table):
+            added = ddl.create_foreign_key(load.table, column, self._schema, self._at)
+            _run(session, f"{added} NOT VALID")
+            _run(session, ddl.validate_foreign_key(load.table, column, self._schema, self._at))
         reach("postgresql.built")
 
-    def _check(self, session: Session, table: WarehouseTable) -> None:
-        with _transaction(session) as execute:
-            for _, column in self._references([table]):
-                execute(ddl.validate_foreign_key(table, column, self._schema, self._at))
+    def _references(self, table: WarehouseTable) -> dict[str, str]:
+        """The columns of a table that refer to a table which is built as well, and that table."""
+        return {column: target for column, target in table.model.references.items() if target in self._at}
 
-    def _references(self, tables: Iterable[WarehouseTable]) -> Iterator[tuple[WarehouseTable, str]]:
-        """The columns of tables that refer to a table which is built as well."""
-        for table in tables:
-            for column, target in table.model.references.items():
-                if target in self._at:
-                    yield table, column
 
-    def _share(
-        self,
-        sessions: list[Session],
-        tables: Iterable[WarehouseTable],
-        work: Callable[[Session, WarehouseTable], None],
-        pulse: Callable[[], object],
-    ) -> None:
-        """Does the work on each table in one of the sessions; when one fails, ends what the others do."""
-        following = iter(list(tables))  # each table is taken from it by one thread
+def _parts(load: TableLoad) -> list[TableLoad]:
+    """What can be sent at once: files, unless a row depends on those of other files."""
+    if load.whole:
+        return [load]
+    return [replace(load, rows=[file], count=load.count // len(load.rows)) for file in load.rows]
 
-        def work_on(session: Session) -> None:
-            for table in following:
-                if self._stopped:
-                    return
-                work(session, table)
 
-        with ThreadPoolExecutor(len(sessions), thread_name_prefix="totes-load") as pool:
-            working = [pool.submit(work_on, session) for session in sessions]
-            try:
-                while True:
-                    done, left = wait(working, _PULSE_SECONDS, FIRST_EXCEPTION)
-                    for one in done:
-                        one.result()
-                    if not left:
-                        return
-                    pulse()
-            except BaseException:
-                self._stopped = True
-                while wait(working, _CANCEL_AGAIN_SECONDS).not_done:
-                    for session in sessions:
-                        session.cancel()
-                raise
+def _run(session: Session, statement: str) -> None:
+    with _transaction(session) as execute:
+        execute(statement)
 
 
 @contextmanager
