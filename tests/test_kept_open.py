@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
 
@@ -10,6 +10,7 @@ import duckdb
 import pytest
 
 from tests.conftest import Database, rows_of, run_cleanly
+from totes import engine
 from totes.lake.workspace import Workspace
 from totes.pipeline import Pipeline
 
@@ -47,6 +48,32 @@ def test_cycles_share_an_engine_and_leave_nothing_in_it(database: Database, runn
         assert tables(first) == []
     assert engine_of(running) is first
     assert rows_of(running, "SELECT count(*) FROM fact_t") == [(6,)]
+
+
+def test_cycles_into_a_server_open_no_engine_of_their_own(
+    database: Database, new_database: Callable[..., Database], make_pipeline: Any, write_project: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    opened = list[object]()
+    connect = engine.connect
+    monkeypatch.setattr(
+        engine, "connect", lambda *given, **named: opened.append(given) or connect(*given, **named)
+    )
+    database.execute("CREATE TABLE t (id int PRIMARY KEY, v int)", "INSERT INTO t VALUES (1, 1)")
+    pipeline = make_pipeline(database.url, new_database().url, project=write_project(MODEL))
+    with pipeline.kept_open():
+        run_cleanly(pipeline)
+        assert opened
+        opened.clear()
+        database.execute("UPDATE t SET v = 2")
+        run_cleanly(pipeline)
+        assert opened == []
+        database.execute("ALTER TABLE t RENAME TO other")
+        assert pipeline.run().failures
+        database.execute("ALTER TABLE other RENAME TO t", "UPDATE t SET v = 3")
+        run_cleanly(pipeline)
+        assert len(opened) == 2  # the stages' own, and the one that rows pass through on their way
+    assert rows_of(pipeline, "SELECT count(*) FROM fact_t") == [(3,)]
 
 
 def test_only_while_it_is_kept_open(database: Database, make_pipeline: Any, write_project: Any) -> None:

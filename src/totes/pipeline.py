@@ -23,7 +23,7 @@ from totes.lake.store import Store, folder_of
 from totes.lake.workspace import Workspace
 from totes.log import logger
 from totes.reused import Reused
-from totes.warehouse.connection import dialect_of, open_warehouse, role_of, schema_of, state_of
+from totes.warehouse.connection import Warehouses, dialect_of, role_of, schema_of, state_of
 from totes.workers.place import workers_at
 
 if TYPE_CHECKING:
@@ -87,25 +87,26 @@ class Pipeline:
 
     def warehouse(self, *, read_only: bool = False) -> AbstractContextManager[Warehouse]:
         """Opens the warehouse; opened `read_only`, it blocks nobody."""
-        settings = self.settings.warehouse
-        return open_warehouse(
-            self.settings.warehouse_url(),
-            settings.schema_,
-            base=self.settings.base,
-            memory=self.settings.lake.memory,
-            reads=self.lake_folders,
-            read_only=read_only,
-        )
+        return self._warehouses.open(self.settings.warehouse_url(), read_only=read_only)
+
+    @cached_property
+    def _warehouses(self) -> Warehouses:
+        settings = self.settings
+        return Warehouses(settings.base, settings.warehouse.schema_, settings.lake.memory, self.lake_folders)
 
     @contextmanager
     def kept_open(self) -> Iterator[None]:
-        """While this lasts, cycles share one engine: to open it takes longer than to find that nothing is new."""
-        with self._workspace.kept():
+        """While this lasts, cycles share their engines: to open one takes longer than to find that nothing is new."""
+        with self._workspace.kept(), self._warehouses.kept():
             yield
 
     def workspace(self) -> AbstractContextManager[Workspace]:
         """Opens the engine that the stages of a run share."""
         return self._workspace.use()
+
+    def _close_engines(self) -> None:
+        self._workspace.close()
+        self._warehouses.close()
 
     def _open_workspace(self) -> AbstractContextManager[Workspace]:
         lake = self.settings.lake
@@ -258,15 +259,7 @@ class Pipeline:
         """
         from totes.warehouse.stage import load
 
-        settings = self.settings
-        opened = open_warehouse(
-            url,
-            settings.warehouse.schema_,
-            base=settings.base,
-            memory=settings.lake.memory,
-            reads=self.lake_folders,
-        )
-        with opened as warehouse:
+        with self._warehouses.open(url) as warehouse:
             newest = warehouse.newest()
             if newest and last is not None and newest.batch > last:
                 raise WarehouseRefused(
@@ -296,10 +289,10 @@ class Pipeline:
         try:
             self._run(cycle, only, always=always)
         except BaseException:
-            self._workspace.close()
+            self._close_engines()
             raise
-        if cycle.failures:  # the engine may be what has failed
-            self._workspace.close()
+        if cycle.failures:  # an engine may be what has failed
+            self._close_engines()
         return cycle
 
     def _run(self, cycle: Cycle, only: str | None, *, always: bool) -> None:

@@ -18,7 +18,7 @@ from tests.spread import in_sweep
 from totes.errors import SourceError, TotesError
 from totes.pipeline import Pipeline
 from totes.terrifictotes.server import LocalServer
-from totes.warehouse.connection import open_warehouse
+from totes.warehouse.connection import Warehouses
 
 ALL_NOTES = "UPDATE note SET body = upper(body)"
 OTHERS = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -198,6 +198,6 @@ def test_a_host_that_is_gone_is_noticed_on_every_connection(
     # The control connection, and for its two tables bulk ones, where there is a core for each.
     assert len(probed) == 1 + min(2, os.cpu_count() or 1)
     probed.clear()
-    with open_warehouse(proxy.url(shop.database.url), "", base=Path(), memory="100MB"):
+    with Warehouses(Path(), "", "100MB").open(proxy.url(shop.database.url)):
         look()
     assert len(probed) == 1

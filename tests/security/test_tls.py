@@ -22,7 +22,7 @@ from totes.ingestion.session import BulkConnection
 from totes.ingestion.source import open_snapshot
 from totes.pipeline import Pipeline
 from totes.terrifictotes.server import LocalServer
-from totes.warehouse.postgresql import open_postgresql
+from totes.warehouse.connection import Warehouses
 
 MODEL = {
     "dim_tote": "CREATE TABLE dim_tote (tote_id INTEGER PRIMARY KEY, name VARCHAR) AS SELECT tote_id, name FROM tote"
@@ -79,7 +79,7 @@ def _bulk(target: str) -> None:
 
 
 def _warehouse(target: str) -> None:
-    with open_postgresql(target, "", "1GB") as warehouse:
+    with Warehouses(Path(), "", "1GB").open(target) as warehouse:
         assert warehouse.newest() is None
 
 

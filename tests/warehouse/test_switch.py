@@ -18,7 +18,7 @@ from tests import readers
 from tests.conftest import Database
 from tests.spread import diagonal, over_kinds
 from tests.warehouse.handmade import Lake, Table
-from totes.warehouse.connection import dialect_of, duckdb_file, open_warehouse
+from totes.warehouse.connection import Warehouses, dialect_of, duckdb_file
 from totes.warehouse.ddl import OWN_SCHEMAS
 from totes.warehouse.stage import load, rebuild
 
@@ -57,9 +57,7 @@ class Star:
 
     def opened(self, url: str | None = None, schema: str = "") -> Any:
         """The warehouse, open."""
-        return open_warehouse(
-            url or self.url, schema, base=self._folder, memory="1GB", reads=self.lake.store.folders
-        )
+        return Warehouses(self._folder, schema, "1GB", self.lake.store.folders).open(url or self.url)
 
     def load(self, tables: dict[str, Table] | None = None) -> None:
         """Adds a batch to the lake, and loads it."""

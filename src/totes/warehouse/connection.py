@@ -1,48 +1,65 @@
-"""Which adapter a warehouse URL means."""
+"""Opens warehouses: which adapter a URL means, and what it is given."""
 
 from __future__ import annotations
 
 import re
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from totes import engine
 from totes.errors import ConfigurationError
+from totes.reused import Reused
 from totes.warehouse.adapter import Warehouse
 from totes.warehouse.ddl import OWN_SCHEMAS
 from totes.warehouse.table import Dialect
 
 
-def open_warehouse(
-    url: str,
-    schema: str,
-    *,
-    base: Path,
-    memory: str,
-    reads: tuple[Path, ...] = (),
-    read_only: bool = False,
-) -> AbstractContextManager[Warehouse]:
-    """Opens a warehouse.
+class Warehouses:
+    """Opens warehouses. Rows pass through one engine in memory on their way to a server; it can be kept open between uses."""
 
-    Args:
-        url: `duckdb:///FILE` (relative to `base`; with four slashes absolute) or a PostgreSQL URL.
-        schema: the schema of its tables; empty for the dialect's own.
-        base: the folder of the settings file.
-        memory: the most memory for the engine.
-        reads: the folders of the lake whose objects are loaded.
-        read_only: whether it is only read: a file is then shared with others that read it, and none is made.
+    def __init__(self, base: Path, schema: str, memory: str, reads: tuple[Path, ...] = ()) -> None:
+        """Prepares it.
 
-    Raises:
-        ConfigurationError: the URL is of neither kind.
-        WarehouseError: it cannot be opened.
-    """
-    if dialect_of(url) == "duckdb":
-        from totes.warehouse.duckdb_file import open_duckdb
+        Args:
+            base: the folder of the settings file.
+            schema: the schema of the tables; empty for the dialect's own.
+            memory: the most memory for an engine.
+            reads: the folders of the lake whose objects are loaded.
+        """
+        self._base = base
+        self._schema = schema
+        self._memory = memory
+        self._reads = reads
+        self._local = Reused(lambda: closing(engine.connect(None, memory=memory, reads=reads)))
 
-        return open_duckdb(duckdb_file(url, base), schema, memory, reads, read_only=read_only)
-    from totes.warehouse.postgresql import open_postgresql
+    def open(self, url: str, *, read_only: bool = False) -> AbstractContextManager[Warehouse]:
+        """Opens a warehouse.
 
-    return open_postgresql(url, schema, memory, reads)
+        Args:
+            url: `duckdb:///FILE` (relative to `base`; with four slashes absolute) or a PostgreSQL URL.
+            read_only: whether it is only read: a file is then shared with others that read it, and none is made.
+
+        Raises:
+            ConfigurationError: the URL is of neither kind.
+            WarehouseError: it cannot be opened.
+        """
+        if dialect_of(url) == "duckdb":
+            from totes.warehouse.duckdb_file import open_duckdb
+
+            file = duckdb_file(url, self._base)
+            return open_duckdb(file, self._schema, self._memory, self._reads, read_only=read_only)
+        from totes.warehouse.postgresql import open_postgresql
+
+        return open_postgresql(url, self._schema, self._local)
+
+    def kept(self) -> AbstractContextManager[None]:
+        """Keeps the engine open until the context ends."""
+        return self._local.kept()
+
+    def close(self) -> None:
+        """Closes the engine if it is kept open; the next use opens another."""
+        self._local.close()
 
 
 def state_of(url: str, base: Path) -> str | None:

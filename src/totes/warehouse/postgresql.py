@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 from zlib import crc32
 
@@ -21,6 +20,7 @@ from totes.lake.manifest import OutputColumn
 from totes.libpq import with_limits
 from totes.log import logger
 from totes.messages import message
+from totes.reused import Reused
 from totes.star.declaration import LEDGER
 from totes.warehouse import comments, ddl, locks
 from totes.warehouse.adapter import LoadedBatch, newest_batch
@@ -53,13 +53,12 @@ class PostgreSQLWarehouse:
     state = None
 
     def __init__(
-        self, control: psycopg.Connection, url: str, schema: str, memory: str, reads: tuple[Path, ...]
+        self, control: psycopg.Connection, url: str, schema: str, local: Reused[engine.Engine]
     ) -> None:
         self._control = control
         self._url = url
         self._schema = schema
-        self._memory = memory
-        self._reads = reads
+        self._local = local
         self._opened = ExitStack()
         self._depth = 0
         self._unfinished: list[str] = []
@@ -72,9 +71,7 @@ class PostgreSQLWarehouse:
 
     @cached_property
     def _engine(self) -> engine.Engine:
-        return self._opened.enter_context(
-            closing(engine.connect(None, memory=self._memory, reads=self._reads))
-        )
+        return self._opened.enter_context(self._local.use())
 
     def close(self) -> None:
         """Ends the connection that rows went through, and what was not committed on it."""
@@ -142,8 +139,8 @@ class PostgreSQLWarehouse:
         """See Warehouse."""
         with self._loading(f"making {load.table.name} again"):
             self._take_turn()
-            found = Inspection.of(self.rows, self._schema, self.dialect)
-            newest = newest_batch(self.rows, self._schema)
+            found = Inspection.of(self._ask, self._schema, self.dialect)
+            newest = newest_batch(self._ask, self._schema)
             if newest is None or newest.batch != batch:
                 return False
             found.refuse_others((load.table,), star)
@@ -173,8 +170,8 @@ class PostgreSQLWarehouse:
 
     def _load(self, tables: tuple[WarehouseTable, ...], batch: BatchLoad) -> bool:
         self._take_turn()
-        found = Inspection.of(self.rows, self._schema, self.dialect)
-        if not found.awaits(self.rows, tables, batch):
+        found = Inspection.of(self._ask, self._schema, self.dialect)
+        if not found.awaits(self._ask, tables, batch):
             return False
         self._drop(left_over(found.kinds))
         self._set_text_forms()
@@ -213,8 +210,8 @@ class PostgreSQLWarehouse:
         def attempt() -> bool:
             with self._transaction(f"altering {load.table.name}"):
                 self._take_turn()
-                found = Inspection.of(self.rows, self._schema, self.dialect)
-                newest = newest_batch(self.rows, self._schema) if found.has(LEDGER) else None
+                found = Inspection.of(self._ask, self._schema, self.dialect)
+                newest = newest_batch(self._ask, self._schema) if found.has(LEDGER) else None
                 if newest is None or newest.batch >= batch.batch or not found.is_table(load.table.name):
                     return True
                 switch = Switch(self._session, self._schema, load, batch.loaded)
@@ -240,7 +237,10 @@ class PostgreSQLWarehouse:
         locks.alter(attempt, lambda: locks.holders(self._control, self._schema, self._turn, names), named)
 
     def _take_turn(self) -> None:
-        """Begins a transaction that changes the warehouse; the ledger's primary key would refuse a second in any case."""
+        """Begins a transaction that changes the warehouse; the ledger's primary key would refuse a second in any case.
+
+        Whatever is committed from now on is committed here: until something is written, the other connection sees the same.
+        """
         # What other sessions commit meanwhile is seen here, whatever the role's or the database's default is.
         self._execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
         self._execute(SET_TIMEOUTS)
@@ -314,8 +314,11 @@ class PostgreSQLWarehouse:
             self._control.execute(f"DROP TABLE IF EXISTS {listed}".encode())
 
     def _set_text_forms(self) -> None:
-        for setting, value in TEXT_FORMS.items():
-            self._execute(f"SET LOCAL {setting} = {engine.text(value)}")
+        forms = (
+            f"set_config({engine.text(name)}, {engine.text(value)}, true)"
+            for name, value in TEXT_FORMS.items()
+        )
+        self._execute(f"SELECT {', '.join(f'pg_catalog.{form}' for form in forms)}")
 
     def _execute(self, sql: str) -> None:
         self._session.execute(sql)
@@ -345,10 +348,8 @@ class PostgreSQLWarehouse:
 
 
 @contextmanager
-def open_postgresql(
-    url: str, schema: str, memory: str, reads: tuple[Path, ...] = ()
-) -> Iterator[PostgreSQLWarehouse]:
-    """Connects to a PostgreSQL warehouse.
+def open_postgresql(url: str, schema: str, local: Reused[engine.Engine]) -> Iterator[PostgreSQLWarehouse]:
+    """Connects to a PostgreSQL warehouse; rows pass through `local`, an engine in memory, which is opened when the first do.
 
     Raises:
         WarehouseError: it cannot be reached.
@@ -358,6 +359,6 @@ def open_postgresql(
         control = psycopg.connect(with_limits(url), autocommit=True, prepare_threshold=None)
     with (
         closing(control),
-        closing(PostgreSQLWarehouse(control, url, schema or SCHEMA, memory, reads)) as warehouse,
+        closing(PostgreSQLWarehouse(control, url, schema or SCHEMA, local)) as warehouse,
     ):
         yield warehouse

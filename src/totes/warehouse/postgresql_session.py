@@ -22,7 +22,7 @@ from totes.warehouse import binary_form
 # runner was stopped half-way: after a while without a statement the server ends the transaction. Not all versions have all.
 SET_TIMEOUTS = """SELECT pg_catalog.set_config(timeouts.name, timeouts.value, true) FROM (VALUES
     ('lock_timeout', '60s'), ('idle_in_transaction_session_timeout', '5min'), ('statement_timeout', '0'),
-    ('transaction_timeout', '0')) AS timeouts (name, value) JOIN pg_catalog.pg_settings USING (name)"""
+    ('transaction_timeout', '0')) AS timeouts (name, value) WHERE pg_catalog.current_setting(timeouts.name, true) IS NOT NULL"""
 _EXISTS = ("42P07", "42710")  # a relation, a constraint or a type has the name of one that is to be made
 # What decides the text forms of values; a role or a database may have other settings of its own.
 TEXT_FORMS = {
