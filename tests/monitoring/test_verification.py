@@ -70,6 +70,23 @@ def test_an_untouched_warehouse_is_equal_also_after_changes_that_verify_itself_c
     assert found(pipeline).batch == 3
 
 
+@EITHER_KIND
+def test_a_checksum_is_the_same_in_every_warehouse_with_the_same_rows(pipeline: Pipeline) -> None:
+    before = {name: table.checksum for name, table in found(pipeline).tables.items()}
+    assert before == {
+        "dim_driver": "2464b31fa9e9fc52",
+        "dim_depot": "9a0f042d13e3a190",
+        "fact_shipment": "7c16cef419d3f5f7",
+    }
+    tamper(
+        pipeline,
+        "UPDATE fact_shipment SET weight = 2 WHERE shipment_number = 3 AND valid_to IS NOT NULL",
+        "UPDATE dim_driver SET boss_name = 'ANN' WHERE badge = 'd1'",
+    )
+    after = {name: table.checksum for name, table in found(pipeline).tables.items()}
+    assert {name for name in before if after[name] != before[name]} == {"dim_driver", "fact_shipment"}
+
+
 def test_a_difference_is_named_with_key_column_and_both_values(pipeline: Pipeline) -> None:
     tamper(pipeline, "UPDATE dim_driver SET boss_name = 'stale' WHERE badge = 'd2'")
     [example] = found(pipeline, "dim_driver").tables["dim_driver"].examples

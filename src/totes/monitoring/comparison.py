@@ -45,7 +45,8 @@ class TableVerdict:
     Of the current rows, `rows` are equal to those of the models applied to the source, `missing` are only there, `extra` only
     in the warehouse, and `different` in both; `quarantined` are in quarantine. Of all rows, including older versions and
     deleted ones, `altered` differ from the lake. `broken` keys have versions that do not follow one another, or several open
-    ones. `lacking` names what the warehouse does not have at all: the table, its view, columns.
+    ones. `lacking` names what the warehouse does not have at all: the table, its view, columns. `checksum` is that of
+    all rows, without surrogates and times of versions: the same in every warehouse with the same versions.
     """
 
     rows: int
@@ -58,6 +59,7 @@ class TableVerdict:
     lacking: tuple[str, ...] = ()
     note: str | None = None
     examples: list[Difference] = field(default_factory=list)
+    checksum: str = ""
 
     @property
     def compared(self) -> int:
@@ -120,7 +122,16 @@ class Comparison:
             lacking,
             note,
             self._examples[:EXAMPLES_MAX],
+            self._checksum([*produced, CURRENT]),
         )
+
+    def _checksum(self, columns: list[str]) -> str:
+        """The sum of digests of the warehouse's rows, as 16 hexadecimal digits."""
+        values = ", ".join(f"{engine.name(column)}::VARCHAR" for column in columns)
+        digests = (
+            f"SELECT sum(md5_number_lower(json_array({values})::VARCHAR)) FROM {actual(self._table.name)}"
+        )
+        return f"{int(engine.scalar(self._bench, digests) or 0) % (1 << 64):016x}"
 
     def _find_odd(self, odd: str, one: str, other: str, keys: tuple[str, ...], columns: list[str]) -> None:
         """Creates a table of the rows that differ between two sides, with `s~` columns of one and `w~` columns of the other."""
