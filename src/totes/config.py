@@ -154,7 +154,8 @@ class WorkersSettings(Section):
 
     url: WorkersUrl = Field(
         SecretStr("local"),
-        description="Where first loads of tables are read: `local`, in threads of the process, or on Apache Spark: "
+        description="Where first loads are read, and large tables of them and of rebuilds computed: `local`, in threads of the "
+        "process, or on Apache Spark: "
         "`spark://host:7077`, `sc://host:15002` (Spark Connect), or `local-cluster[executors,cores,megabytes]`.",
     )
 

@@ -130,11 +130,15 @@ class Pipeline:
         `inspect` is called with the snapshot once all of it is captured. Without a workspace, the stage opens its own. A stage
         that nears its deadline stops after a commit, and reports that there is `more`.
         """
-        with (
-            nullcontext(workspace) if workspace else self.workspace() as shared,
-            closing(self.workers()) as workers,
-        ):
+        with self._equipped(workspace) as (shared, workers):
             return self._ingestion(shared, workers, inspect=inspect, always=always, deadline=deadline).run()
+
+    @contextmanager
+    def _equipped(self, workspace: Workspace | None = None) -> Iterator[tuple[Workspace, Workers]]:
+        """Opens what a stage works with: a workspace, unless it is given one, and workers."""
+        opened = nullcontext(workspace) if workspace else self.workspace()
+        with opened as shared, closing(self.workers()) as workers:
+            yield shared, workers
 
     def workers(self) -> Workers:
         """What large work is done by."""
@@ -164,7 +168,7 @@ class Pipeline:
         """
         from totes.ingestion.adoption import adopt
 
-        with self.workspace() as workspace, closing(self.workers()) as workers:
+        with self._equipped() as (workspace, workers):
             return adopt(self._ingestion(workspace, workers), dry_run=dry_run)
 
     def process(
@@ -181,14 +185,10 @@ class Pipeline:
         from totes.processing.stage import process
 
         small = without_loss(self.project, self.ingestion_journal, self.settings.project.apply_rows)
-        with nullcontext(workspace) if workspace else self.workspace() as shared:
+        with self._equipped(workspace) as (shared, workers):
+            journals = self.ingestion_journal, self.processed_journal
             return process(
-                self.project,
-                self.ingestion_journal,
-                self.processed_journal,
-                shared,
-                choose=choose or small,
-                deadline=deadline,
+                self.project, *journals, shared, workers, choose=choose or small, deadline=deadline
             )
 
     def pending_changes(self) -> dict[str, ModelChange]:

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cached_property
 from types import MappingProxyType
 
-import duckdb
-
 from totes import engine
-from totes.errors import ModelFailed
 from totes.failpoint import reach
 from totes.lake.journal import Journal
-from totes.lake.manifest import IngestionManifest
+from totes.lake.manifest import IngestionManifest, ModelChanges
 from totes.lake.packets import TURN
-from totes.messages import message
 from totes.processing.bound.binding import bind_or_defer
 from totes.processing.bound.leaf import Leaf
-from totes.processing.bound.problem import PROBLEM
 from totes.processing.bound.query import BoundQuery
 from totes.processing.bound.relation import Relation
-from totes.processing.calendar import calendar_rows, covered_years
-from totes.processing.inputs import Inputs
+from totes.processing.calendar import calendar_rows, covered_years, years_of
+from totes.processing.failures import failures_of
+from totes.processing.inputs import Inputs, moment
+from totes.processing.pieces import DividedTable, PieceComputer, PieceRows, divided
 from totes.processing.quarantine import QuarantineChanges
 from totes.processing.reference import load_reference
-from totes.processing.rounds import Round, Touch, parents, rounds_of, split, touches
+from totes.processing.rounds import Round, Touch, parents, related, rounds_of, split, touches
 from totes.processing.source_rows import READ
 from totes.processing.state import StarState, source_table
 from totes.processing.summing import SummedQuarantine, SummedRows
@@ -37,16 +33,8 @@ from totes.star.project import CALENDAR, Project
 
 MANY_ROWS = 50_000  # from here on progress is reported table by table
 UNKNOWN = f"NULL::TIMESTAMP AS {READ}, NULL::BIGINT AS {TURN}"  # of a change that is no transaction's own
+Rows = Transformation | SummedRows | PieceRows
 NOTHING_REBUILT: Mapping[str, Model] = MappingProxyType({})
-
-
-@contextmanager
-def failures_of(manifest: IngestionManifest) -> Iterator[None]:
-    """Turns the engine's errors over a batch's rows into one that names the batch."""
-    try:
-        yield
-    except (duckdb.DataError, duckdb.ProgrammingError) as error:
-        raise ModelFailed(f"batch {manifest.batch} cannot be processed: {message(error)}") from error
 
 
 class StarBatch:
@@ -59,6 +47,8 @@ class StarBatch:
         manifest: the batch.
         known: the tables that batches before this one were computed for.
         years: the calendar's years before the batch; afterwards `years` has those that its dates need.
+        computer: has workers compute models of large tables.
+        beginning: gives the entry, without rows, of a model's table, if that begins with the batch.
         rebuilt: tables that begin again with this batch, whose rows the state has by the time of `parts`, with their models.
         added_years: years of the calendar that the rows of these need.
     """
@@ -71,6 +61,8 @@ class StarBatch:
         manifest: IngestionManifest,
         known: Collection[str],
         years: tuple[int, ...],
+        computer: PieceComputer,
+        beginning: Callable[[BoundQuery], ModelChanges],
         rebuilt: Mapping[str, Model] = NOTHING_REBUILT,
         added_years: tuple[int, ...] = (),
     ) -> None:
@@ -79,6 +71,8 @@ class StarBatch:
         self._engine = state.engine
         self._manifest = manifest
         self._known = frozenset(known)
+        self._computer = computer
+        self._beginning = beginning
         self._rebuilt = rebuilt
         self._added_years = added_years
         self.years = years
@@ -88,6 +82,7 @@ class StarBatch:
         self._changes: dict[str, str] = {}  # those of a round: the last one of each row
         self._steps: dict[str, str] = {}  # all of them, of tables with rows that have several
         self._present: dict[str, str] = {}  # relations with the rows of tables, read from the lake or made
+        self._divided: dict[str, DividedTable] = {}  # tables that are computed in pieces
         self._retained: set[str] = set()  # source tables whose rows the state has to have
         self._missing: set[str] = set()  # those of them whose rows it does not have
         self._seen: dict[tuple[str, frozenset[str]], str | None] = {}  # see _changes_seen
@@ -113,17 +108,29 @@ class StarBatch:
         whole = {relation.name for query, relation in sources if query.model.name not in self._known}
         rows, batch = self._state.source_rows, self._manifest.batch
         for name, relation in relations.items():
+            if table := self._in_pieces(name):
+                self._divided[name] = table
+                continue
             if self._manifest.tables[name].objects:
                 self._all_changes[name] = rows.changes(self._manifest, relation)
             if name in self._missing or name in whole - self._retained:
                 self._present[name] = rows.present(batch - self._goes_on, relation)
+
+    def _in_pieces(self, table: str) -> DividedTable | None:
+        """A table whose models are computed in pieces; there is none but in a first batch."""
+        queries = [query for query in self.queries if query.base.relation.name == table]
+        known = self._known or any(self._state.has_star(query.model.name) for query in queries)
+        if known or self._from_log or table in self._retained:
+            return None
+        alone = self._state.source_rows.are_in_packets(self._manifest, table)
+        return divided(self._computer, queries, self._manifest, table) if alone else None
 
     @property
     def _goes_on(self) -> bool:
         """Whether it is a batch from the log in which each model goes on from the batch before."""
         return self._from_log and all(query.model.name in self._known for query in self.queries)
 
-    def parts(self) -> Iterator[tuple[Transformation | SummedRows, QuarantineChanges | SummedQuarantine]]:
+    def parts(self) -> Iterator[tuple[Rows, QuarantineChanges | SummedQuarantine | None]]:
         """What the batch changes in each table that it touches, in load order; by then the state includes it.
 
         Raises:
@@ -137,13 +144,17 @@ class StarBatch:
         sums: dict[str, tuple[SummedRows, SummedQuarantine]] = {}
         for each in rounds:
             for part, quarantine in self._round(each):
+                assert quarantine is not None
+                assert isinstance(part, Transformation)
                 new = SummedRows(self._engine, part), SummedQuarantine(self._engine, part.model)
                 rows, quarantined = sums.setdefault(part.model.name, new)
                 rows.add(part)
                 quarantined.add(quarantine)
         yield from (sums[query.model.name] for query in self.queries if query.model.name in sums)
 
-    def _round(self, changing: Round) -> Iterator[tuple[Transformation, QuarantineChanges]]:
+    def _round(
+        self, changing: Round
+    ) -> Iterator[tuple[Transformation | PieceRows, QuarantineChanges | None]]:
         """What some of the batch's changes change in each table that they touch, in load order."""
         self._changes, self._steps = changing.changes, changing.steps
         self._seen, self._touched, self._retried = {}, {}, {}
@@ -161,16 +172,22 @@ class StarBatch:
             self._report("writing", model, rows_written)
             rows_written += self._rows_read(part.query)
             part.note_orphans(self._parent_keys(model))
-            part.merge()
-            quarantine = QuarantineChanges(self._state, part, self._manifest.batch)
-            self._state.apply_rows(
-                model.name, part.query.key, part.merged_rows, retains_deleted=model.retains_deleted
-            )
-            if quarantine.rows:
-                self._state.apply_quarantine(quarantine.table)
-            yield part, quarantine
+            yield part, None if isinstance(part, PieceRows) else self._merge(part)
             reach("process.model")
         self._known |= {query.model.name for query in self.queries}
+
+    def _merge(self, part: Transformation) -> QuarantineChanges:
+        """Merges rows with the known versions, after which the state has them."""
+        part.merge()
+        model = part.model
+        before = self._state.quarantined(model.name)
+        quarantine = QuarantineChanges(self._engine, part, self._manifest.batch, before)
+        self._state.apply_rows(
+            model.name, part.query.key, part.merged_rows, retains_deleted=model.retains_deleted
+        )
+        if quarantine.rows:
+            self._state.apply_quarantine(quarantine.table)
+        return quarantine
 
     def _follow_tables(self) -> None:
         """Brings the retained source rows into the shape that the tables have now."""
@@ -213,7 +230,7 @@ class StarBatch:
             self._retry_quarantine(query)
         for query in self.queries:
             if self._is_touched(query) and not query.rowwise and not self._recomputes_all(query):
-                with self._naming(query.model):
+                with failures_of(self._manifest, query.model):
                     self._touched[query.model.name] = engine.create_temporary(
                         self._engine, "touched_before", query.model.name, touched_keys(self._inputs(query))
                     )
@@ -232,7 +249,7 @@ class StarBatch:
         model, base = query.model, query.base.relation
         if not (quarantined := self._quarantined(query)):
             return
-        tables, relations = self._related(model)
+        tables, relations = related(self.queries, model)
         on_purpose = not any(table.objects for table in self._manifest.tables.values())
         if on_purpose or relations & self._changes.keys() or tables & self._rebuilt.keys():
             changes, unchanged = self._changes.get(base.name), ""
@@ -248,18 +265,6 @@ class StarBatch:
         if not base.is_source or not base.key or not self._state.quarantined(query.model.name):
             return None
         return self._state.quarantined_rows(query.model.name, base)
-
-    def _related(self, model: Model) -> tuple[set[str], set[str]]:
-        """The tables that a model refers to, directly or not, and itself; and the relations that all of these read."""
-        named = {query.model.name: query for query in self.queries}
-        reached, following = set[str](), [model.name]
-        while following:
-            name = following.pop()
-            if name not in reached:
-                reached.add(name)
-                following += named[name].model.references.values() if name in named else []
-        read = {leaf.relation.name for name in reached & named.keys() for leaf in named[name].leaves}
-        return reached, read
 
     def _rows(self, leaf: Leaf) -> str:
         """The relation with all present rows of a leaf."""
@@ -285,22 +290,24 @@ class StarBatch:
             self._rows,
             self._state.newest(name),
             whole=self._recomputes_all(query),
-            read_at=f"TIMESTAMP {engine.text(read_at.isoformat(sep=' ', timespec='microseconds'))}",
+            read_at=moment(read_at),
             from_log=self._from_log,
             retried=self._retried.get(name),
             steps=self._steps.get(query.base.relation.name),
         )
 
-    def _compute(self, query: BoundQuery) -> Transformation | None:
+    def _compute(self, query: BoundQuery) -> Transformation | PieceRows | None:
         """The model's new rows, or None when nothing that it reads has changed."""
         if not self._is_touched(query) and query.model.name in self._known:
             return None
-        part = Transformation(self._engine, self._inputs(query))
         self._report("computing", query.model, self._rows_computed)
         self._rows_computed += self._rows_read(query)
-        with self._naming(query.model):
+        with failures_of(self._manifest, query.model):
+            if table := self._divided.get(query.base.relation.name):
+                return table.rows(query, self._state, self._beginning)
+            part = Transformation(self._engine, self._inputs(query))
             part.compute(self._touched.get(query.model.name))
-        return part
+            return part
 
     def _report(self, doing: str, model: Model, rows: int) -> None:
         """Reports progress, counted in changed rows of the tables that the models read; not of a small batch among many."""
@@ -314,18 +321,6 @@ class StarBatch:
     def _rows_read(self, query: BoundQuery) -> int:
         changed = [self._manifest.tables.get(leaf.relation.name) for leaf in query.leaves]
         return sum(table.upserts + table.deletes for table in changed if table)
-
-    @contextmanager
-    def _naming(self, model: Model) -> Iterator[None]:
-        """Names the model whose query failed without showing for which row."""
-        try:
-            yield
-        except (duckdb.DataError, duckdb.ProgrammingError) as error:
-            raise ModelFailed(
-                f"{model.path.parent.name}/{model.path.name}: batch {self._manifest.batch} cannot be processed: {message(error)}",
-                hint="Fix the query; the other tables go on, and this one's history is computed when it can be",
-                model=model.name,
-            ) from error
 
     def _is_touched(self, query: BoundQuery) -> bool:
         changed = query.base.relation.name in self._changes or any(map(self._changes_seen, query.leaves[1:]))
@@ -363,18 +358,14 @@ class StarBatch:
             parents[target] = f"({keys})"
         return parents
 
-    def _extend_calendar(self, parts: list[Transformation], on_calendar: set[str]) -> None:
+    def _extend_calendar(self, parts: list[Transformation | PieceRows], on_calendar: set[str]) -> None:
         """Adds the years of the dates that the parts' rows refer to."""
         years = {*self.years, *self._added_years}
         for part in parts:
             columns = [column for column, target in part.model.references.items() if target in on_calendar]
             if columns:
-                dates = " UNION ".join(
-                    f"SELECT DISTINCT year({quoted}) FROM {part.new}"
-                    f" WHERE {engine.name(PROBLEM)} IS NULL AND {quoted} IS NOT NULL AND isfinite({quoted})"
-                    for quoted in map(engine.name, columns)
-                )
-                years.update(int(year) for (year,) in self._engine.execute(dates).fetchall())
+                found = self._engine.execute(years_of(columns, part.new)).fetchall()
+                years.update(int(year) for (year,) in found)
         covered = covered_years(years)
         added = sorted(set(covered) - set(self.years))
         if added:

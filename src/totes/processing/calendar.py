@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from totes import engine
+from totes.processing.bound.problem import PROBLEM
 from totes.processing.bound.relation import Relation, RelationColumn
 from totes.star.project import CALENDAR, CALENDAR_COLUMN
 
@@ -36,3 +38,12 @@ def calendar_rows(years: Iterable[int]) -> str:
         f" WHERE year(make_date(year, 1, 1) + day::INTEGER) = year AND make_date(year, 1, 1) + day::INTEGER >= {_FIRST}"
     )
     return f"SELECT *, 'upsert' AS _op, NULL::TIMESTAMP AS _at FROM ({dates})"
+
+
+def years_of(columns: Iterable[str], new: str) -> str:
+    """A query for the years of dates in some columns of computed rows that have no problem."""
+    return " UNION ".join(
+        f"SELECT DISTINCT year({date}) FROM {new}"
+        f" WHERE {engine.name(PROBLEM)} IS NULL AND {date} IS NOT NULL AND isfinite({date})"
+        for date in map(engine.name, columns)
+    )

@@ -9,19 +9,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 
 from totes.errors import ModelFailed
 from totes.lake.journal import Journal, table_entries
 from totes.lake.manifest import Failure, IngestionManifest, ModelChanges, ProcessedManifest
 from totes.lake.workspace import Workspace
 from totes.log import logger
-from totes.processing.batch import StarBatch, failures_of
+from totes.processing.batch import StarBatch
 from totes.processing.bound.binding import bind_or_defer
 from totes.processing.bound.query import BoundQuery
 from totes.processing.choice import Choice, closed
 from totes.processing.definitions import pending_changes, previous_models
+from totes.processing.failures import failures_of
 from totes.processing.output import RowWriter
+from totes.processing.pieces import PieceComputer, PieceRows
 from totes.processing.rebuild import Rebuild
+from totes.processing.rebuilt_output import HistoryWriter
 from totes.processing.state import StarState
 from totes.star.change import ModelChange, changes_of, referrers_of
 from totes.star.field_ids import numbered, with_field_ids
@@ -45,6 +49,7 @@ class Evolution:
         processed: Journal[ProcessedManifest],
         workspace: Workspace,
         choose: Choice,
+        computer: PieceComputer,
         opened: ExitStack,
     ) -> None:
         self._project = project
@@ -53,6 +58,7 @@ class Evolution:
         self._processed = processed
         self._workspace = workspace
         self._choose = choose
+        self._computer = computer
         self._opened = opened
         self._rebuild: Rebuild | None = None
         self._changes: dict[str, ModelChange] = {}
@@ -121,6 +127,8 @@ class Evolution:
             manifest,
             before.keys() - (self._chosen - self._rebuilt),
             previous.calendar_years if previous else (),
+            self._computer,
+            partial(self._unchanged, before=_with_field_ids(before), batch=manifest.batch),
             {model.name: model for model in self._project.models if model.name in self._rebuilt},
             self._rebuild.years if self._rebuild else (),
         )
@@ -138,10 +146,7 @@ class Evolution:
             ModelFailed: a model cannot be computed.
         """
         with failures_of(manifest):
-            before = previous.models if previous else {}
-            return self._compute(
-                batch, manifest, {name: with_field_ids(entry) for name, entry in before.items()}
-            )
+            return self._compute(batch, manifest, _with_field_ids(previous.models if previous else {}))
 
     def _compute(
         self, batch: StarBatch, manifest: IngestionManifest, before: dict[str, ModelChanges]
@@ -164,7 +169,16 @@ class Evolution:
             entries[query.model.name] = entry.without_changes(query_sha256="")
         for part, quarantine in batch.parts():
             name = part.model.name
-            entries[name] = writer.write(part, quarantine, entries[name], self._state)
+            if isinstance(part, PieceRows):
+                entry = part.entry()
+            else:
+                assert quarantine is not None
+                entry = writer.write(part, quarantine, entries[name])
+            in_quarantine = {
+                "quarantine_open": self._state.quarantined(name),
+                "quarantine_kinds": self._state.kinds_quarantined(name),
+            }
+            entries[name] = entry.model_copy(update=in_quarantine)
         for name in before.keys() - entries.keys() - self._chosen:
             stays = before[name].without_changes(query_sha256="")
             entries[name] = stays if name in models else _removed(stays)
@@ -219,7 +233,7 @@ class Evolution:
         self, manifest: IngestionManifest, before: Mapping[str, ModelChanges], name: str
     ) -> ModelChanges:
         assert self._rebuild is not None
-        writer = RowWriter(
+        writer = HistoryWriter(
             self._rebuild.engine, self._processed.store, manifest.batch, manifest.position.read_at
         )
         entry = self._beginning(self._rebuild.query(name), before.get(name), manifest.batch)
@@ -257,9 +271,15 @@ class Evolution:
         if self._rebuild is None or self._rebuild.models != wanted:
             self._close_rebuild()
             years = previous.calendar_years if previous else ()
+            beginning = partial(
+                self._beginning, before=None, batch=0
+            )  # of objects that no manifest will name
             self._rebuild = self._opened.enter_context(
-                Rebuild.open(self._project, wanted, self._ingestion, self._processed, self._workspace, years)
-            )
+                Rebuild.open(
+                    self._project, wanted, self._ingestion, self._processed, self._workspace, years,
+                    self._computer, beginning,
+                )
+            )  # fmt: skip
         return self._rebuild
 
     def _close_rebuild(self) -> None:
@@ -281,6 +301,10 @@ class Evolution:
         for name in was_bad | (changed & rebuild.bad):
             found.update(referrers_of(self._project, name))
         return frozenset(found)
+
+
+def _with_field_ids(entries: Mapping[str, ModelChanges]) -> dict[str, ModelChanges]:
+    return {name: with_field_ids(entry) for name, entry in entries.items()}
 
 
 def _removed(entry: ModelChanges) -> ModelChanges:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from totes import engine
 from totes.processing.bound.leaf import Leaf
 from totes.processing.bound.query import BoundQuery
 from totes.processing.state import BEGINS, DELETED
+
+
+def moment(time: datetime) -> str:
+    """A time as SQL."""
+    return f"TIMESTAMP {engine.text(time.isoformat(sep=' ', timespec='microseconds'))}"
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,12 @@ class Inputs:
         """The relation with the newest version of each row, which may be empty."""
         if self.known:
             return self.known
-        types = {column.name: column.type for column in self.query.model.produced} | self.query.lineage_types
-        columns = ", ".join(f"NULL::{types[column]} AS {engine.name(column)}" for column in self.columns)
-        return f"(SELECT {columns}, NULL::TIMESTAMP AS {BEGINS}, NULL::BOOLEAN AS {DELETED} WHERE false)"
+        return none_known(self.query)
+
+
+def none_known(query: BoundQuery) -> str:
+    """A relation in the shape of the newest versions of rows, without any."""
+    types = {column.name: column.type for column in query.model.produced}
+    types |= query.lineage_types if query.keeps_lineage else {}
+    columns = ", ".join(f"NULL::{kind} AS {engine.name(name)}" for name, kind in types.items())
+    return f"(SELECT {columns}, NULL::TIMESTAMP AS {BEGINS}, NULL::BOOLEAN AS {DELETED} WHERE false)"

@@ -75,8 +75,17 @@ def orphan(column: str, target: str, parents: str, new: str) -> RowError:
 
 def orphans(columns: Iterable[str], parents: str, new: str) -> str:
     """A query for how many references of some columns to one table lead nowhere; `parents` and `new` are as for `orphan`."""
+    return f"SELECT count(*) {_leading_nowhere(columns, parents, new)}"
+
+
+def orphan_keys(columns: Iterable[str], parents: str, new: str) -> str:
+    """A query for where they lead, each once, as `k`."""
+    return f"SELECT DISTINCT row.k {_leading_nowhere(columns, parents, new)}"
+
+
+def _leading_nowhere(columns: Iterable[str], parents: str, new: str) -> str:
     return (
-        f"SELECT count(*) FROM (SELECT unnest([{engine.names(columns)}]) AS k FROM {new} WHERE {engine.name(PROBLEM)} IS NULL)"
+        f"FROM (SELECT unnest([{engine.names(columns)}]) AS k FROM {new} WHERE {engine.name(PROBLEM)} IS NULL)"
         f" AS row ANTI JOIN {parents} AS parent ON parent.k = row.k WHERE row.k IS NOT NULL"
     )
 

@@ -1,8 +1,7 @@
-"""Writes what a batch changed in warehouse tables, or a whole history, as Parquet objects of the processed lake."""
+"""Writes what a batch changed in warehouse tables as Parquet objects of the processed lake."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
@@ -14,15 +13,14 @@ from totes.lake.manifest import ModelChanges
 from totes.lake.store import Store
 from totes.processing.bound.query import BoundQuery
 from totes.processing.quarantine import QuarantineChanges
-from totes.processing.rebuild import Rebuild
-from totes.processing.state import BEGINS, DELETED, StarState
+from totes.processing.state import BEGINS, DELETED
 from totes.processing.summing import SummedQuarantine, SummedRows
 from totes.processing.transform import Transformation
 from totes.scratch import temporary_folder
 from totes.star.column import Column
 from totes.star.model import IS_DELETED, Model
 
-STATE_FOLDER, REMOVED_FOLDER, QUARANTINE_FOLDER = "state", "removed", "quarantine"
+STATE_FOLDER, REMOVED_FOLDER, QUARANTINE_FOLDER, KEYS_FOLDER = "state", "removed", "quarantine", "keys"
 GROUP_ROWS, PART_GROUPS_MAX = 122_880, 8
 # Version 2 keeps a number as its difference from the one before: half the bytes, and less work at either end. Numbers of 32
 # bits whose differences need more are read by DuckDB alone, and not by Arrow: files with such are written in version 1.
@@ -47,14 +45,16 @@ class RowWriter:
         part: Transformation | SummedRows,
         quarantine: QuarantineChanges | SummedQuarantine,
         before: ModelChanges,
-        state: StarState,
     ) -> ModelChanges:
-        """Writes what the batch changed in a table, whose entry without changes is `before`."""
+        """Writes what the batch changed in a table, whose entry without changes is `before`.
+
+        The result has what entered and left quarantine, but not what is in it.
+        """
         model, merged = part.model, part.merged
         key = engine.names(part.query.key)
         # Numbered in this way, rows are sorted, encoded and compressed by all threads.
         number = f"{before.surrogates} + row_number() OVER (ORDER BY {key}, {BEGINS})"
-        chosen = _columns(model, number, f"{self._batch}::BIGINT", part.ends)
+        chosen = columns_of(model, number, f"{self._batch}::BIGINT", part.ends)
         objects = self._write(
             f"SELECT {chosen} FROM {merged} WHERE {part.written}",
             part.count.written,
@@ -79,82 +79,23 @@ class RowWriter:
                 ),
                 "quarantined": quarantine.added,
                 "surrogates": before.surrogates + (part.count.written if model.versioned else 0),
-                "quarantine_open": state.quarantined(model.name),
-                "quarantine_kinds": state.kinds_quarantined(model.name),
                 "released": quarantine.released,
             }
         )
 
-    def write_history(
-        self,
-        rebuild: Rebuild,
-        model: str,
-        entry: ModelChanges,
-        previous: list[ModelChanges],
-        state: StarState,
-    ) -> ModelChanges:
-        """Writes all rows that a rebuilt table has ever had; versions that were there keep their surrogates.
+    def move(self, written: ModelChanges, model: str, by: int) -> ModelChanges:
+        """Writes the objects of an entry again, with surrogates that are higher by a number (or lower)."""
+        number = engine.name(str(written.surrogate))
+        kind = next(column.type for column in written.columns if column.name == written.surrogate)
+        with self._store.local(list(written.objects)) as files:
+            rows = f"SELECT * REPLACE (CAST({number} + ({by}) AS {kind}) AS {number}) FROM {engine.parquet(files)}"
+            objects = self._write(f"{rows} ORDER BY {number}", written.written, model, table=written)
+        return written.model_copy(update={"objects": objects, "surrogates": written.surrogates + by})
 
-        Args:
-            rebuild: the rebuild, which stands at this batch.
-            model: the table.
-            entry: the table's entry, without changes.
-            previous: the entries since the table last began, oldest first.
-            state: what is known of the table as it was.
-        """
-        query, given_out, rows = rebuild.query(model), entry.surrogates, rebuild.rows(model)
-        count, fresh = rebuild.count(rows, model), 0
-        with ExitStack() as opened:
-            if query.model.versioned:
-                known = self._known_versions(query, previous, opened)
-                rows = f"(SELECT rows.*, known.surrogate FROM {rows} AS rows LEFT JOIN {known} AS known ON"
-                rows += f" {engine.same('rows', 'known', (*query.key, BEGINS.strip(chr(34))))})"
-                if count:
-                    fresh = int(
-                        engine.scalar(self._engine, f"SELECT count(*) - count(surrogate) FROM {rows}")
-                    )
-            order = f"PARTITION BY surrogate IS NULL ORDER BY batch_id, {engine.names(query.key)}"
-            number = f"coalesce(surrogate, {given_out} + row_number() OVER ({order}))"
-            chosen = f"{_columns(query.model, number, 'batch_id')} FROM {rows}"
-            objects = self._write(f"SELECT {chosen}", count, model, table=entry)
-        newest = rebuild.newest(model)
-        quarantined, kinds = rebuild.quarantined(model)
-        quarantine = f"SELECT * FROM {rebuild.quarantine(model)}"
-        added, released = rebuild.compare_quarantine(model, state)
-        rows_quarantined = int(engine.scalar(self._engine, f"SELECT count(*) FROM ({quarantine})"))
-        return entry.model_copy(
-            update={
-                "written": count,
-                "objects": objects,
-                "state": self._write_state(query, newest, rebuild.count(newest, model)),
-                "quarantine": self._write(quarantine, rows_quarantined, QUARANTINE_FOLDER, model),
-                "quarantined": added,
-                "surrogates": given_out + fresh,
-                "quarantine_open": quarantined,
-                "quarantine_kinds": kinds,
-                "released": released,
-            }
-        )
-
-    def _known_versions(self, query: BoundQuery, previous: list[ModelChanges], opened: ExitStack) -> str:
-        """A relation with the surrogates of versions that were there, by the columns of the key and the version's beginning."""
-        types = {column.name: column.type for column in query.model.produced}
-        parts = []
-        for entry in previous:
-            if not entry.objects or not entry.surrogate or len(entry.key) != len(query.key):
-                continue
-            files = opened.enter_context(self._store.local(list(entry.objects)))
-            keys = ", ".join(
-                f"TRY_CAST({engine.name(then)} AS {types[now]}) AS {engine.name(now)}"
-                for then, now in zip(entry.key, query.key, strict=True)
-            )
-            parts.append(
-                f"SELECT {keys}, valid_from AS {BEGINS}, {engine.name(entry.surrogate)} AS surrogate FROM {engine.parquet(files)}"
-            )
-        if not parts:
-            keys = ", ".join(f"NULL::{types[name]} AS {engine.name(name)}" for name in query.key)
-            parts = [f"SELECT {keys}, NULL::TIMESTAMP AS {BEGINS}, NULL::BIGINT AS surrogate WHERE false"]
-        return f"({' UNION ALL '.join(parts)})"
+    def write_keys(self, keys: str, count: int, model: str) -> StoredObject:
+        """Writes keys, which are `count`, for whoever computes the batch's rows of a table; no manifest names them."""
+        [stored] = self._write(keys, count, KEYS_FOLDER, model)
+        return stored
 
     def _write_state(self, query: BoundQuery, rows: str, count: int) -> tuple[StoredObject, ...]:
         """Writes the newest rows with the keys of all rows that they came from, where a lost cache needs these."""
@@ -195,7 +136,7 @@ class RowWriter:
         return tuple(objects)
 
 
-def _columns(model: Model, number: str, batch: str, ends: str = "NULL::TIMESTAMP") -> str:
+def columns_of(model: Model, number: str, batch: str, ends: str = "NULL::TIMESTAMP") -> str:
     """The columns of a warehouse table out of produced ones, `~begins` and `~gone`.
 
     Args:

@@ -14,15 +14,20 @@ class QuarantineChanges:
 
     `table` holds it, `rows` of them; one without a reason means that its row is no longer in quarantine. `added` rows are
     quarantined for a new reason, and `released` ones left because they fit now.
+
+    Args:
+        connection: the batch's.
+        part: the transformation.
+        batch: the batch.
+        before: how many rows of the table are in quarantine.
     """
 
-    def __init__(self, state: StarState, part: Transformation, batch: int) -> None:
+    def __init__(self, connection: engine.Engine, part: Transformation, batch: int, before: int = 0) -> None:
         self.table = ""  # once there are any
         self.rows = self.added = self.released = 0
-        self._engine = state.engine
+        self._engine = connection
         self._part = part
         self._batch = batch
-        before = state.quarantined(part.model.name)
         if not part.count.bad and not before:
             return
         self._collect()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 
@@ -10,10 +10,12 @@ from totes import engine
 from totes.display import count
 from totes.errors import ModelFailed
 from totes.lake.journal import Journal
-from totes.lake.manifest import IngestionManifest, ProblemKind, ProcessedManifest
+from totes.lake.manifest import IngestionManifest, ModelChanges, ProblemKind, ProcessedManifest
 from totes.lake.workspace import Workspace
-from totes.processing.batch import StarBatch, failures_of
+from totes.processing.batch import StarBatch
 from totes.processing.bound.query import BoundQuery
+from totes.processing.failures import failures_of
+from totes.processing.pieces import PieceComputer
 from totes.processing.quarantine import compare
 from totes.processing.state import BEGINS, DELETED, StarState, star_table
 from totes.progress import report
@@ -40,12 +42,16 @@ class Rebuild:
         workspace: Workspace,
         connection: engine.Engine,
         years: tuple[int, ...],
+        computer: PieceComputer,
+        beginning: Callable[[BoundQuery], ModelChanges],
     ) -> None:
         self.models = models
         self.batch = 0
         self.years = years
         self.bad: set[str] = set()
         self.engine = connection
+        self._computer = computer
+        self._beginning = beginning
         self._project = _with_parents(project, models)
         self._ingestion = ingestion
         self._queries: dict[str, BoundQuery] = {}
@@ -70,12 +76,16 @@ class Rebuild:
         processed: Journal[ProcessedManifest],
         workspace: Workspace,
         years: tuple[int, ...],
+        computer: PieceComputer,
+        beginning: Callable[[BoundQuery], ModelChanges],
     ) -> Iterator[Rebuild]:
         """A rebuild of the named models of a project, at batch 0; what it computed is dropped when the context ends."""
         with temporary_folder() as folder:
             connection = workspace.attach(folder / f"{_DATABASE}.duckdb", _DATABASE)
             try:
-                rebuild = cls(project, models, ingestion, processed, workspace, connection, years)
+                rebuild = cls(
+                    project, models, ingestion, processed, workspace, connection, years, computer, beginning
+                )
                 with closing(rebuild._state):
                     yield rebuild
             finally:
@@ -139,7 +149,10 @@ class Rebuild:
         return not changed and len(self._current) == len(self._project.models)
 
     def _compute(self, manifest: IngestionManifest) -> None:
-        batch = StarBatch(self._project, self._state, self._ingestion, manifest, self._current, self.years)
+        batch = StarBatch(
+            self._project, self._state, self._ingestion, manifest, self._current, self.years, self._computer,
+            self._beginning,
+        )  # fmt: skip
         try:
             with failures_of(manifest):
                 batch.read()

@@ -209,6 +209,19 @@ def parents(queries: Collection[BoundQuery]) -> dict[str, frozenset[str]]:
     return {table: frozenset(seen) for table, seen in found.items()}
 
 
+def related(queries: Collection[BoundQuery], model: Model) -> tuple[set[str], set[str]]:
+    """The tables that a model refers to, directly or not, and itself; and the relations that all of these read."""
+    named = {query.model.name: query for query in queries}
+    reached, following = set[str](), [model.name]
+    while following:
+        name = following.pop()
+        if name not in reached:
+            reached.add(name)
+            following += named[name].model.references.values() if name in named else []
+    read = {leaf.relation.name for name in reached & named.keys() for leaf in named[name].leaves}
+    return reached, read
+
+
 def _is_alone(query: BoundQuery, leaf: Leaf) -> str:
     """The SQL of whether changes of a leaf's rows, as such, have to be in rounds of their own."""
     return str(query.model.retains_deleted and leaf is query.base and not query.steps_in_order).lower()

@@ -47,11 +47,7 @@ class SourceRows:
 
         Costs as much as all changes of the table up to there.
         """
-        changing = [
-            manifest
-            for manifest in self._journal.newest_first(batch, [relation.name])
-            if _count(manifest, relation.name)
-        ]
+        changing = self._changing(batch, relation.name)
         if len(changing) == 1 and changing[0].position.log_lsn is None:
             rows = self.changes(changing[0], relation)
         else:
@@ -60,6 +56,17 @@ class SourceRows:
             rows = f"(FROM {self._read(changing, relation)} {only})"
         columns = engine.names([*(column.name for column in relation.columns), "_at"])
         return f"(SELECT {columns} FROM {rows} WHERE _op = 'upsert')"
+
+    def are_in_packets(self, manifest: IngestionManifest, table: str) -> bool:
+        """Whether all rows that a table has had up to a batch are in packets of that batch, and were not handed off."""
+        if self._workspace.handoff(manifest.sha256(), table) or not _count(manifest, table):
+            return False
+        return [one.batch for one in self._changing(manifest.batch, table)] == [manifest.batch]
+
+    def _changing(self, batch: int, table: str) -> list[IngestionManifest]:
+        """The batches up to one that changed a table, newest first."""
+        found = self._journal.newest_first(batch, [table])
+        return [manifest for manifest in found if _count(manifest, table)]
 
     def release(self) -> None:
         """Drops the tables that were read; relations over them can no longer be used."""

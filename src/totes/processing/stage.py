@@ -20,6 +20,7 @@ from totes.processing.definitions import known_failures, pending_changes
 from totes.progress import report
 from totes.star.change import ModelChange
 from totes.star.project import Project
+from totes.workers.protocol import Workers
 
 if TYPE_CHECKING:
     from totes.processing.evolution import Evolution
@@ -47,6 +48,7 @@ def process(
     source: Journal[IngestionManifest],
     target: Journal[ProcessedManifest],
     workspace: Workspace,
+    workers: Workers,
     *,
     choose: Choice = everything,
     deadline: Deadline = NEVER,
@@ -61,6 +63,7 @@ def process(
         source: the ingestion lake's manifests.
         target: the processed lake's manifests.
         workspace: where the stage works; rows that were handed off in it are not read from the lake again.
+        workers: what computes large tables of a first batch.
         choose: which changes of models are made, if need be with a batch in which nothing else is; the other tables go on as
             they were defined.
         deadline: after half of its time no batch is begun, but for the first.
@@ -82,6 +85,7 @@ def process(
         last = source.last()
     # Nothing is new most of the time, and then none of what follows is needed.
     from totes.processing.evolution import Evolution
+    from totes.processing.pieces import PieceComputer
     from totes.processing.state import StarState
 
     joined = {name for model in project.models if model.joins for name in model.relations}
@@ -90,7 +94,8 @@ def process(
         closing(StarState(opened.engine, workspace, joined, source, target)) as state,
         ExitStack() as rebuilds,
     ):
-        evolution = Evolution(project, state, source, target, workspace, choose, rebuilds)
+        computer = PieceComputer(workers, workspace, source.store, target.store)
+        evolution = Evolution(project, state, source, target, workspace, choose, computer, rebuilds)
         overtaken = False
         while True:
             state.refresh()

@@ -139,6 +139,27 @@ class StarState:
         self.engine.execute(f"DELETE FROM {replaced}")
         self.engine.execute(f"INSERT INTO {target} BY NAME SELECT * FROM {retained}")
 
+    def begin_star(self, model: str, changes: ModelChanges, shape: str) -> None:
+        """Takes in the rows with which a warehouse table begins: one version of each, and its quarantine.
+
+        Args:
+            model: the table.
+            changes: its entry, with stored objects.
+            shape: a relation with the columns of the star table, without rows.
+        """
+        target = star_table(model)
+        self.engine.execute(f"CREATE TABLE {target} AS FROM {shape}")
+        self._tables[engine.case_safe("star", model)] = None
+        if stored := changes.state or changes.objects:
+            own = engine.names(sorted(_own_columns(changes)))
+            others = f"* EXCLUDE ({own})" if own else "*"
+            select = "*" if changes.state else f"{others}, {_history(changes)}"
+            with self._processed.store.local(list(stored)) as files:
+                self.engine.execute(
+                    f"INSERT INTO {target} BY NAME SELECT {select} FROM {engine.parquet(files)}"
+                )
+        self._take_in_quarantine(changes)
+
     def apply_quarantine(self, rows: str) -> None:
         """Applies a relation of quarantine rows; one without a reason means that its row is no longer in quarantine."""
         self._quarantined = None
@@ -232,20 +253,12 @@ class StarState:
             declared: its columns.
             rebuilt: whether these are all rows that it has ever had, so that others are forgotten.
         """
-        versioned = changes.kind == "versioned"
-        own = {
-            changes.surrogate,
-            *(HISTORY_COLUMNS if versioned else ()),
-            *([IS_DELETED] * changes.soft_deletes),
-        }
+        versioned, own = changes.kind == "versioned", _own_columns(changes)
         casts = ", ".join(
             f"CAST({engine.name(c.name)} AS {c.type}) AS {engine.name(c.name)}"
             for c in declared
             if c.name not in own
         )
-        begins = "valid_from" if versioned else "NULL::TIMESTAMP"
-        deleted = IS_DELETED if versioned or changes.soft_deletes else "false"
-        history = f"{begins} AS {BEGINS}, {deleted} AS {DELETED}"
         newest = f" QUALIFY row_number() OVER (PARTITION BY {engine.names(changes.key)} ORDER BY {BEGINS} DESC) = 1"
         if rebuilt:
             self.forget_star(model)
@@ -253,7 +266,7 @@ class StarState:
             (changes.state, f"SELECT * REPLACE ({casts})", ""),
             (
                 () if changes.state else changes.objects,
-                f"SELECT {casts}, {history}",
+                f"SELECT {casts}, {_history(changes)}",
                 newest * versioned,
             ),
             (() if changes.state else changes.removed, f"SELECT *, true AS {DELETED}", ""),
@@ -264,6 +277,9 @@ class StarState:
                 self.apply_rows(
                     model, changes.key, "taken_in", retains_deleted=versioned or changes.soft_deletes
                 )
+        self._take_in_quarantine(changes)
+
+    def _take_in_quarantine(self, changes: ModelChanges) -> None:
         if changes.quarantine:
             self._take_in(changes.quarantine, "SELECT *")
             self.apply_quarantine("taken_in")
@@ -326,6 +342,23 @@ class StarState:
         shape = json.dumps(_shape(relation))
         self.engine.execute(f"COMMENT ON TABLE {source_table(relation.name)} IS {engine.text(shape)}")
         self._tables[engine.case_safe("source", relation.name)] = shape
+
+
+def _own_columns(changes: ModelChanges) -> set[str]:
+    """The columns of a table's objects that no query produces."""
+    history = HISTORY_COLUMNS if changes.kind == "versioned" else ()
+    return {
+        *history,
+        *([changes.surrogate] if changes.surrogate else ()),
+        *([IS_DELETED] * changes.soft_deletes),
+    }
+
+
+def _history(changes: ModelChanges) -> str:
+    """When a row of a table's objects begins, and whether it is deleted, as in the star table."""
+    begins = "valid_from" if changes.kind == "versioned" else "NULL::TIMESTAMP"
+    deleted = IS_DELETED if changes.kind == "versioned" or changes.soft_deletes else "false"
+    return f"{begins} AS {BEGINS}, {deleted} AS {DELETED}"
 
 
 def _shape(relation: Relation) -> dict[str, object]:
