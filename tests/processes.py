@@ -236,6 +236,17 @@ def on_terminal(
     return Command(process.exitcode, got.decode("utf-8"), "")
 
 
+def on_own_terminal(
+    arguments: Sequence[str], folder: Path, environment: Mapping[str, str], terminal: str
+) -> BaseProcess:
+    """Starts `totes` in a folder on a terminal that becomes its own, so that Ctrl-C reaches it."""
+    process = _servers.Process(
+        target=_own_session, args=(list(arguments), str(folder), dict(environment), terminal), daemon=True
+    )
+    process.start()
+    return process
+
+
 def _state(process: int | None) -> str:
     """The state of a process as the kernel has it: T for stopped, Z for ended, nothing for gone."""
     try:
@@ -259,6 +270,11 @@ def _run(folder: str, only: str | None, environment: dict[str, str], report: Con
     except BaseException:
         report.send(({}, {"process": traceback.format_exc()}))
         raise
+
+
+def _own_session(arguments: list[str], folder: str, environment: dict[str, str], terminal: str) -> None:
+    os.setsid()  # the first terminal that is opened from here on is the session's
+    _command(arguments, folder, environment, terminal, terminal, terminal)
 
 
 def _command(
