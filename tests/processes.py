@@ -179,16 +179,30 @@ def command(
     """Runs `totes` in a folder, with nothing on standard input and no variables but these."""
     with tempfile.TemporaryDirectory(prefix="totes-command-") as place:
         out, err = Path(place, "out"), Path(place, "err")
-        process = _servers.Process(
-            target=_command, args=(list(arguments), str(folder), dict(environment), str(out), str(err)), daemon=True
-        )  # fmt: skip
-        process.start()
-        process.join(seconds_max)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-            raise subprocess.TimeoutExpired(["totes", *arguments], seconds_max)
-        return Command(process.exitcode, out.read_text("utf-8"), err.read_text("utf-8"))
+        code = over(os.devnull, str(out), str(err), arguments, folder, environment, seconds_max)
+        return Command(code, out.read_text("utf-8"), err.read_text("utf-8"))
+
+
+def over(
+    read: str,
+    out: str,
+    err: str,
+    arguments: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    seconds_max: float,
+) -> int:
+    """Runs `totes` in a folder over three files, and gives its exit code."""
+    process = _servers.Process(
+        target=_command, args=(list(arguments), str(folder), dict(environment), out, err, read), daemon=True
+    )
+    process.start()
+    process.join(seconds_max)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+        raise subprocess.TimeoutExpired(["totes", *arguments], seconds_max)
+    return process.exitcode
 
 
 def on_terminal(
