@@ -302,6 +302,9 @@ def _command(
     _environment(environment)
     os.chdir(folder)
     sys.argv = ["totes", *arguments]
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # as the command has it, whoever ignored it before
     from totes.cli.app import main
 
     try:
