@@ -33,6 +33,7 @@ from tests.databases import (  # noqa: F401  fixtures
     Database,
     _databases_go,
     _totesys_template,
+    administer,
     database,
     new_database,
     server,

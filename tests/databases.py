@@ -53,13 +53,29 @@ def server() -> Iterator[LocalServer]:
 
 
 @pytest.fixture(scope="session")
-def new_database(server: LocalServer) -> Callable[..., Database]:
+def administer(server: LocalServer) -> Iterator[Callable[[str], None]]:
+    """Runs a statement of the server's administrator, all in one session: to begin one takes as long as to drop a database."""
+    session = psycopg.connect(server.url(), autocommit=True)
+
+    def run(statement: str) -> None:
+        nonlocal session
+        try:
+            session.execute("SELECT")
+        except psycopg.OperationalError:  # a test has ended all sessions
+            session = psycopg.connect(server.url(), autocommit=True)
+        session.execute(statement.encode())
+
+    yield run
+    session.close()
+
+
+@pytest.fixture(scope="session")
+def new_database(server: LocalServer, administer: Callable[[str], None]) -> Callable[..., Database]:
     """Makes a database: empty, or a copy of another."""
 
     def make(template: str = "template0") -> Database:
         name = f"test_{next(_numbers)}"
-        with psycopg.connect(server.url(), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy".encode())
+        administer(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
         _made.append(name)
         return Database(server.url(name), name)
 
@@ -73,11 +89,10 @@ def _databases_go(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if len(_made) == before:
         return
-    running: LocalServer = request.getfixturevalue("server")
-    with psycopg.connect(running.url(), autocommit=True) as connection:
-        for name in _made[before:]:
-            with suppress(psycopg.errors.ObjectInUse):  # by a subscription or a prepared transaction
-                connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
+    administer: Callable[[str], None] = request.getfixturevalue("administer")
+    for name in _made[before:]:
+        with suppress(psycopg.errors.ObjectInUse):  # by a subscription or a prepared transaction
+            administer(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
     del _made[before:]
 
 

@@ -9,16 +9,33 @@ from typing import Any
 from unittest import mock
 
 import duckdb
+import nanoarrow  # noqa: F401
 
+import totes.cli.answer
 import totes.cli.app
+import totes.console
 import totes.demo.story
+import totes.ingestion.log.preparation
 import totes.ingestion.stage
+import totes.monitoring.diagnosis.examination
+import totes.monitoring.history
 import totes.monitoring.quarantine
 import totes.monitoring.status
+import totes.monitoring.timeline
+import totes.monitoring.verdict_file
+import totes.monitoring.verification
+import totes.processing.bound.resolution
+import totes.processing.evolution
+import totes.processing.rebuild
 import totes.processing.stage
+import totes.publishing.catalog
+import totes.scaffold.project
+import totes.star.maintainable
 import totes.warehouse.duckdb_file
 import totes.warehouse.postgresql
-import totes.warehouse.stage  # noqa: F401  commands import what they need, and here it is imported once for all
+import totes.warehouse.settled
+import totes.warehouse.stage
+import totes.warehouse.statement  # noqa: F401  commands import what they need, and here it is imported once for all
 from totes.config import load_settings
 from totes.monitoring.alerts import watch
 from totes.monitoring.health import health_file

@@ -179,16 +179,30 @@ def command(
     """Runs `totes` in a folder, with nothing on standard input and no variables but these."""
     with tempfile.TemporaryDirectory(prefix="totes-command-") as place:
         out, err = Path(place, "out"), Path(place, "err")
-        process = _servers.Process(
-            target=_command, args=(list(arguments), str(folder), dict(environment), str(out), str(err)), daemon=True
-        )  # fmt: skip
-        process.start()
-        process.join(seconds_max)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-            raise subprocess.TimeoutExpired(["totes", *arguments], seconds_max)
-        return Command(process.exitcode, out.read_text("utf-8"), err.read_text("utf-8"))
+        code = over(os.devnull, str(out), str(err), arguments, folder, environment, seconds_max)
+        return Command(code, out.read_text("utf-8"), err.read_text("utf-8"))
+
+
+def over(
+    read: str,
+    out: str,
+    err: str,
+    arguments: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    seconds_max: float,
+) -> int:
+    """Runs `totes` in a folder over three files, and gives its exit code."""
+    process = _servers.Process(
+        target=_command, args=(list(arguments), str(folder), dict(environment), out, err, read), daemon=True
+    )
+    process.start()
+    process.join(seconds_max)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+        raise subprocess.TimeoutExpired(["totes", *arguments], seconds_max)
+    return process.exitcode
 
 
 def on_terminal(
@@ -236,6 +250,17 @@ def on_terminal(
     return Command(process.exitcode, got.decode("utf-8"), "")
 
 
+def on_own_terminal(
+    arguments: Sequence[str], folder: Path, environment: Mapping[str, str], terminal: str
+) -> BaseProcess:
+    """Starts `totes` in a folder on a terminal that becomes its own, so that Ctrl-C reaches it."""
+    process = _servers.Process(
+        target=_own_session, args=(list(arguments), str(folder), dict(environment), terminal), daemon=True
+    )
+    process.start()
+    return process
+
+
 def _state(process: int | None) -> str:
     """The state of a process as the kernel has it: T for stopped, Z for ended, nothing for gone."""
     try:
@@ -261,6 +286,11 @@ def _run(folder: str, only: str | None, environment: dict[str, str], report: Con
         raise
 
 
+def _own_session(arguments: list[str], folder: str, environment: dict[str, str], terminal: str) -> None:
+    os.setsid()  # the first terminal that is opened from here on is the session's
+    _command(arguments, folder, environment, terminal, terminal, terminal)
+
+
 def _command(
     arguments: list[str], folder: str, environment: dict[str, str], out: str, err: str, read: str = os.devnull
 ) -> None:
@@ -272,6 +302,9 @@ def _command(
     _environment(environment)
     os.chdir(folder)
     sys.argv = ["totes", *arguments]
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # as the command has it, whoever ignored it before
     from totes.cli.app import main
 
     try:

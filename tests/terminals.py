@@ -7,8 +7,6 @@ import os
 import pty
 import re
 import struct
-import subprocess
-import sys
 import termios
 import threading
 import time
@@ -16,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
+
+from tests import processes
 
 _PATIENCE_SECONDS = 60.0
 _CONTROL = re.compile(r"\x1b\[\?[0-9]+[hl]|\x1b\[[0-9;]*m|\x1b\[2K|\x1b\[K|\x1b\[1A|[\r\n]")
@@ -30,12 +30,10 @@ class Terminal:
         self._controller, terminal = pty.openpty()
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
         variables = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")}
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _OWN_TERMINAL, *arguments],
-            cwd=folder, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
-            env={**variables, "TERM": "xterm-256color", **environment},
-        )  # fmt: skip
-        os.close(terminal)
+        self._terminal: int | None = terminal  # open as long as the process may not have opened it
+        self._process = processes.on_own_terminal(
+            arguments, folder, {**variables, "TERM": "xterm-256color", **environment}, os.ttyname(terminal)
+        )
         self._got = bytearray()
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
@@ -45,13 +43,13 @@ class Terminal:
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()
-        self._process.wait()
-        self._reader.join()
+        self._end()
         os.close(self._controller)
 
     @property
     def pid(self) -> int:
         """The process."""
+        assert self._process.pid is not None
         return self._process.pid
 
     @property
@@ -73,26 +71,27 @@ class Terminal:
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while self.received.count(text) < times:
             assert time.monotonic() < deadline, f"no {text!r} in {self.received!r}"
-            assert self._process.poll() is None or self.received.count(text) >= times, self.received
+            assert self._process.exitcode is None or self.received.count(text) >= times, self.received
             time.sleep(0.01)
 
     def wait(self) -> int:
         """Waits until the command has ended, and gives its exit code."""
-        code = self._process.wait(_PATIENCE_SECONDS)
+        self._end()
+        assert self._process.exitcode is not None, self.received
+        return self._process.exitcode
+
+    def _end(self) -> None:
+        """Waits until the process has ended and all that it wrote is read."""
+        self._process.join(_PATIENCE_SECONDS)
+        if self._terminal is not None:
+            os.close(self._terminal)
+            self._terminal = None
         self._reader.join(_PATIENCE_SECONDS)
-        return code
 
     def _read(self) -> None:
         with suppress(OSError):  # what the kernel says when the last writer is gone
             while part := os.read(self._controller, 65536):
                 self._got.extend(part)
-
-
-# The terminal is to be the process's own, so that Ctrl-C reaches it.
-_OWN_TERMINAL = (
-    "import fcntl, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); sys.argv[0] = 'totes';"
-    " from totes.__main__ import main; main()"
-)
 
 
 def screen(received: str) -> list[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.on_path import totes_on_path
 from tests.processes import Command, Started, command, on_terminal
 from tests.spread import in_sweep
 
@@ -87,12 +88,13 @@ def test_every_command_that_it_says_to_type_next_works(made: tuple[Path, Command
     _, _, said = done.out.partition(SECTIONS[-1])
     commands = [line.strip().split("  ")[0] for line in said.splitlines()[1:]]
     commands = [command for command in commands if not command.startswith(". ")]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
-    ran = subprocess.run(
-        ["sh", "-ec", "\n".join(commands)], cwd=place, env={**os.environ, "PATH": path},
-        capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
+    with totes_on_path() as programs:
+        path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+        ran = subprocess.run(
+            ["sh", "-ec", "\n".join(commands)], cwd=place, env={**os.environ, "PATH": path},
+            capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
 
     assert (ran.returncode, ran.stderr) == (0, "")
     assert [command.split()[0] for command in commands] == [

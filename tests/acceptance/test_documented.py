@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +16,7 @@ import duckdb
 import pytest
 
 from tests.conftest import Database
+from tests.on_path import totes_on_path
 from totes.config import Settings
 from totes.star.project import load_project
 from totes.warehouse import ddl
@@ -58,7 +59,7 @@ def script(page: Path) -> str:
 
 
 @pytest.fixture
-def paste(database: Database, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def paste(database: Database, tmp_path: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
     """Runs what is pasted, as a shell that stops at the first failure, with `totes` and `python` on its path."""
     database.execute(*SHOP)
     url = urlsplit(database.url)
@@ -67,7 +68,7 @@ def paste(database: Database, tmp_path: Path) -> Callable[..., subprocess.Comple
     def run(text: str, folder: Path = tmp_path) -> subprocess.CompletedProcess[str]:
         text = text.replace(URL, shown).replace("/mnt/backup", str(tmp_path / "backup"))
         environment = {
-            **os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PGPASSWORD": url.password or "",
+            **os.environ, "PATH": f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}", "PGPASSWORD": url.password or "",
             "COLUMNS": "80",
         }  # fmt: skip
         return subprocess.run(
@@ -75,7 +76,8 @@ def paste(database: Database, tmp_path: Path) -> Callable[..., subprocess.Comple
             capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
 
-    return run
+    with totes_on_path() as programs:
+        yield run
 
 
 def test_the_first_page_works_when_it_is_pasted(

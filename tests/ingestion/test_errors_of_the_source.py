@@ -45,7 +45,7 @@ STATEMENTS = {
         "terminating connection due to administrator command",
         f"The server was stopped, or an administrator ended the session: {RUN} once it is up",
     ),
-    "SET LOCAL transaction_timeout = 1; SELECT pg_sleep(9)": (
+    "SET LOCAL transaction_timeout = 200; SELECT pg_sleep(9)": (
         "terminating connection due to transaction timeout",
         "transaction_timeout ended the batch: ALTER ROLE … SET transaction_timeout = 0, for the role of source.url",
     ),

@@ -24,14 +24,22 @@ def pipeline(into_duckdb: Pipeline) -> Pipeline:
     return into_duckdb
 
 
-@pytest.fixture
-def file(pipeline: Pipeline, tmp_path: Path) -> Path:
-    """Its warehouse with one batch, made large by somebody else's table."""
-    run_cleanly(pipeline)
-    file = tmp_path / "warehouse.duckdb"
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A large file of somebody else."""
+    file = tmp_path_factory.mktemp("theirs") / "theirs.duckdb"
     with closing(duckdb.connect(file)) as connection:
         connection.execute(RANDOM_TABLE)
     assert file.stat().st_size > 80_000_000
+    return file
+
+
+@pytest.fixture
+def file(pipeline: Pipeline, theirs: Path, tmp_path: Path) -> Path:
+    """Its warehouse with one batch, in a file that somebody else's table makes large."""
+    file = tmp_path / "warehouse.duckdb"
+    shutil.copy(theirs, file)
+    run_cleanly(pipeline)
     return file
 
 

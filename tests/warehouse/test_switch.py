@@ -73,8 +73,8 @@ class Star:
 
     def rows(self, sql: str, url: str | None = None) -> list[tuple[Any, ...]]:
         """The rows of a query."""
-        with self.opened(url) as warehouse:
-            return warehouse.query(sql)[1]
+        with _reading(url or self.url) as query:
+            return query(sql)
 
     def execute(self, *statements: str) -> list[tuple[Any, ...]]:
         """Runs statements, as somebody else does."""

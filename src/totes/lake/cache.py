@@ -72,6 +72,7 @@ class Cache:
         self._journal = journal
         self._file = file
         self._private = private
+        self._batch: int | None = None  # as it was last committed or read
 
     @classmethod
     def open(cls, workspace: Workspace, stage: str, journal: Journal[Any]) -> Cache:
@@ -131,7 +132,9 @@ class Cache:
     @property
     def batch(self) -> int:
         """The newest batch that the cache has applied."""
-        return int(engine.scalar(self.engine, "SELECT batch FROM totes_position"))
+        if self._batch is None:
+            self._batch = int(engine.scalar(self.engine, "SELECT batch FROM totes_position"))
+        return self._batch
 
     def tables(self) -> set[str]:
         """The names of all tables in the cache."""
@@ -152,6 +155,7 @@ class Cache:
         )
         reach("cache.commit.before")
         self.engine.execute("COMMIT")
+        self._batch = batch
         reach("cache.commit.after")
 
     def rollback(self) -> None:
@@ -353,3 +357,4 @@ class Cache:
             self.rollback()
             raise
         self.engine.execute("COMMIT")
+        self._batch = None

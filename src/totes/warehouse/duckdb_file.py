@@ -85,6 +85,8 @@ class DuckDBWarehouse:
 
     def newest(self) -> LoadedBatch | None:
         """See Warehouse."""
+        if self._opened is None and not self._file.exists():
+            return None
         with _warehouse_errors("reading the ledger"):
             try:
                 return newest_batch(self.rows, self._schema)
