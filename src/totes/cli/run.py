@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from totes.cli.session import ConfigOption, DebugOption, JsonOption, Session, report, session, waiting
-from totes.cli.stopping import Stopped, StopSignal
+from totes.cli.stopping import STOPPED, Stopped, StopSignal
 from totes.display import count
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class _Stopping:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
         # DuckDB turns an exception raised by a signal handler into one of its own.
         if isinstance(error, Stopped) or (error is not None and self._signal.asked):
-            typer.echo("stopped; the next run continues from here", err=True)
+            typer.echo(STOPPED, err=True)
             raise typer.Exit(self._signal.exit_code) from None
 
 

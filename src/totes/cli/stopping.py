@@ -17,6 +17,7 @@ from totes.progress import clear
 
 _ASKED = {signal.SIGTERM, signal.SIGINT}
 _PATIENCE_SECONDS = 2.0
+STOPPED = "stopped; the next run continues from here"
 
 
 class Stopped(BaseException):
@@ -32,6 +33,7 @@ class StopSignal:
     def __init__(self, *, endless: bool) -> None:
         self._endless = endless
         self._number: int | None = None
+        self._sent = threading.Event()  # once the main thread's signal is on its way
 
     def install(self) -> None:
         """Handles both signals until the process ends."""
@@ -41,8 +43,8 @@ class StopSignal:
 
     def wait(self, seconds: float) -> None:
         """Waits; raises Stopped if asked to stop meanwhile."""
+        self._sent.wait(seconds)  # a sleep would not end if the signal came just before it began
         self.check()
-        time.sleep(seconds)
 
     def check(self) -> None:
         """Raises Stopped if asked to stop: a driver may have turned the first exception into an error of its own."""
@@ -64,9 +66,11 @@ class StopSignal:
         main = threading.main_thread().ident
         assert main is not None
         signal.pthread_kill(main, signal.SIGUSR1)
+        self._sent.set()
         time.sleep(_PATIENCE_SECONDS)
         sys.stdout.flush()
         clear()
+        print(STOPPED, file=sys.stderr, flush=True)
         os._exit(self.exit_code)
 
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:

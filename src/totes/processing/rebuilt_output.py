@@ -13,7 +13,7 @@ from totes.processing.state import BEGINS, StarState
 
 
 class HistoryWriter(RowWriter):
-    """Writes the objects of one batch, for tables that begin anew with it."""
+    """Writes the objects of one batch, for tables that begin with it."""
 
     def write_history(
         self,
