@@ -13,6 +13,8 @@ import threading
 import time
 from types import FrameType
 
+import typer
+
 from totes.progress import clear
 
 _ASKED = {signal.SIGTERM, signal.SIGINT}
@@ -70,7 +72,7 @@ class StopSignal:
         time.sleep(_PATIENCE_SECONDS)
         sys.stdout.flush()
         clear()
-        print(STOPPED, file=sys.stderr, flush=True)
+        typer.echo(STOPPED, err=True)
         os._exit(self.exit_code)
 
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
