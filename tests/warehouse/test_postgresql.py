@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.conftest import Command, Database, rows_of, run_cleanly
 from totes.errors import WarehouseError, WarehouseRefused
 from totes.pipeline import Pipeline
 from totes.terrifictotes.server import LocalServer
+from totes.warehouse import postgresql_answer
 
 
 @pytest.fixture
@@ -195,3 +197,20 @@ def test_duckdb_and_postgresql_hold_the_same_rows_of_the_same_lake(
             tuple(map(str, row)) for row in rows_of(beside, f"SELECT * FROM {table} ORDER BY 1")
         ]
         assert len(rows) == count
+
+
+def test_an_interrupt_between_a_question_and_its_answer_leaves_the_connection_usable(
+    star: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when Ctrl-C is typed after a statement was sent, and before psycopg waits for its result, where it would end it."""
+
+    def interrupt(_control: psycopg.Connection) -> None:
+        raise KeyboardInterrupt
+
+    with psycopg.connect(star.url, autocommit=True) as control:
+        with monkeypatch.context() as patched:
+            patched.setattr(postgresql_answer, "_result", interrupt)
+            with pytest.raises(KeyboardInterrupt), postgresql_answer.answer(control, "SELECT 1", "public"):
+                pass
+        with postgresql_answer.answer(control, "SELECT 40 + 2 AS answer", "public") as found:
+            assert list(found.rows) == [("42",)]

@@ -53,6 +53,10 @@ def _transaction(control: psycopg.Connection, schema: str) -> Iterator[None]:
         control.execute(f"SET LOCAL search_path = {path}".encode())
         yield
     finally:
+        if not control.closed and control.info.transaction_status == pq.TransactionStatus.ACTIVE:
+            # An interrupt came after a statement was sent, and before psycopg waited for it.
+            control.cancel_safe()
+            control.wait(generators.execute(control.pgconn))
         if not control.closed and control.info.transaction_status != pq.TransactionStatus.IDLE:
             control.execute("ROLLBACK")
 
