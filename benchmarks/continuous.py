@@ -16,7 +16,7 @@ import duckdb
 import psycopg
 
 from benchmarks.cycles import Cycles
-from benchmarks.from_log import make_source, running
+from benchmarks.from_log import capture_settings, make_source, running
 from benchmarks.loading import DUCKDB_FILE, WAREHOUSES, Loaded, check_star, loaded
 from benchmarks.measurement import Aim, BenchmarkFailed, Measurement, median
 from benchmarks.process import PeakMemory
@@ -82,8 +82,10 @@ def _until_idle(cycles: Cycles) -> tuple[dict[str, float], int]:
 def _every_second(bench: Workbench, source: Source, kind: str) -> Iterator[Measurement]:
     rate = TRANSACTIONS * ROWS
     bench.say(f"{SECTION}: {rate:,} changes a second for {bench.seconds} seconds, into {kind}")
-    capture = f'capture = "log"\nslot = "{source.database}_{kind.lower()}_every"\n'
-    with loaded(bench, source, kind, capture) as load, ExitStack() as opened:
+    with (
+        loaded(bench, source, kind, capture_settings(source, f"{kind}_every")) as load,
+        ExitStack() as opened,
+    ):
         process = opened.enter_context(_running_every_second(load.folder))
         memory = opened.enter_context(PeakMemory(process.pid))
         delays = _delays(source, load, bench.seconds)

@@ -94,6 +94,13 @@ def make_source(bench: Workbench, server: LocalServer, orders: int) -> Source:
 @contextmanager
 def running(bench: Workbench, source: Source, kind: str) -> Iterator[tuple[Loaded, Cycles]]:
     """A pipeline that captures a source from the log, and a process that runs its cycles."""
-    capture = f'capture = "log"\nslot = "{source.database}_{kind.lower()}"\n'
-    with loaded(bench, source, kind, capture) as load, Cycles(load.folder / "totes.toml") as cycles:
+    with (
+        loaded(bench, source, kind, capture_settings(source, kind)) as load,
+        Cycles(load.folder / "totes.toml") as cycles,
+    ):
         yield load, cycles
+
+
+def capture_settings(source: Source, user: str) -> str:
+    """The settings of capture from the log, with a slot of its own for a user."""
+    return f'capture = "log"\nslot = "{source.database}_{user.lower()}"\n'

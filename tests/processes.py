@@ -197,6 +197,11 @@ def over(
         target=_command, args=(list(arguments), str(folder), dict(environment), out, err, read), daemon=True
     )
     process.start()
+    return _exit_code(process, arguments, seconds_max)
+
+
+def _exit_code(process: BaseProcess, arguments: Sequence[str], seconds_max: float) -> int:
+    """Waits until a command has ended; one that takes longer is killed."""
     process.join(seconds_max)
     if process.exitcode is None:
         process.kill()
@@ -238,16 +243,12 @@ def on_terminal(
     try:
         process.start()
         reader.start()
-        process.join(seconds_max)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-            raise subprocess.TimeoutExpired(["totes", *arguments], seconds_max)
+        code = _exit_code(process, arguments, seconds_max)
     finally:
         os.close(terminal)
         reader.join()
         os.close(controller)
-    return Command(process.exitcode, got.decode("utf-8"), "")
+    return Command(code, got.decode("utf-8"), "")
 
 
 def on_own_terminal(

@@ -118,9 +118,10 @@ class StarBatch:
 
     def _in_pieces(self, table: str) -> DividedTable | None:
         """A table whose models are computed in pieces; there is none but in a first batch."""
+        if self._known or self._from_log or table in self._retained:
+            return None
         queries = [query for query in self.queries if query.base.relation.name == table]
-        known = self._known or any(self._state.has_star(query.model.name) for query in queries)
-        if known or self._from_log or table in self._retained:
+        if any(self._state.has_star(query.model.name) for query in queries):
             return None
         alone = self._state.source_rows.are_in_packets(self._manifest, table)
         return divided(self._computer, queries, self._manifest, table) if alone else None

@@ -128,7 +128,7 @@ class Evolution:
             before.keys() - (self._chosen - self._rebuilt),
             previous.calendar_years if previous else (),
             self._computer,
-            partial(self._unchanged, before=_with_field_ids(before), batch=manifest.batch),
+            lambda query: self._unchanged(query, _with_field_ids(before), manifest.batch),
             {model.name: model for model in self._project.models if model.name in self._rebuilt},
             self._rebuild.years if self._rebuild else (),
         )
@@ -271,9 +271,8 @@ class Evolution:
         if self._rebuild is None or self._rebuild.models != wanted:
             self._close_rebuild()
             years = previous.calendar_years if previous else ()
-            beginning = partial(
-                self._beginning, before=None, batch=0
-            )  # of objects that no manifest will name
+            # No manifest will name the objects of these entries.
+            beginning = partial(self._beginning, before=None, batch=0)
             self._rebuild = self._opened.enter_context(
                 Rebuild.open(
                     self._project, wanted, self._ingestion, self._processed, self._workspace, years,

@@ -162,8 +162,7 @@ def writer_of(manifest: IngestionManifest, connection: engine.Engine, store: Sto
 
 def _parents(steps: Transformation, target: str, missing: Mapping[str, Path]) -> str:
     """A relation with the keys of another table, as far as the piece's rows refer to them."""
-    columns = [column for column, other in steps.model.references.items() if other == target]
-    keys = f"SELECT unnest([{engine.names(columns)}]) AS k FROM {steps.new}"
+    keys = f"SELECT unnest([{engine.names(steps.model.referring_to(target))}]) AS k FROM {steps.new}"
     without = (
         f" ANTI JOIN {engine.parquet([missing[target]])} AS missing USING (k)" if target in missing else ""
     )

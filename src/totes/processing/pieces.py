@@ -133,17 +133,14 @@ class PieceRows:
         Args:
             parents: by table, a relation with the keys that it has, as `k`.
         """
-        columns: dict[str, list[str]] = {}
-        for column, target in self.model.references.items():
-            columns.setdefault(target, []).append(column)
         found = {
             target: self._computer.store_keys(
                 self._state.engine,
-                orphan_keys(several, parents[target], self.new),
+                orphan_keys(self.model.referring_to(target), parents[target], self.new),
                 self._manifests[0],
                 self.model.name,
             )
-            for target, several in columns.items()
+            for target in dict.fromkeys(self.model.references.values())
         }
         if missing := {target: stored for target, stored in found.items() if stored}:
             self._parts = [part._replace(missing=missing) for part in self._parts]

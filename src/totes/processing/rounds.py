@@ -98,10 +98,12 @@ def touches(
     named = {query.model.name: query for query in queries}
     found = [_touches(query, changes, rows) for query in named.values()]
     for query in named.values():
+        keys, quarantined = present(query.model), waiting(query)
         for column, target in query.model.references.items():
             if target in named:
-                keys = present(query.model)[target]
-                found.append(_arrivals(query, column, named[target], keys, waiting(query), changes, rows))
+                found.append(
+                    _arrivals(query, column, named[target], keys[target], quarantined, changes, rows)
+                )
     asked = " UNION ".join(filter(None, found))
     return f"{asked} ORDER BY 1" if asked else ""
 
@@ -146,17 +148,13 @@ def _arrivals(
     ]
     if other.relation.name in changes:
         came.append(f"SELECT {TURN}, {engine.name(own)} AS k FROM {changes[other.relation.name]}")
-    if not came or not (waiting or base.relation.name in changes):
-        return ""
     [kind] = [output.column.type for output in target.outputs if output.column.name == key]
     referred = f"{engine.name(carrier[1].name)}::VARCHAR AS k, {_row(base, base.relation.key)} AS r"
-    referring = [
-        f"SELECT {referred}, {TURN} AS since FROM {changes[table]}"
-        for table in [base.relation.name]
-        if table in changes
-    ]
-    if waiting:
-        referring.append(f"SELECT {referred}, -1 FROM ({waiting})")
+    referring = [f"SELECT {referred}, -1 AS since FROM ({waiting})"] if waiting else []
+    if base.relation.name in changes:
+        referring.append(f"SELECT {referred}, {TURN} AS since FROM {changes[base.relation.name]}")
+    if not came or not referring:
+        return ""
     return (
         f"SELECT came.{TURN}, {engine.text(other.relation.name)}, r, true FROM ({' UNION ALL '.join(came)}) AS came"
         f" JOIN ({' UNION ALL '.join(referring)}) AS referring ON referring.k = came.k::VARCHAR AND since < came.{TURN}"

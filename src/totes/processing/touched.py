@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from totes import engine
 from totes.lake.packets import TURN
@@ -48,18 +48,14 @@ def seen_changes(leaf: Leaf, changes: str, rows: str, *, from_log: bool) -> str:
         from_log: whether the batch is from the log.
     """
     keys = leaf.relation.key
-    named = [column.name for column in leaf.relation.columns if column.name in leaf.named]
-
-    def state(alias: str) -> str:
-        """A row as the model sees it, as one value."""
-        values = [
-            "'is_there': true",
-            *(f"'c{n}': {engine.name(alias, column)}" for n, column in enumerate(named)),
-        ]
-        return f"{{{', '.join(values)}}}"
-
-    times, before = "", f"CASE WHEN {engine.name('known', keys[0])} IS NOT NULL THEN {state('known')} END"
-    now = f"CASE WHEN _op = 'upsert' THEN {state('change')} END"
+    seen = [
+        column.name for column in leaf.relation.columns if column.name in leaf.named or column.name in keys
+    ]
+    times, before = (
+        "",
+        f"CASE WHEN {engine.name('known', keys[0])} IS NOT NULL THEN {packed(seen, 'known')} END",
+    )
+    now = f"CASE WHEN _op = 'upsert' THEN {packed(seen, 'change')} END"
     if from_log:
         times = f", change.{READ}, change.{TURN}"
         turns = f"OVER (PARTITION BY {engine.names(keys, 'change')} ORDER BY change.{TURN})"
@@ -69,6 +65,12 @@ def seen_changes(leaf: Leaf, changes: str, rows: str, *, from_log: bool) -> str:
         f" LEFT JOIN {rows} AS known ON {engine.equal('change', 'known', keys)}"
     )
     return f"SELECT * EXCLUDE ({_NOW}, {_BEFORE}) FROM ({states}) WHERE {_NOW} IS DISTINCT FROM {_BEFORE}"
+
+
+def packed(columns: Sequence[str], alias: str) -> str:
+    """A row's columns as one value, under names that no column can disturb."""
+    values = ", ".join(f"'c{number}': {engine.name(alias, column)}" for number, column in enumerate(columns))
+    return f"{{{values}}}"
 
 
 def computed_rows(inputs: Inputs, touched: str) -> str:

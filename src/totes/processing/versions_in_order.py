@@ -10,7 +10,7 @@ from totes.processing.bound.problem import PROBLEM
 from totes.processing.inputs import Inputs
 from totes.processing.source_rows import READ
 from totes.processing.state import BEGINS, DELETED
-from totes.processing.touched import steps
+from totes.processing.touched import packed, steps
 from totes.processing.versions import CHANGED, COMPARED_AS_TEXT, NEWEST, SHORTEST_VERSION
 
 _PLACE = engine.name(PLACE)
@@ -73,9 +73,9 @@ def _beside_the_one_before(inputs: Inputs, new: str, old: str, touched: str, key
     no_times = "NULL::TIMESTAMP AS own, NULL::TIMESTAMP AS first_own, NULL::TIMESTAMP AS read"
     states = (
         f"SELECT {_named(query.key_of(query.base), keys, 'old')}, {_BEFORE_ALL} AS place, NOT {DELETED} AS present,"
-        f" {_packed(inputs.columns, 'old')} AS row, {no_times}, {BEGINS} AS begins FROM {old} AS old"
+        f" {packed(inputs.columns, 'old')} AS row, {no_times}, {BEGINS} AS begins FROM {old} AS old"
         f" UNION ALL SELECT {_named(query.base.relation.key, keys, 'step')}, step.{_PLACE}, new.is_there IS NOT NULL,"
-        f" {_packed(inputs.columns, 'new')}, step._at, new.{engine.name(AT)},"
+        f" {packed(inputs.columns, 'new')}, step._at, new.{engine.name(AT)},"
         f" coalesce(step.{READ}, {inputs.read_at}), NULL"
         f" FROM ({steps(inputs, touched)}) AS step LEFT JOIN (SELECT *, true AS is_there FROM {new}) AS new"
         f" ON {same} AND new.{_PLACE} = step.{_PLACE} WHERE new.{engine.name(PROBLEM)} IS NULL"
@@ -120,12 +120,6 @@ def _begins(state: str, before: str) -> str:
         f"CASE WHEN NOT {state}.changed THEN {before} WHEN {advanced} THEN {state}.own"
         f" ELSE greatest({state}.read, {shortest}) END"
     )
-
-
-def _packed(columns: Sequence[str], alias: str) -> str:
-    """A row's columns as one value, under names that no column can disturb."""
-    packed = ", ".join(f"'c{number}': {engine.name(alias, column)}" for number, column in enumerate(columns))
-    return f"{{{packed}}}"
 
 
 def _named(columns: Sequence[str], names: Sequence[str], alias: str) -> str:

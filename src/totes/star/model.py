@@ -112,6 +112,10 @@ class Model:
         """The columns that refer to another warehouse table, each with that table."""
         return {column.name: column.references for column in self.columns if column.references}
 
+    def referring_to(self, table: str) -> list[str]:
+        """The columns that refer to a table."""
+        return [column for column, target in self.references.items() if target == table]
+
     def table_sha256(self) -> str:
         """Identifies the declaration of the warehouse table."""
         declared = [

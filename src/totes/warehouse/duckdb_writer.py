@@ -54,9 +54,8 @@ class Writer:
         try:
             shadow = self._shadow = self._opened.enter_context(Shadow.of(self._file, alike=alike))
         except WarehouseError:
-            connect_to_read(
-                self._file, self._memory
-            ).close()  # fails too where a program writes it, and names that
+            # Fails too where a program writes the file, and names that.
+            connect_to_read(self._file, self._memory).close()
             raise
         try:
             connection = self._connect(shadow)

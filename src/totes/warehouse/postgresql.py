@@ -30,8 +30,8 @@ from totes.warehouse.copies import take_in
 from totes.warehouse.inspection import Inspection
 from totes.warehouse.postgresql_answer import answer
 from totes.warehouse.postgresql_session import (
+    SET_TEXT_FORMS,
     SET_TIMEOUTS,
-    TEXT_FORMS,
     Session,
     connection_errors,
     warehouse_errors,
@@ -145,7 +145,7 @@ class PostgreSQLWarehouse:
                 return False
             found.refuse_others((load.table,), star)
             self._drop(left_over(found.kinds))
-            self._set_text_forms()
+            self._execute(SET_TEXT_FORMS)
             self._star_load(star, found).bring((load.table,), (load,))
             reach("postgresql.rebuilt")
         return True
@@ -174,7 +174,7 @@ class PostgreSQLWarehouse:
         if not found.awaits(self._ask, tables, batch):
             return False
         self._drop(left_over(found.kinds))
-        self._set_text_forms()
+        self._execute(SET_TEXT_FORMS)
         star = batch.loaded | {table.name for table in tables}
         self._star_load(star, found).bring(tables, batch.loads, batch.dropped)
         loaded_at = datetime.now(UTC).replace(tzinfo=None).isoformat(sep=" ")
@@ -268,7 +268,7 @@ class PostgreSQLWarehouse:
         """See Warehouse."""
         with self._transaction("reading the warehouse"):
             self._execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            self._set_text_forms()
+            self._execute(SET_TEXT_FORMS)
             yield
 
     def columns(self, relation: str) -> tuple[str, ...]:
@@ -286,7 +286,7 @@ class PostgreSQLWarehouse:
     ) -> None:
         """See Warehouse."""
         with self._transaction("reading the warehouse"):
-            self._set_text_forms()
+            self._execute(SET_TEXT_FORMS)
             # Text, since ADBC bends what it has no type for, infinities among it.
             selected = ", ".join(f"{name}::text AS {name}" for name in (engine.name(c.name) for c in columns))
             stream = self._session.stream(f"SELECT {selected} FROM ({rows}) AS chosen")
@@ -312,13 +312,6 @@ class PostgreSQLWarehouse:
             self._control.execute(f"SET LOCAL lock_timeout = '{locks.ALTER_LOCK_TIMEOUT}'".encode())
             listed = ", ".join(self._name(table) for table in tables)
             self._control.execute(f"DROP TABLE IF EXISTS {listed}".encode())
-
-    def _set_text_forms(self) -> None:
-        forms = (
-            f"set_config({engine.text(name)}, {engine.text(value)}, true)"
-            for name, value in TEXT_FORMS.items()
-        )
-        self._execute(f"SELECT {', '.join(f'pg_catalog.{form}' for form in forms)}")
 
     def _execute(self, sql: str) -> None:
         self._session.execute(sql)

@@ -15,7 +15,7 @@ from totes.errors import StatementRefused, WarehouseError
 from totes.messages import statement_message
 from totes.sqlstate import concerns_all, next_step
 from totes.warehouse.answer import ONLY_READS, ROWS_AT_ONCE, Answer, AnswerColumn, Row
-from totes.warehouse.postgresql_session import TEXT_FORMS
+from totes.warehouse.postgresql_session import SET_TEXT_FORMS
 
 _WRITES = "25006"  # what a statement ends with that would write, in a transaction that is read only
 _KINDS: dict[int, Literal["integer", "numeric", "float", "boolean"]] = {
@@ -47,8 +47,7 @@ def _transaction(control: psycopg.Connection, schema: str) -> Iterator[None]:
     """A transaction that is read only and undone; names are looked up in the warehouse's schema first."""
     try:
         control.execute("BEGIN TRANSACTION READ ONLY")
-        for setting, value in TEXT_FORMS.items():
-            control.execute(f"SET LOCAL {setting} = {engine.text(value)}".encode())
+        control.execute(SET_TEXT_FORMS.encode())
         path = f'{engine.name(schema)}, "$user", public'
         control.execute(f"SET LOCAL search_path = {path}".encode())
         yield

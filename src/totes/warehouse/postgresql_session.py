@@ -25,13 +25,9 @@ SET_TIMEOUTS = """SELECT pg_catalog.set_config(timeouts.name, timeouts.value, tr
     ('transaction_timeout', '0')) AS timeouts (name, value) WHERE pg_catalog.current_setting(timeouts.name, true) IS NOT NULL"""
 _EXISTS = ("42P07", "42710")  # a relation, a constraint or a type has the name of one that is to be made
 # What decides the text forms of values; a role or a database may have other settings of its own.
-TEXT_FORMS = {
-    "TimeZone": "UTC",
-    "DateStyle": "ISO, YMD",
-    "IntervalStyle": "postgres",
-    "extra_float_digits": "1",
-    "bytea_output": "hex",
-}
+SET_TEXT_FORMS = """SELECT pg_catalog.set_config(forms.name, forms.value, true) FROM (VALUES
+    ('TimeZone', 'UTC'), ('DateStyle', 'ISO, YMD'), ('IntervalStyle', 'postgres'), ('extra_float_digits', '1'),
+    ('bytea_output', 'hex')) AS forms (name, value)"""
 
 
 class Session:
